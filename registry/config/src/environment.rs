@@ -1,0 +1,100 @@
+//! Distribution's environment rule: `REGISTRY_` and the key's path in capitals, joined by `_`, sets that key.
+//!
+//! Variables are applied in lexical order, and their values are YAML. In a list, an index equal to its length appends.
+//! `REGISTRY_STORAGE=inmemory` replaces the whole of `storage`, as it does there.
+
+use serde_json::{Map, Value};
+
+use crate::PATH_VARIABLE;
+
+/// One `REGISTRY_*` variable, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// The variable's name, for messages.
+    pub(crate) name: String,
+    /// The key's path, in lower case.
+    pub(crate) path: Vec<String>,
+    /// The value's YAML.
+    pub(crate) yaml: String,
+}
+
+/// Why a setting cannot be put in its place.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PlaceError {
+    /// A list is entered with something that is not an index up to its length.
+    #[error("a list of {len} entries is entered with {given:?}: use an index from 0 to {len}")]
+    Index { given: String, len: usize },
+    /// A value stands where the path goes on.
+    #[error("{key:?} lies below a plain value")]
+    Scalar { key: String },
+}
+
+/// The settings among `variables`, in the order in which they apply.
+pub(crate) fn settings(variables: impl IntoIterator<Item = (String, String)>) -> Vec<Setting> {
+    let mut settings: Vec<_> = variables
+        .into_iter()
+        .filter(|(name, _)| name != PATH_VARIABLE)
+        .filter_map(|(name, yaml)| {
+            let path = name.strip_prefix("REGISTRY_")?.split('_').map(str::to_lowercase).collect::<Vec<_>>();
+            path.iter().all(|segment| !segment.is_empty()).then_some(Setting { name, path, yaml })
+        })
+        .collect();
+    settings.sort_by(|a, b| a.name.cmp(&b.name));
+    settings
+}
+
+/// Puts `value` at `path` below `root`, making maps on the way.
+pub(crate) fn place(root: &mut Value, path: &[String], value: Value) -> Result<(), PlaceError> {
+    let Some((key, rest)) = path.split_first() else {
+        *root = value;
+        return Ok(());
+    };
+    if root.is_null() {
+        *root = Value::Object(Map::new());
+    }
+    match root {
+        Value::Object(map) => place(map.entry(key.as_str()).or_insert(Value::Null), rest, value),
+        Value::Array(list) => {
+            let len = list.len();
+            let index = key.parse().ok().filter(|index| *index <= len);
+            let index: usize = index.ok_or_else(|| PlaceError::Index { given: key.clone(), len })?;
+            if index == len {
+                list.push(Value::Null);
+            }
+            place(&mut list[index], rest, value)
+        }
+        _ => Err(PlaceError::Scalar { key: key.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn settings_apply_in_lexical_order_and_leave_the_rest_out() {
+        let given = ["REGISTRY_B", "PATH", "REGISTRY_A_0_C", "REGISTRY_CONFIGURATION_PATH", "REGISTRY_", "REGISTRY_A"];
+        let found = settings(given.map(|name| (name.to_owned(), String::new())));
+        let paths: Vec<_> = found.iter().map(|setting| setting.path.join(".")).collect();
+        assert_eq!(paths, ["a", "a.0.c", "b"]);
+    }
+
+    #[test]
+    fn a_value_is_placed() {
+        for (before, path, after) in [
+            (json!(null), "a.b", Ok(json!({"a": {"b": 1}}))),
+            (json!({"a": {"c": 2}}), "a.b", Ok(json!({"a": {"b": 1, "c": 2}}))),
+            (json!({"a": [5]}), "a.0", Ok(json!({"a": [1]}))),
+            (json!({"a": [5]}), "a.1.x", Ok(json!({"a": [5, {"x": 1}]}))),
+            (json!({"a": [5]}), "a.2", Err(PlaceError::Index { given: "2".into(), len: 1 })),
+            (json!({"a": "s"}), "a.b", Err(PlaceError::Scalar { key: "b".into() })),
+        ] {
+            let path: Vec<_> = path.split('.').map(str::to_owned).collect();
+            let mut root = before.clone();
+            let result = place(&mut root, &path, json!(1)).map(|()| root);
+            assert_eq!(result, after, "{before} {path:?}");
+        }
+    }
+}

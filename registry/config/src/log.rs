@@ -1,0 +1,69 @@
+//! `log`: what is logged, and how.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `log`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// The least severe level that is logged.
+    pub level: Level,
+    /// The form of a line.
+    pub formatter: LogFormat,
+    /// Fields that are added to every line.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, serde_json::Value>,
+    /// One line a request.
+    pub accesslog: AccessLog,
+}
+
+/// `log.level`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Only what failed.
+    Error,
+    /// What failed, and what may need a look.
+    Warn,
+    /// The default: the above, and every request.
+    #[default]
+    Info,
+    /// Everything.
+    Debug,
+}
+
+impl Level {
+    /// The name as the configuration has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// `log.formatter`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// `key=value` pairs, for people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// One JSON object a line; Berth writes the same as for `json`.
+    Logstash,
+}
+
+/// `log.accesslog`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessLog {
+    /// Whether requests are left out of the log.
+    pub disabled: bool,
+}

@@ -1,0 +1,135 @@
+//! Configurations as users write them, and what becomes of them.
+
+use berth_config::{Admin, Config, Debug, Driver, Duration, Filesystem, Level, LogFormat, Prometheus, Secret};
+
+/// The file that Distribution 3's own image ships.
+const DISTRIBUTION_DEFAULT: &str = "
+version: 0.1
+log:
+  fields:
+    service: registry
+storage:
+  cache:
+    blobdescriptor: inmemory
+  filesystem:
+    rootdirectory: /var/lib/registry
+http:
+  addr: :5000
+  headers:
+    X-Content-Type-Options: [nosniff]
+health:
+  storagedriver:
+    enabled: true
+    interval: 10s
+    threshold: 3
+";
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn the_stock_file_is_read() {
+    let loaded = Config::load(DISTRIBUTION_DEFAULT, []).unwrap();
+    let Driver::Filesystem(filesystem) = &loaded.config.storage.driver else { panic!("{loaded:?}") };
+    assert_eq!(filesystem.rootdirectory.to_str(), Some("/var/lib/registry"));
+    assert!(!loaded.config.storage.delete.enabled);
+    assert_eq!(loaded.config.http.headers["X-Content-Type-Options"], ["nosniff"]);
+    assert_eq!(loaded.warnings, ["storage.cache has no effect: Berth needs no choice of cache"]);
+}
+
+#[test]
+fn a_configuration_comes_back_as_it_was_written() {
+    let mut config = Config::default();
+    config.http.secret = Some(Secret::new("s3cr3t".into()));
+    config.http.headers.insert("X-A".into(), vec!["1".into(), "yes".into()]);
+    config.http.debug = Some(Debug {
+        addr: ":5001".into(),
+        prometheus: Prometheus { enabled: true, path: "/metrics".into() },
+        admin: Some(Admin { tokenfile: "/etc/berth/admin/token".into() }),
+    });
+    config.log.fields.insert("service".into(), "registry".into());
+    for driver in [Driver::InMemory, config.storage.driver.clone()] {
+        config.storage.driver = driver;
+        let yaml = config.to_yaml();
+        assert_eq!(Config::load(&yaml, []).unwrap().config, config, "{yaml}");
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let check = |pairs: &[(&str, &str)]| Config::load(DISTRIBUTION_DEFAULT, variables(pairs)).unwrap();
+
+    let loaded = check(&[("REGISTRY_STORAGE_DELETE_ENABLED", "true"), ("REGISTRY_LOG_LEVEL", "debug")]);
+    assert!(loaded.config.storage.delete.enabled);
+    assert_eq!(loaded.config.log.level, Level::Debug);
+
+    let loaded = check(&[("REGISTRY_STORAGE", "inmemory")]);
+    assert_eq!(loaded.config.storage.driver, Driver::InMemory);
+
+    let loaded = check(&[("REGISTRY_HTTP_HEADERS_X-B", "[one, two]"), ("REGISTRY_HTTP_DRAINTIMEOUT", "5s")]);
+    assert_eq!(loaded.config.http.headers["x-b"], ["one", "two"]);
+    assert_eq!(loaded.config.http.draintimeout, Duration::from_secs(5));
+
+    let loaded = check(&[("REGISTRY_PORT", "tcp://10.0.0.1:5000"), ("REGISTRY_SERVICE_HOST", "10.0.0.1")]);
+    assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
+    assert_eq!(loaded.warnings[0], "environment variable REGISTRY_PORT names no key and has no effect");
+}
+
+#[test]
+fn short_and_old_forms_are_understood() {
+    let inmemory = |text: &str| Config::load(text, []).unwrap().config;
+    assert_eq!(inmemory("version: '0.1'\nstorage: inmemory").storage.driver, Driver::InMemory);
+    assert_eq!(inmemory("version: 0.1\nstorage:\n  inmemory:").storage.driver, Driver::InMemory);
+    let config = inmemory("version: 0.1\nloglevel: warn\nlog: {formatter: json}\nstorage: {filesystem: }");
+    assert_eq!((config.log.level, config.log.formatter), (Level::Warn, LogFormat::Json));
+    assert_eq!(config.storage.driver, Driver::Filesystem(Filesystem::default()));
+    let config = inmemory("version: 0.1\nstorage: {filesystem: {rootdirectory: /x, maxthreads: 3}}");
+    let Driver::Filesystem(filesystem) = config.storage.driver else { panic!() };
+    assert_eq!(filesystem.maxthreads, Filesystem::MIN_MAX_THREADS);
+}
+
+#[test]
+fn bad_configurations_name_the_key() {
+    for (text, message) in [
+        ("", ".: the configuration is not a map"),
+        ("version: [", "the configuration is not YAML"),
+        ("version: 0.2\nstorage: inmemory", "version: version 0.2 is not known"),
+        ("storage: inmemory", "missing field `version`"),
+        ("version: 0.1", "missing field `storage`"),
+        ("version: 0.1\nstorage: {delete: {enabled: true}}", "storage: storage names no driver"),
+        ("version: 0.1\nstorage: {inmemory: , filesystem: }", "storage: storage names two drivers"),
+        ("version: 0.1\nstorage: {filesystm: {}}", "unknown field `filesystm`, expected one of `filesystem`"),
+        ("version: 0.1\nstorage: inmemory\nhttp: {adr: ':1'}", "http.adr: unknown field `adr`"),
+        ("version: 0.1\nstorage: inmemory\nhttp: {addr: localhost}", "http.addr: \"localhost\" is not HOST:PORT"),
+        ("version: 0.1\nstorage: inmemory\nhttp: {debug: {addr: ':5000'}}", "http.debug.addr: the same address"),
+        ("version: 0.1\nstorage: inmemory\nhttp: {host: r.example}", "http.host: \"r.example\" is not an address"),
+        ("version: 0.1\nstorage: inmemory\nhttp: {prefix: x}", "http.prefix: \"x\" must begin and end"),
+        ("version: 0.1\nstorage: inmemory\nhttp: {draintimeout: 5x}", "http.draintimeout: duration \"5x\""),
+        ("version: 0.1\nstorage: inmemory\nlog: {level: loud}", "log.level: unknown variant `loud`"),
+        ("version: 0.1\nstorage: inmemory\ncatalog: {maxentries: 0}", "catalog.maxentries: must be at least 1"),
+        ("version: 0.1\nstorage: inmemory\nauth: {htpasswd: {}}", "auth: this version of Berth does not have"),
+        ("version: 0.1\nstorage: {s3: {bucket: b}}", "storage.s3: this version of Berth does not have"),
+    ] {
+        let error = Config::load(text, []).unwrap_err().to_string();
+        assert!(error.contains(message), "{text:?}\n gave {error}\n not {message}");
+    }
+    for (name, value, message) in [
+        ("REGISTRY_AUTH_HTPASSWD_PATH", "/x", "auth: this version of Berth does not have"),
+        ("REGISTRY_LOG_LEVEL", "[", "environment variable REGISTRY_LOG_LEVEL: its value is not YAML"),
+        ("REGISTRY_LOG_LEVEL", "loud", "log.level: unknown variant `loud`"),
+        ("REGISTRY_HTTP_ADDR_X", "1", "environment variable REGISTRY_HTTP_ADDR_X: \"x\" lies below a plain value"),
+    ] {
+        let error = Config::load(DISTRIBUTION_DEFAULT, variables(&[(name, value)])).unwrap_err().to_string();
+        assert!(error.contains(message), "{name}={value}\n gave {error}\n not {message}");
+    }
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let mut config = Config::default();
+    config.http.secret = Some(Secret::new("s3cr3t".into()));
+    assert!(config.to_yaml().contains("s3cr3t"));
+    assert!(!config.to_yaml_redacted().contains("s3cr3t"));
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+}
