@@ -243,8 +243,9 @@ fn check(config: &Config) -> Result<(), Error> {
     if debug.is_some_and(|(_, addr)| *addr == http.addr && !addr.ends_with(":0")) {
         return refuse("http.debug.addr", "the same address as http.addr: the debug port must be another".into());
     }
-    if !http.prefix.is_empty() && !(http.prefix.starts_with('/') && http.prefix.ends_with('/')) {
-        return refuse("http.prefix", format!("{:?} must begin and end with a slash", http.prefix));
+    let prefix = http.prefix.as_str();
+    if !prefix.is_empty() && (!prefix.starts_with('/') || !prefix.ends_with('/')) {
+        return refuse("http.prefix", format!("{prefix:?} must begin and end with a slash"));
     }
     if let Some(host) =
         http.host.as_deref().filter(|host| !host.starts_with("http://") && !host.starts_with("https://"))
