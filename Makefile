@@ -1,0 +1,67 @@
+# What a developer of Berth runs. `make` alone lists it.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/berth
+DENY_VERSION := 0.20.2
+DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+E2E := cargo run --quiet --package berth-e2e --bin berth-e2e --
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+.PHONY: demo demo-down
+demo: toolchain ## A real Kubernetes, Berth on it, a push, a pull, a collection; at most 20 minutes the first time
+	$(E2E) demo
+
+demo-down: toolchain ## End the local Kubernetes and everything that belongs to it
+	$(E2E) down
+
+.PHONY: test
+test: check unit e2e ## Everything: format, lints, policy, unit and socket tests, end-to-end tests on a real Kubernetes
+
+.PHONY: check format clippy layers deny
+check: format clippy layers deny ## The checks that run nothing
+
+format: toolchain ## Formatting
+	cargo fmt --all --check
+
+clippy: toolchain ## Lints; a warning fails
+	cargo clippy --workspace --all-targets --all-features --quiet -- -D warnings
+
+layers: toolchain ## Which crate may depend on which
+	./layers.sh
+
+deny: toolchain $(DENY) ## Licenses, bans and sources of every dependency
+	$(DENY) --all-features check --hide-inclusion-graph bans licenses sources
+
+$(DENY):
+	@echo "building cargo-deny $(DENY_VERSION), once (a few minutes)"
+	CARGO_TARGET_DIR=$(CACHE)/build/cargo-deny cargo install --quiet --locked --root $(@D)/.. cargo-deny@$(DENY_VERSION)
+	rm -rf $(CACHE)/build/cargo-deny
+
+.PHONY: unit
+unit: toolchain ## Unit, snapshot and socket-level tests: no cluster, no network beyond loopback
+	cargo test --workspace
+
+.PHONY: e2e
+e2e: toolchain ## End-to-end tests on a local Kubernetes of their own; KEEP=1 leaves it running
+	@$(if $(KEEP),,trap '$(E2E) down' EXIT;) \
+	$(E2E) up && $(E2E) load-images && $(E2E) install && \
+	cargo test --package berth-e2e --features cluster --test '*' -- --test-threads 4
+
+.PHONY: figures
+figures: toolchain ## Idle memory, time to the first answer, image sizes, measured now
+	$(E2E) figures
+
+.PHONY: generate
+generate: toolchain ## Refresh what is generated from the code: CRDs, the chart's copies, snapshots
+	cargo run --quiet --package berth-operator -- crds --write crds/yaml
+	mkdir -p charts/berth/files/crds && cp crds/yaml/*.yaml charts/berth/files/crds/
+	INSTA_UPDATE=always cargo test --quiet --package berth-operator
+
+.PHONY: toolchain
+toolchain:
+	@rustup target add x86_64-unknown-linux-musl >/dev/null 2>&1 || rustup toolchain install
