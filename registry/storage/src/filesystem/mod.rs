@@ -1,0 +1,158 @@
+//! A store in a directory of a file system.
+//!
+//! An object is a file at its key. A write goes to a file of its own under `berth/v1/tmp`, is synced, renamed into place,
+//! and the directory is synced: a crash leaves the old object or the new one. Listing walks directories in the order of
+//! the keys. Every process holds the lock file: a server shared, the offline collector alone.
+//!
+//! File operations block, so each runs on a thread of its own pool, at most `max_threads` at once. The way of large
+//! content is one hop for each large buffer: the hop that writes a buffer also hashes it, while the next buffer fills;
+//! the hop that reads one runs ahead of the client by one buffer.
+//!
+//! What lies in the tree, and what it means, is not known here.
+
+mod lock;
+mod stream;
+mod tree;
+mod walk;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use berth_oci::Hasher;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use crate::layout::UploadKey;
+use crate::store::{Appended, ByteRange, Incoming, ListRequest, Object, Page};
+use crate::{Key, Stat, Store, StoreError};
+
+pub use lock::LockMode;
+
+/// The store in a directory.
+#[derive(Clone, Debug)]
+pub struct Filesystem {
+    tree: Arc<tree::Tree>,
+    threads: Arc<Semaphore>,
+    /// Held for as long as any clone of the store lives.
+    _lock: Arc<lock::Lock>,
+}
+
+impl Filesystem {
+    /// Opens the store in `root`, which is made if it does not exist, with at most `max_threads` file operations at once.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process excludes this one, or what the operating system says.
+    pub fn open(root: &Path, max_threads: usize, mode: LockMode) -> Result<Self, StoreError> {
+        let tree = tree::Tree::open(root)?;
+        let lock = lock::Lock::take(&tree, mode)?;
+        Ok(Filesystem {
+            tree: Arc::new(tree),
+            threads: Arc::new(Semaphore::new(max_threads.clamp(1, Semaphore::MAX_PERMITS))),
+            _lock: Arc::new(lock),
+        })
+    }
+
+    /// Runs a file operation on a blocking thread, when one of the store's permits is free.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        key: &Key,
+        action: &'static str,
+        operation: impl FnOnce(&tree::Tree) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let tree = self.tree.clone();
+        // The semaphore is never closed, so a missing permit can only mean that nothing limits any more.
+        let permit = self.threads.clone().acquire_owned().await.ok();
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            operation(&tree)
+        });
+        task.await.unwrap_or_else(|stopped| {
+            Err(StoreError::Io { key: key.to_string(), action, source: std::io::Error::other(stopped) })
+        })
+    }
+}
+
+#[async_trait]
+impl Store for Filesystem {
+    fn driver(&self) -> &'static str {
+        "filesystem"
+    }
+
+    async fn stat(&self, key: &Key) -> Result<Stat, StoreError> {
+        let own = key.clone();
+        self.blocking(key, "look at the file", move |tree| tree.stat(&own)).await
+    }
+
+    async fn get(&self, key: &Key, range: Option<ByteRange>) -> Result<Object, StoreError> {
+        let own = key.clone();
+        let (stat, range, opened) =
+            self.blocking(key, "open the file", move |tree| stream::Reader::open(tree, own, range)).await?;
+        Ok(Object { stat, range, body: opened.into_stream() })
+    }
+
+    async fn put(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {
+        let own = key.clone();
+        self.blocking(key, "write the file", move |tree| tree.write(&own, &content, tree::Placing::Replace)).await
+    }
+
+    async fn put_if_absent(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {
+        let own = key.clone();
+        self.blocking(key, "write the file", move |tree| tree.write(&own, &content, tree::Placing::IfAbsent)).await
+    }
+
+    async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
+        let (from, own) = (from.clone(), to.clone());
+        self.blocking(to, "copy the file", move |tree| tree.copy(&from, &own)).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let own = key.clone();
+        self.blocking(key, "delete the file", move |tree| tree.delete(&own)).await
+    }
+
+    async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {
+        let ListRequest { below, one_level, after, limit } = request;
+        let (own, after) = (below.clone(), after.cloned());
+        self.blocking(below, "list the directory", move |tree| {
+            walk::page(tree, &ListRequest { below: &own, one_level, after: after.as_ref(), limit })
+        })
+        .await
+    }
+
+    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<(), StoreError> {
+        let own = upload.started_at();
+        self.blocking(upload.directory(), "begin the upload", move |tree| tree.write_unsynced(&own, &started_at)).await
+    }
+
+    async fn offset(&self, upload: &UploadKey) -> Result<u64, StoreError> {
+        let own = upload.clone();
+        self.blocking(upload.directory(), "look at the upload", move |tree| tree.upload_offset(&own)).await
+    }
+
+    async fn append(
+        &self,
+        upload: &UploadKey,
+        offset: u64,
+        hasher: Hasher,
+        body: Incoming,
+    ) -> Result<Appended, StoreError> {
+        let own = upload.clone();
+        let writer = self
+            .blocking(upload.directory(), "open the upload", move |tree| {
+                stream::Writer::open(tree, &own, offset, hasher)
+            })
+            .await?;
+        stream::append(self, writer, body).await
+    }
+
+    async fn finish(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError> {
+        let (own, to_own) = (upload.clone(), to.clone());
+        self.blocking(to, "finish the upload", move |tree| tree.finish_upload(&own, &to_own)).await
+    }
+
+    async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {
+        let own = upload.clone();
+        self.blocking(upload.directory(), "remove the upload", move |tree| tree.remove_upload(&own)).await
+    }
+}

@@ -1,0 +1,276 @@
+//! Where everything lies in a store: the layout of CNCF Distribution, and what Berth adds.
+//!
+//! ```text
+//! docker/registry/v2/
+//!   blobs/<alg>/<first two of hex>/<hex>/data           the bytes of a blob or manifest
+//!   repositories/<name>/
+//!     _layers/<alg>/<hex>/link                          the repository has this blob
+//!     _manifests/revisions/<alg>/<hex>/link             the repository has this manifest
+//!     _manifests/tags/<tag>/current/link                what the tag names now
+//!     _manifests/tags/<tag>/index/<alg>/<hex>/link      what the tag has named
+//!     _uploads/<id>/data                                the bytes of an upload so far
+//!     _uploads/<id>/startedat                           when the upload began, RFC 3339
+//! berth/v1/                                             Distribution ignores what lies here
+//!   http-secret                                         the key that signs upload addresses
+//!   lock                                                filesystem: held by every process that uses the store
+//!   tmp/                                                filesystem: files that are being written
+//! ```
+//!
+//! A link holds a digest as text, without a newline. This is the only file that builds or reads such keys.
+
+use berth_oci::{Algorithm, Digest, RepositoryName, Tag};
+use uuid::Uuid;
+
+use crate::Key;
+
+const BLOBS: &str = "docker/registry/v2/blobs";
+const REPOSITORIES: &str = "docker/registry/v2/repositories";
+pub(crate) const LOCK: &str = "berth/v1/lock";
+pub(crate) const TEMPORARY: &str = "berth/v1/tmp";
+
+/// Above every blob.
+#[must_use]
+pub fn blobs() -> Key {
+    Key::built(BLOBS.to_owned())
+}
+
+/// Above every repository.
+#[must_use]
+pub fn repositories() -> Key {
+    Key::built(REPOSITORIES.to_owned())
+}
+
+/// The directory inside a repository that makes it one.
+pub const MANIFESTS: &str = "_manifests";
+
+/// The key that signs upload addresses, where the configuration names none.
+#[must_use]
+pub fn http_secret() -> Key {
+    Key::built("berth/v1/http-secret".to_owned())
+}
+
+/// The bytes of a blob or manifest.
+#[must_use]
+pub fn blob_data(digest: &Digest) -> Key {
+    let hex = digest.hex();
+    Key::built(format!("{BLOBS}/{}/{}/{hex}/data", digest.algorithm(), &hex[..2]))
+}
+
+/// Everything of a repository, and of the repositories below it.
+#[must_use]
+pub fn repository(name: &RepositoryName) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}"))
+}
+
+/// Everything about a repository's manifests and tags.
+#[must_use]
+pub fn manifests(name: &RepositoryName) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/{MANIFESTS}"))
+}
+
+/// Says that a repository has a blob.
+#[must_use]
+pub fn layer_link(name: &RepositoryName, digest: &Digest) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/_layers/{}/{}/link", digest.algorithm(), digest.hex()))
+}
+
+/// Says that a repository has a manifest.
+#[must_use]
+pub fn revision_link(name: &RepositoryName, digest: &Digest) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/_manifests/revisions/{}/{}/link", digest.algorithm(), digest.hex()))
+}
+
+/// Above every tag of a repository.
+#[must_use]
+pub fn tags(name: &RepositoryName) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/_manifests/tags"))
+}
+
+/// Above what a tag has named.
+#[must_use]
+pub fn tag_index(name: &RepositoryName, tag: &Tag) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/_manifests/tags/{tag}/index"))
+}
+
+/// What a tag names now.
+#[must_use]
+pub fn tag_current_link(name: &RepositoryName, tag: &Tag) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/_manifests/tags/{tag}/current/link"))
+}
+
+/// Says that a tag has named a manifest.
+#[must_use]
+pub fn tag_index_link(name: &RepositoryName, tag: &Tag, digest: &Digest) -> Key {
+    let (algorithm, hex) = (digest.algorithm(), digest.hex());
+    Key::built(format!("{REPOSITORIES}/{name}/_manifests/tags/{tag}/index/{algorithm}/{hex}/link"))
+}
+
+/// The directory of one upload session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UploadKey {
+    directory: Key,
+}
+
+impl UploadKey {
+    /// The session `id` of a repository.
+    #[must_use]
+    pub fn new(name: &RepositoryName, id: Uuid) -> Self {
+        UploadKey { directory: Key::built(format!("{REPOSITORIES}/{name}/_uploads/{id}")) }
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn directory(&self) -> &Key {
+        &self.directory
+    }
+
+    /// The bytes that have arrived.
+    #[must_use]
+    pub fn data(&self) -> Key {
+        Key::built(format!("{}/data", self.directory))
+    }
+
+    /// When the session began.
+    #[must_use]
+    pub fn started_at(&self) -> Key {
+        Key::built(format!("{}/startedat", self.directory))
+    }
+}
+
+/// The digest whose bytes lie at a key; none if the key is not [`blob_data`] of anything.
+#[must_use]
+pub fn parse_blob_data(key: &Key) -> Option<Digest> {
+    let mut parts = blobs().strip(key)?.split('/');
+    let (algorithm, shard, hex) = (parts.next()?, parts.next()?, parts.next()?);
+    let digest = parse_digest(algorithm, hex)?;
+    (parts.next()? == "data" && parts.next().is_none() && digest.hex().starts_with(shard) && shard.len() == 2)
+        .then_some(digest)
+}
+
+/// What a key below [`repositories`] is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepositoryObject<'a> {
+    /// The path of the repository, which a store made by others may hold in a form that is not a valid name.
+    pub repository: &'a str,
+    /// What it is.
+    pub kind: RepositoryObjectKind,
+}
+
+/// What an object inside a repository is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RepositoryObjectKind {
+    /// [`layer_link`].
+    Layer(Digest),
+    /// [`revision_link`].
+    Revision(Digest),
+    /// [`tag_current_link`].
+    TagCurrent(Tag),
+    /// [`tag_index_link`].
+    TagIndex(Tag, Digest),
+    /// Something of the upload session with this directory name.
+    Upload(String),
+    /// Something that no part of Berth writes.
+    Other,
+}
+
+/// Reads a key below [`repositories`]; none if it is not below, or not inside a repository.
+#[must_use]
+pub fn parse_repository_object(key: &Key) -> Option<RepositoryObject<'_>> {
+    let path = key.as_str().strip_prefix(REPOSITORIES)?.strip_prefix('/')?;
+    // No component of a repository name starts with an underscore, and every directory inside a repository does.
+    let at = path.find("/_")?;
+    let (repository, inside) = (&path[..at], &path[at + 1..]);
+    let parts: Vec<&str> = inside.split('/').collect();
+    let kind = match parts.as_slice() {
+        ["_layers", algorithm, hex, "link"] => parse_digest(algorithm, hex).map(RepositoryObjectKind::Layer),
+        [MANIFESTS, "revisions", algorithm, hex, "link"] => {
+            parse_digest(algorithm, hex).map(RepositoryObjectKind::Revision)
+        }
+        [MANIFESTS, "tags", tag, "current", "link"] => tag.parse().ok().map(RepositoryObjectKind::TagCurrent),
+        [MANIFESTS, "tags", tag, "index", algorithm, hex, "link"] => {
+            let digest = parse_digest(algorithm, hex);
+            tag.parse().ok().zip(digest).map(|(tag, digest)| RepositoryObjectKind::TagIndex(tag, digest))
+        }
+        ["_uploads", id, ..] => Some(RepositoryObjectKind::Upload((*id).to_owned())),
+        _ => None,
+    };
+    Some(RepositoryObject { repository, kind: kind.unwrap_or(RepositoryObjectKind::Other) })
+}
+
+fn parse_digest(algorithm: &str, hex: &str) -> Option<Digest> {
+    let algorithm: Algorithm = algorithm.parse().ok()?;
+    format!("{algorithm}:{hex}").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> RepositoryName {
+        "team/app".parse().unwrap()
+    }
+
+    fn digest() -> Digest {
+        Digest::sha256(b"")
+    }
+
+    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn keys_are_those_of_distribution() {
+        fn check(key: &Key, expected: &str) {
+            assert_eq!(key.as_str(), expected.replace("HEX", HEX));
+        }
+        let (name, digest, tag) = (name(), digest(), "v1".parse::<Tag>().unwrap());
+        check(&blob_data(&digest), "docker/registry/v2/blobs/sha256/e3/HEX/data");
+        check(&layer_link(&name, &digest), "docker/registry/v2/repositories/team/app/_layers/sha256/HEX/link");
+        check(
+            &revision_link(&name, &digest),
+            "docker/registry/v2/repositories/team/app/_manifests/revisions/sha256/HEX/link",
+        );
+        check(
+            &tag_current_link(&name, &tag),
+            "docker/registry/v2/repositories/team/app/_manifests/tags/v1/current/link",
+        );
+        check(
+            &tag_index_link(&name, &tag, &digest),
+            "docker/registry/v2/repositories/team/app/_manifests/tags/v1/index/sha256/HEX/link",
+        );
+        let upload = UploadKey::new(&name, Uuid::nil());
+        let directory = "docker/registry/v2/repositories/team/app/_uploads/00000000-0000-0000-0000-000000000000";
+        check(&upload.data(), &format!("{directory}/data"));
+        check(&upload.started_at(), &format!("{directory}/startedat"));
+    }
+
+    #[test]
+    fn a_key_that_was_built_is_read_back() {
+        use RepositoryObjectKind::{Layer, Revision, TagCurrent, TagIndex, Upload};
+        fn check(key: &Key, expected: RepositoryObjectKind) {
+            let found = parse_repository_object(key).unwrap();
+            assert_eq!(found, RepositoryObject { repository: "team/app", kind: expected });
+        }
+        let (name, digest, tag) = (name(), digest(), "v1".parse::<Tag>().unwrap());
+        check(&layer_link(&name, &digest), Layer(digest.clone()));
+        check(&revision_link(&name, &digest), Revision(digest.clone()));
+        check(&tag_current_link(&name, &tag), TagCurrent(tag.clone()));
+        check(&tag_index_link(&name, &tag, &digest), TagIndex(tag.clone(), digest.clone()));
+        check(&UploadKey::new(&name, Uuid::nil()).data(), Upload(Uuid::nil().to_string()));
+        assert_eq!(parse_blob_data(&blob_data(&digest)), Some(digest.clone()));
+        let wide = Digest::of(Algorithm::Sha512, b"x");
+        assert_eq!(parse_blob_data(&blob_data(&wide)), Some(wide));
+    }
+
+    #[test]
+    fn other_keys_are_told_apart() {
+        fn kind(key: &str) -> Option<RepositoryObjectKind> {
+            let key: Key = key.parse().unwrap();
+            parse_repository_object(&key).map(|object| object.kind)
+        }
+        assert_eq!(kind("docker/registry/v2/repositories/a/_layers/sha256/00/link"), Some(RepositoryObjectKind::Other));
+        assert_eq!(kind("docker/registry/v2/repositories/a/_referrers/x"), Some(RepositoryObjectKind::Other));
+        assert_eq!(kind("docker/registry/v2/repositories/a"), None);
+        assert_eq!(kind("berth/v1/lock"), None);
+        let wrong_shard = format!("docker/registry/v2/blobs/sha256/00/{HEX}/data");
+        assert_eq!(parse_blob_data(&wrong_shard.parse().unwrap()), None);
+    }
+}

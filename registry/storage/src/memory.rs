@@ -1,0 +1,229 @@
+//! A store in the memory of the process, gone with it: for tests and for trying things out.
+//!
+//! One map of keys under one lock. A body is collected outside the lock, so a slow client holds nobody up.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use berth_oci::Hasher;
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, stream};
+
+use crate::layout::UploadKey;
+use crate::store::{
+    Appended, ByteRange, Cursor, Entry, EntryKind, Incoming, ListRequest, MAX_PAGE, Object, Page, clamp,
+};
+use crate::{Key, Stat, Store, StoreError};
+
+/// The size of the pieces that an object is given out in, in bytes.
+const PIECE_BYTES: usize = 512 * 1024;
+
+/// The store in memory.
+#[derive(Debug, Default)]
+pub struct Memory {
+    objects: Mutex<Objects>,
+}
+
+type Objects = BTreeMap<String, Held>;
+
+#[derive(Clone, Debug)]
+struct Held {
+    content: Content,
+    modified: SystemTime,
+}
+
+/// An object is frozen; the data of an upload still grows.
+#[derive(Clone, Debug)]
+enum Content {
+    Object(Bytes),
+    Upload(BytesMut),
+}
+
+impl Held {
+    fn object(content: Bytes) -> Self {
+        Held { content: Content::Object(content), modified: SystemTime::now() }
+    }
+
+    fn bytes(&self) -> Bytes {
+        match &self.content {
+            Content::Object(content) => content.clone(),
+            Content::Upload(content) => Bytes::copy_from_slice(content),
+        }
+    }
+
+    fn stat(&self) -> Stat {
+        let size = match &self.content {
+            Content::Object(content) => content.len(),
+            Content::Upload(content) => content.len(),
+        };
+        Stat { size: size as u64, modified: self.modified }
+    }
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Memory::default()
+    }
+
+    /// The map stays whole even if a holder of the lock panicked: every change is one call.
+    fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self, key: &Key) -> Result<Held, StoreError> {
+        self.objects().get(key.as_str()).cloned().ok_or_else(|| StoreError::not_found(key))
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    fn driver(&self) -> &'static str {
+        "inmemory"
+    }
+
+    async fn stat(&self, key: &Key) -> Result<Stat, StoreError> {
+        self.objects().get(key.as_str()).map(Held::stat).ok_or_else(|| StoreError::not_found(key))
+    }
+
+    async fn get(&self, key: &Key, range: Option<ByteRange>) -> Result<Object, StoreError> {
+        let held = self.held(key)?;
+        let stat = held.stat();
+        let range = clamp(key, range, stat.size)?;
+        let mut rest = held.bytes().slice(range.start as usize..range.end as usize);
+        let mut pieces = Vec::with_capacity(rest.len().div_ceil(PIECE_BYTES));
+        while !rest.is_empty() {
+            pieces.push(Ok(rest.split_to(PIECE_BYTES.min(rest.len()))));
+        }
+        Ok(Object { stat, range, body: Box::pin(stream::iter(pieces)) })
+    }
+
+    async fn put(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {
+        self.objects().insert(key.to_string(), Held::object(content));
+        Ok(())
+    }
+
+    async fn put_if_absent(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {
+        let mut objects = self.objects();
+        if objects.contains_key(key.as_str()) {
+            return Err(StoreError::AlreadyExists { key: key.to_string() });
+        }
+        objects.insert(key.to_string(), Held::object(content));
+        Ok(())
+    }
+
+    async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
+        let content = self.held(from)?.bytes();
+        self.put(to, content).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.objects().remove(key.as_str()).map(|_| ()).ok_or_else(|| StoreError::not_found(key))
+    }
+
+    async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {
+        let ListRequest { below, one_level, after, limit } = request;
+        let limit = limit.clamp(1, MAX_PAGE);
+        let prefix = format!("{below}/");
+        let mut lower = after.map_or_else(|| prefix.clone(), |cursor| cursor.0.clone());
+        let mut entries = Vec::new();
+        let objects = self.objects();
+        loop {
+            let next = objects.range::<str, _>((Bound::Excluded(lower.as_str()), Bound::Unbounded)).next();
+            let Some((text, held)) = next.filter(|(text, _)| text.starts_with(&prefix)) else {
+                return Ok(Page { entries, next: None });
+            };
+            if entries.len() == limit {
+                return Ok(Page { entries, next: Some(Cursor(lower)) });
+            }
+            match text[prefix.len()..].find('/') {
+                Some(at) if one_level => {
+                    let directory = &text[..prefix.len() + at];
+                    entries.push(Entry { key: directory.parse()?, kind: EntryKind::Directory });
+                    // Behind everything that begins with the directory and a slash.
+                    lower = format!("{directory}/\u{10ffff}");
+                }
+                _ => {
+                    entries.push(Entry { key: text.parse()?, kind: EntryKind::Object(held.stat()) });
+                    lower.clone_from(text);
+                }
+            }
+        }
+    }
+
+    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<(), StoreError> {
+        self.put(&upload.started_at(), started_at).await
+    }
+
+    async fn offset(&self, upload: &UploadKey) -> Result<u64, StoreError> {
+        let objects = self.objects();
+        if !objects.contains_key(upload.started_at().as_str()) {
+            return Err(StoreError::not_found(upload.directory()));
+        }
+        Ok(objects.get(upload.data().as_str()).map_or(0, |held| held.stat().size))
+    }
+
+    async fn append(
+        &self,
+        upload: &UploadKey,
+        offset: u64,
+        mut hasher: Hasher,
+        mut body: Incoming,
+    ) -> Result<Appended, StoreError> {
+        let found = self.offset(upload).await?;
+        let data = upload.data();
+        if found != offset {
+            return Err(StoreError::Offset { key: data.to_string(), expected: offset, found });
+        }
+        let mut offset = offset;
+        let interrupted = loop {
+            match body.next().await {
+                None => break None,
+                Some(Err(error)) => break Some(error),
+                Some(Ok(piece)) => {
+                    hasher.update(&piece);
+                    offset += piece.len() as u64;
+                    let mut objects = self.objects();
+                    let held = objects.entry(data.to_string()).or_insert_with(|| Held {
+                        content: Content::Upload(BytesMut::new()),
+                        modified: SystemTime::now(),
+                    });
+                    held.modified = SystemTime::now();
+                    if let Content::Upload(content) = &mut held.content {
+                        content.extend_from_slice(&piece);
+                    }
+                }
+            }
+        };
+        Ok(Appended { offset, hasher, interrupted })
+    }
+
+    async fn finish(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError> {
+        let mut objects = self.objects();
+        if objects.remove(upload.started_at().as_str()).is_none() {
+            return Err(StoreError::not_found(upload.directory()));
+        }
+        let content = match objects.remove(upload.data().as_str()).map(|held| held.content) {
+            None => Bytes::new(),
+            Some(Content::Object(content)) => content,
+            Some(Content::Upload(content)) => content.freeze(),
+        };
+        objects.insert(to.to_string(), Held::object(content));
+        Ok(())
+    }
+
+    async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {
+        let mut objects = self.objects();
+        let prefix = format!("{}/", upload.directory());
+        let before = objects.len();
+        objects.retain(|key, _| !key.starts_with(&prefix));
+        if objects.len() == before {
+            return Err(StoreError::not_found(upload.directory()));
+        }
+        Ok(())
+    }
+}

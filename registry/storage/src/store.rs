@@ -1,0 +1,210 @@
+//! The trait [`Store`] and the plain data that it takes and gives.
+
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use berth_oci::Hasher;
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+
+use crate::layout::UploadKey;
+use crate::{BoxError, Key, StoreError};
+
+/// The most entries that one page of a listing holds.
+pub const MAX_PAGE: usize = 1000;
+
+/// Content on its way into a store. An error is the sender's, not the store's.
+pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
+
+/// Content on its way out of a store.
+pub type Outgoing = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
+
+/// What is known of an object without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// The length in bytes.
+    pub size: u64,
+    /// When the object was written last.
+    pub modified: SystemTime,
+}
+
+/// Bytes `start` to `end`, `end` not included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteRange {
+    /// The first byte.
+    pub start: u64,
+    /// The byte behind the last. What lies behind the end of the object is left out.
+    pub end: u64,
+}
+
+/// An object that is being read.
+pub struct Object {
+    /// What is known of the whole object.
+    pub stat: Stat,
+    /// The part that `body` gives; the whole object unless a range was asked for.
+    pub range: ByteRange,
+    /// The bytes of `range`.
+    pub body: Outgoing,
+}
+
+/// What is asked of a listing.
+#[derive(Clone, Debug)]
+pub struct ListRequest<'a> {
+    /// Only what lies below this key.
+    pub below: &'a Key,
+    /// Whether what lies deeper than one level is given only as its first level.
+    pub one_level: bool,
+    /// Where the page before this one ended.
+    pub after: Option<&'a Cursor>,
+    /// The most entries that are wanted, at most [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+/// Where a page ended. Only the store that made it can read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(pub(crate) String);
+
+/// One entry of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key of the object, or of the first level above objects.
+    pub key: Key,
+    /// Which of the two it is.
+    pub kind: EntryKind,
+}
+
+/// Whether an entry is an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// An object, with what is known of it.
+    Object(Stat),
+    /// A key that other keys begin with; only in a listing of one level.
+    Directory,
+}
+
+/// A page of a listing, in the order of the keys, where a directory counts with a slash at its end. That is the order of
+/// object stores, and not the order of names: `a-b/` comes before `a/`.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// Where the next page begins; none when this is the last.
+    pub next: Option<Cursor>,
+}
+
+/// How far an upload has come.
+#[derive(Debug)]
+pub struct Appended {
+    /// The length of the upload in bytes.
+    pub offset: u64,
+    /// The hash of everything up to `offset`.
+    pub hasher: Hasher,
+    /// Why the body ended early, if it did. What had arrived by then is part of the upload.
+    pub interrupted: Option<BoxError>,
+}
+
+/// A place for objects. Every method is atomic: an object is there whole or not at all, also after a crash; what a method
+/// has answered is durable. The one exception is the data of an unfinished upload, which a power failure may shorten.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The name of the driver, as the configuration has it.
+    fn driver(&self) -> &'static str;
+
+    /// What is known of an object.
+    async fn stat(&self, key: &Key) -> Result<Stat, StoreError>;
+
+    /// Opens an object, or a part of it. A range that starts behind the end is [`StoreError::Range`].
+    async fn get(&self, key: &Key, range: Option<ByteRange>) -> Result<Object, StoreError>;
+
+    /// Writes an object, in place of one that may be there.
+    async fn put(&self, key: &Key, content: Bytes) -> Result<(), StoreError>;
+
+    /// Writes an object unless there is one, which is [`StoreError::AlreadyExists`]. Of several callers at once, one wins.
+    async fn put_if_absent(&self, key: &Key, content: Bytes) -> Result<(), StoreError>;
+
+    /// Writes an object with the content of another, in place of one that may be there.
+    async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError>;
+
+    /// Removes an object.
+    async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// One page of the objects below a key; empty if there are none.
+    async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError>;
+
+    /// Begins an upload; `started_at` is the text that is kept beside its data.
+    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<(), StoreError>;
+
+    /// The length of an upload in bytes, whichever process began it.
+    async fn offset(&self, upload: &UploadKey) -> Result<u64, StoreError>;
+
+    /// Takes a body behind the first `offset` bytes of an upload, and hashes it on the way. The caller sees to it that
+    /// there is one append at a time. [`StoreError::Offset`] when the upload does not end at `offset`.
+    async fn append(
+        &self,
+        upload: &UploadKey,
+        offset: u64,
+        hasher: Hasher,
+        body: Incoming,
+    ) -> Result<Appended, StoreError>;
+
+    /// Makes an upload an object, in place of one that may be there, and forgets the upload.
+    async fn finish(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError>;
+
+    /// Forgets an upload and its data.
+    async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError>;
+}
+
+/// Reads a whole object of at most `limit` bytes.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] before anything is read, or what the store says.
+pub async fn read_all(store: &dyn Store, key: &Key, limit: u64) -> Result<Bytes, StoreError> {
+    let mut object = store.get(key, None).await?;
+    let size = object.stat.size;
+    if size > limit {
+        return Err(StoreError::TooLarge { key: key.to_string(), size, limit });
+    }
+    // A small object arrives in one piece, which is then not copied.
+    let first = match object.body.next().await {
+        None => return Ok(Bytes::new()),
+        Some(piece) => piece?,
+    };
+    if first.len() as u64 == size {
+        return Ok(first);
+    }
+    let mut content = BytesMut::from(first);
+    while let Some(piece) = object.body.next().await {
+        content.extend_from_slice(&piece?);
+    }
+    Ok(content.freeze())
+}
+
+/// Every entry of a listing, page by page.
+///
+/// # Errors
+/// What the store says.
+pub async fn list_all(store: &dyn Store, below: &Key, one_level: bool) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::new();
+    let mut after: Option<Cursor> = None;
+    loop {
+        let request = ListRequest { below, one_level, after: after.as_ref(), limit: MAX_PAGE };
+        let page = store.list(request).await?;
+        entries.extend(page.entries);
+        match page.next {
+            None => return Ok(entries),
+            next => after = next,
+        }
+    }
+}
+
+/// The part of an object that a range names.
+pub(crate) fn clamp(key: &Key, range: Option<ByteRange>, size: u64) -> Result<ByteRange, StoreError> {
+    match range {
+        None => Ok(ByteRange { start: 0, end: size }),
+        Some(range) if range.start >= size || range.start >= range.end => {
+            Err(StoreError::Range { key: key.to_string(), start: range.start, size })
+        }
+        Some(range) => Ok(ByteRange { start: range.start, end: range.end.min(size) }),
+    }
+}

@@ -1,0 +1,292 @@
+//! What every back end must do, run against every back end.
+//!
+//! A new back end adds one line to [`stores`].
+
+use std::sync::Arc;
+
+use berth_oci::{Algorithm, Digest, Hasher, RepositoryName};
+use berth_storage::layout::UploadKey;
+use berth_storage::{
+    ByteRange, EntryKind, Filesystem, Incoming, Key, ListRequest, LockMode, Memory, Store, StoreError, list_all,
+    read_all,
+};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use uuid::Uuid;
+
+/// A store, and the directory that it must not outlive.
+struct Case {
+    store: Arc<dyn Store>,
+    directory: Option<tempfile::TempDir>,
+}
+
+fn stores() -> Vec<Case> {
+    let directory = tempfile::tempdir().unwrap();
+    let filesystem = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap();
+    vec![
+        Case { store: Arc::new(Memory::new()), directory: None },
+        Case { store: Arc::new(filesystem), directory: Some(directory) },
+    ]
+}
+
+fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}
+
+fn upload() -> UploadKey {
+    UploadKey::new(&"team/app".parse::<RepositoryName>().unwrap(), Uuid::new_v4())
+}
+
+fn body(pieces: &[&'static [u8]]) -> Incoming {
+    let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
+    Box::pin(stream::iter(pieces))
+}
+
+async fn read(store: &dyn Store, at: &str) -> Bytes {
+    read_all(store, &key(at), 1 << 30).await.unwrap()
+}
+
+fn is_not_found<T>(result: Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::NotFound { .. }))
+}
+
+#[tokio::test]
+async fn what_was_put_is_read_replaced_and_deleted() {
+    for Case { store, directory: _directory } in stores() {
+        let store = store.as_ref();
+        assert!(is_not_found(store.stat(&key("a/b")).await));
+        assert!(is_not_found(store.get(&key("a/b"), None).await.map(|_| ())));
+        assert!(is_not_found(store.delete(&key("a/b")).await));
+
+        store.put(&key("a/b"), Bytes::from_static(b"one")).await.unwrap();
+        assert_eq!(read(store, "a/b").await, "one");
+        assert_eq!(store.stat(&key("a/b")).await.unwrap().size, 3);
+        assert!(is_not_found(store.stat(&key("a")).await), "a directory is no object");
+
+        store.put(&key("a/b"), Bytes::from_static(b"three")).await.unwrap();
+        assert_eq!(read(store, "a/b").await, "three");
+        store.copy(&key("a/b"), &key("c/d/e")).await.unwrap();
+        store.put(&key("empty"), Bytes::new()).await.unwrap();
+        assert_eq!(read(store, "empty").await, "");
+
+        store.delete(&key("a/b")).await.unwrap();
+        assert!(is_not_found(store.stat(&key("a/b")).await));
+        assert_eq!(read(store, "c/d/e").await, "three");
+        assert!(is_not_found(store.copy(&key("a/b"), &key("x")).await));
+    }
+}
+
+#[tokio::test]
+async fn a_range_gives_its_part_and_nothing_else() {
+    // Longer than the buffers of every back end, and not a multiple of any.
+    let content: Bytes = (0..1_500_001_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>().into();
+    for Case { store, directory: _directory } in stores() {
+        store.put(&key("o"), content.clone()).await.unwrap();
+        let size = content.len() as u64;
+        for (start, end) in [(0, size), (0, 1), (1, 2), (262_143, 262_145), (700_000, size), (size - 1, size + 10)] {
+            let object = store.get(&key("o"), Some(ByteRange { start, end })).await.unwrap();
+            assert_eq!(object.stat.size, size);
+            assert_eq!(object.range, ByteRange { start, end: end.min(size) });
+            let pieces: Vec<Bytes> = object.body.map(Result::unwrap).collect().await;
+            let expected = &content[start as usize..end.min(size) as usize];
+            assert!(pieces.concat() == expected, "{} {start}..{end}", store.driver());
+        }
+        let behind = store.get(&key("o"), Some(ByteRange { start: size, end: size + 1 })).await;
+        assert!(matches!(behind, Err(StoreError::Range { .. })));
+        let too_large = read_all(store.as_ref(), &key("o"), size - 1).await;
+        assert!(matches!(too_large, Err(StoreError::TooLarge { .. })));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_creators_one_wins() {
+    for Case { store, directory: _directory } in stores() {
+        for round in 0..50 {
+            let at = key(&format!("race/{round}/object"));
+            let tries = (0..4_u8).map(|writer| {
+                let (store, at) = (store.clone(), at.clone());
+                tokio::spawn(async move { store.put_if_absent(&at, Bytes::from(vec![writer; 100])).await })
+            });
+            let mut won = Vec::new();
+            for (writer, outcome) in futures::future::join_all(tries).await.into_iter().enumerate() {
+                match outcome.unwrap() {
+                    Ok(()) => won.push(writer),
+                    Err(StoreError::AlreadyExists { .. }) => {}
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            assert_eq!(won.len(), 1, "{}", store.driver());
+            let content = read_all(store.as_ref(), &at, 1000).await.unwrap();
+            assert_eq!(content, vec![won[0] as u8; 100]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn listings_are_in_the_order_of_keys_and_pages_join_without_loss() {
+    let keys = ["r/a-b/_m/x", "r/a.c/_m/x", "r/a/_m/x", "r/a/b/_m/x", "r/a/b/_m/y", "r/a0/_m/x", "r/b", "s/other"];
+    for Case { store, directory: _directory } in stores() {
+        for at in keys {
+            store.put(&key(at), Bytes::from_static(b"1")).await.unwrap();
+        }
+        for limit in [1, 2, 3, 100] {
+            for (one_level, below, expected) in [
+                (false, "r", &keys[..7]),
+                (true, "r", &["r/a-b", "r/a.c", "r/a", "r/a0", "r/b"]),
+                (true, "r/a", &["r/a/_m", "r/a/b"]),
+                (false, "r/none", &[]),
+                (true, "r/b", &[]),
+            ] {
+                let (below, mut found, mut after) = (key(below), Vec::new(), None);
+                loop {
+                    let request = ListRequest { below: &below, one_level, after: after.as_ref(), limit };
+                    let page = store.list(request).await.unwrap();
+                    assert!(page.entries.len() <= limit);
+                    found.extend(page.entries);
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                let names: Vec<&str> = found.iter().map(|entry| entry.key.as_str()).collect();
+                assert_eq!(names, expected, "{} {below} {one_level} {limit}", store.driver());
+                for entry in &found {
+                    let is_object = keys.contains(&entry.key.as_str());
+                    assert_eq!(matches!(entry.kind, EntryKind::Object(stat) if stat.size == 1), is_object);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upload_grows_and_becomes_an_object() {
+    for Case { store, directory: _directory } in stores() {
+        let upload = upload();
+        assert!(is_not_found(store.offset(&upload).await));
+        store.begin(&upload, Bytes::from_static(b"2026-01-01T00:00:00Z")).await.unwrap();
+        assert_eq!(store.offset(&upload).await.unwrap(), 0);
+
+        let hasher = Hasher::new(Algorithm::Sha256);
+        let appended = store.append(&upload, 0, hasher, body(&[b"hello", b" "])).await.unwrap();
+        assert_eq!(appended.offset, 6);
+        assert!(appended.interrupted.is_none());
+        assert_eq!(store.offset(&upload).await.unwrap(), 6);
+
+        let wrong = store.append(&upload, 5, appended.hasher.clone(), body(&[b"x"])).await;
+        assert!(matches!(wrong, Err(StoreError::Offset { expected: 5, found: 6, .. })));
+
+        let appended = store.append(&upload, 6, appended.hasher, body(&[b"world"])).await.unwrap();
+        assert_eq!(appended.hasher.finish(), Digest::sha256(b"hello world"));
+        store.finish(&upload, &key("blob/data")).await.unwrap();
+        assert_eq!(read(store.as_ref(), "blob/data").await, "hello world");
+        assert!(is_not_found(store.offset(&upload).await));
+        assert!(is_not_found(store.finish(&upload, &key("blob/data")).await));
+        assert!(list_all(store.as_ref(), &key("docker"), false).await.unwrap().is_empty(), "nothing is left behind");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_without_data_is_an_empty_object() {
+    for Case { store, directory: _directory } in stores() {
+        let upload = upload();
+        store.begin(&upload, Bytes::from_static(b"now")).await.unwrap();
+        store.finish(&upload, &key("blob/empty")).await.unwrap();
+        assert_eq!(read(store.as_ref(), "blob/empty").await, "");
+    }
+}
+
+#[tokio::test]
+async fn what_arrived_before_a_body_broke_off_is_kept() {
+    for Case { store, directory: _directory } in stores() {
+        let upload = upload();
+        store.begin(&upload, Bytes::from_static(b"now")).await.unwrap();
+        let pieces = vec![Ok(Bytes::from_static(b"half")), Err("connection reset".into())];
+        let hasher = Hasher::new(Algorithm::Sha512);
+        let appended = store.append(&upload, 0, hasher, Box::pin(stream::iter(pieces))).await.unwrap();
+        assert_eq!(appended.interrupted.map(|error| error.to_string()).as_deref(), Some("connection reset"));
+        assert_eq!(appended.offset, 4);
+        let appended = store.append(&upload, 4, appended.hasher, body(&[b" and whole"])).await.unwrap();
+        assert_eq!(appended.hasher.finish(), Digest::of(Algorithm::Sha512, b"half and whole"));
+    }
+}
+
+#[tokio::test]
+async fn an_aborted_upload_is_gone() {
+    for Case { store, directory: _directory } in stores() {
+        let (first, second) = (upload(), upload());
+        assert!(is_not_found(store.abort(&first).await));
+        for upload in [&first, &second] {
+            store.begin(upload, Bytes::from_static(b"now")).await.unwrap();
+            store.append(upload, 0, Hasher::new(Algorithm::Sha256), body(&[b"data"])).await.unwrap();
+        }
+        store.abort(&first).await.unwrap();
+        assert!(is_not_found(store.offset(&first).await));
+        assert_eq!(store.offset(&second).await.unwrap(), 4);
+    }
+}
+
+#[tokio::test]
+async fn another_process_goes_on_with_an_upload() {
+    let directory = tempfile::tempdir().unwrap();
+    let upload = upload();
+    let first = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap();
+    first.begin(&upload, Bytes::from_static(b"now")).await.unwrap();
+    let appended = first.append(&upload, 0, Hasher::new(Algorithm::Sha256), body(&[b"one"])).await.unwrap();
+    drop(first);
+    let second = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap();
+    assert_eq!(second.offset(&upload).await.unwrap(), 3);
+    second.append(&upload, 3, appended.hasher, body(&[b"two"])).await.unwrap();
+    second.finish(&upload, &key("blob")).await.unwrap();
+    assert_eq!(read(&second, "blob").await, "onetwo");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_survives_the_removal_of_its_directory() {
+    for Case { store, directory: _directory } in stores() {
+        let remover = {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for _ in 0..300 {
+                    store.put(&key("d/e/f/other"), Bytes::from_static(b"x")).await.unwrap();
+                    store.delete(&key("d/e/f/other")).await.unwrap();
+                }
+            })
+        };
+        for round in 0..300 {
+            let at = key("d/e/f/mine");
+            store.put(&at, Bytes::from(format!("{round}"))).await.unwrap();
+            assert_eq!(read(store.as_ref(), "d/e/f/mine").await, format!("{round}"));
+            store.delete(&at).await.unwrap();
+        }
+        remover.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn deletion_leaves_no_empty_directory_and_writes_no_temporary_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap();
+    store.put(&key("docker/a/b/c"), Bytes::from_static(b"x")).await.unwrap();
+    store.delete(&key("docker/a/b/c")).await.unwrap();
+    assert!(!directory.path().join("docker").exists());
+    assert_eq!(std::fs::read_dir(directory.path().join("berth/v1/tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_server_and_the_offline_collector_exclude_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let leftover = directory.path().join("berth/v1/tmp/half-written");
+    let first = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap();
+    std::fs::write(&leftover, b"x").unwrap();
+    let second = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap();
+    assert!(leftover.exists(), "the file may be one that the first server is writing");
+    let refused = Filesystem::open(directory.path(), 25, LockMode::Exclusive).unwrap_err();
+    assert!(refused.to_string().ends_with("berth/v1/lock: a server or a collector holds the store: stop it first"));
+    drop((first, second));
+    let collector = Filesystem::open(directory.path(), 25, LockMode::Exclusive).unwrap();
+    assert!(!leftover.exists(), "alone, the file is known to be nobody's");
+    let refused = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap_err();
+    assert!(matches!(refused, StoreError::Locked { holder: "the offline garbage collector", .. }));
+    drop(collector);
+}
