@@ -1,1 +1,38 @@
-//! TODO
+//! The resource types of Berth, group `berth.dev`: [`Registry`] and [`GCPolicy`], one kind a file.
+//!
+//! The types are read leniently, because one resource that cannot be read would stop the watch of all of them: text
+//! with a syntax ([`Size`], [`Span`]) is kept as it was written, and checked by the rules of the schema at admission and
+//! by the operator when it validates. The schemas have no defaults, so that a stored resource is exactly what was
+//! applied; the operator computes defaults and shows them in `status.effective`.
+//!
+//! This crate knows nothing of what is made from a resource.
+
+#![expect(unreachable_pub, reason = "the schema derive puts a copy of each type inside a function")]
+
+mod definition;
+mod gc_policy;
+mod registry;
+mod size;
+mod span;
+
+pub use definition::{definitions, to_yaml, unknown_fields};
+pub use gc_policy::{
+    GCPolicy, GCPolicySpec, GCPolicyStatus, GcEffective, GcSummary, MAX_RUNS, Outcome, RegistryRef, Run,
+};
+pub use registry::status::{Effective, EffectiveStorage, RegistryStatus, Summary};
+pub use registry::storage::{AccessMode, EmptyDir, PersistentVolumeClaim, Storage};
+pub use registry::{
+    DeletionPolicy, ImagePullPolicy, Log, LogFormat, LogLevel, Registry, RegistrySpec, Service, ServiceAccount,
+    ServiceType,
+};
+pub use size::{ParseSizeError, Size, bytes};
+pub use span::Span;
+
+/// The API group of every kind here.
+pub const GROUP: &str = "berth.dev";
+
+/// The annotation on a [`GCPolicy`] whose every new value starts one run at once.
+pub const RUN_NOW_ANNOTATION: &str = "berth.dev/run-now";
+
+/// The longest name of a resource, in bytes: room for what is appended to it in the names of its objects.
+pub const MAX_NAME_BYTES: usize = 40;

@@ -1,0 +1,211 @@
+//! The rules of the definitions, run as the API server runs them: what they refuse, and with which words.
+
+use berth_crds::{GCPolicy, Registry};
+use kube::core::cel::{validate_cel, validate_cel_update};
+use serde_json::{Value, json};
+
+fn registry(spec: Value) -> Registry {
+    serde_json::from_value(json!({
+        "apiVersion": "berth.dev/v1alpha1", "kind": "Registry", "metadata": {"name": "main"}, "spec": spec
+    }))
+    .unwrap()
+}
+
+fn policy(spec: Value) -> GCPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "berth.dev/v1alpha1", "kind": "GCPolicy", "metadata": {"name": "nightly"}, "spec": spec
+    }))
+    .unwrap()
+}
+
+/// The messages of the refusal, or nothing.
+fn refusal(result: Result<(), kube::core::cel::ValidationErrors>) -> String {
+    result.err().map(|errors| errors.to_string()).unwrap_or_default()
+}
+
+fn check(case: &str, found: &str, expected: &str) {
+    if expected.is_empty() {
+        assert_eq!(found, "", "{case} is refused");
+    } else {
+        assert!(found.contains(expected), "{case}: expected {expected:?}, found {found:?}");
+    }
+}
+
+#[test]
+fn creating_a_registry() {
+    let pvc = json!({"persistentVolumeClaim": {"size": "20Gi"}});
+    for (case, spec, expected) in [
+        ("smallest", json!({"storage": pvc}), ""),
+        ("no storage", json!({"storage": {}}), "storage names no place: set exactly one"),
+        (
+            "two kinds of storage",
+            json!({"storage": {"persistentVolumeClaim": {"size": "1Gi"}, "emptyDir": {}}}),
+            "storage names two places: keep exactly one",
+        ),
+        ("no size", json!({"storage": {"persistentVolumeClaim": {}}}), "size is missing: say how large"),
+        ("an existing claim", json!({"storage": {"persistentVolumeClaim": {"existingClaim": "data"}}}), ""),
+        (
+            "an existing claim with a size",
+            json!({"storage": {"persistentVolumeClaim": {"existingClaim": "data", "size": "1Gi"}}}),
+            "leave out size and storageClassName",
+        ),
+        (
+            "a size that is none",
+            json!({"storage": {"persistentVolumeClaim": {"size": "20GB"}}}),
+            "size must be a quantity of at least 1Mi",
+        ),
+        (
+            "a size without a unit",
+            json!({"storage": {"persistentVolumeClaim": {"size": "20"}}}),
+            "size must be a quantity of at least 1Mi",
+        ),
+        (
+            "a limit that is none",
+            json!({"storage": {"emptyDir": {"sizeLimit": "much"}}}),
+            "sizeLimit must be a quantity of at least 1Mi",
+        ),
+        (
+            "three replicas on a ReadWriteOnce volume",
+            json!({"replicas": 3, "storage": pvc}),
+            "3 replicas share a ReadWriteOnce volume: use one replica, or a volume with accessModes [ReadWriteMany]",
+        ),
+        (
+            "three replicas on a ReadWriteMany volume",
+            json!({"replicas": 3, "storage": {"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteMany"]}}}),
+            "",
+        ),
+        (
+            "two replicas on an emptyDir",
+            json!({"replicas": 2, "storage": {"emptyDir": {}}}),
+            "2 replicas cannot share an emptyDir",
+        ),
+        (
+            "deletion of an existing claim",
+            json!({"deletionPolicy": "Delete", "storage": {"persistentVolumeClaim": {"existingClaim": "data"}}}),
+            "deletionPolicy Delete does not go with existingClaim",
+        ),
+        ("an image with a space", json!({"image": "a b", "storage": pvc}), "image must be an image reference"),
+        (
+            "a node port on a ClusterIP",
+            json!({"service": {"nodePort": 30500}, "storage": pvc}),
+            "nodePort needs type NodePort or LoadBalancer",
+        ),
+        ("a node port", json!({"service": {"type": "NodePort", "nodePort": 30500}, "storage": pvc}), ""),
+        (
+            "a node port out of range",
+            json!({"service": {"type": "NodePort", "nodePort": 70000}, "storage": pvc}),
+            "nodePort must be between 1 and 65535",
+        ),
+        ("a port out of range", json!({"service": {"port": 0}, "storage": pvc}), "port must be between 1 and 65535"),
+        (
+            "annotations of an existing account",
+            json!({"serviceAccount": {"name": "ci", "annotations": {"a": "b"}}, "storage": pvc}),
+            "leave out name or annotations",
+        ),
+        (
+            "a label of Berth's",
+            json!({"podLabels": {"app.kubernetes.io/name": "mine"}, "storage": pvc}),
+            "podLabels must leave out the labels that Berth sets itself",
+        ),
+        ("a label", json!({"podLabels": {"team": "images"}, "storage": pvc}), ""),
+    ] {
+        check(case, &refusal(validate_cel(&registry(spec))), expected);
+    }
+}
+
+#[test]
+fn changing_a_registry() {
+    let claim = |fields: Value| json!({"storage": {"persistentVolumeClaim": fields}});
+    for (case, old, new, expected) in [
+        ("a larger volume", claim(json!({"size": "1Gi"})), claim(json!({"size": "1025Mi"})), ""),
+        (
+            "a smaller volume",
+            claim(json!({"size": "1Gi"})),
+            claim(json!({"size": "1023Mi"})),
+            "a volume cannot shrink: keep the size or give a larger one",
+        ),
+        ("the same in another unit", claim(json!({"size": "1Gi"})), claim(json!({"size": "1024Mi"})), ""),
+        (
+            "another kind of storage",
+            claim(json!({"size": "1Gi"})),
+            json!({"storage": {"emptyDir": {}}}),
+            "the kind of storage cannot change",
+        ),
+        (
+            "another class",
+            claim(json!({"size": "1Gi", "storageClassName": "slow"})),
+            claim(json!({"size": "1Gi", "storageClassName": "fast"})),
+            "storageClassName cannot change",
+        ),
+        (
+            "other access",
+            claim(json!({"size": "1Gi"})),
+            claim(json!({"size": "1Gi", "accessModes": ["ReadWriteMany"]})),
+            "accessModes cannot change",
+        ),
+        (
+            "another claim",
+            claim(json!({"existingClaim": "a"})),
+            claim(json!({"existingClaim": "b"})),
+            "existingClaim cannot change",
+        ),
+        (
+            "a claim in place of an own volume",
+            claim(json!({"size": "1Gi"})),
+            claim(json!({"existingClaim": "b"})),
+            "existingClaim cannot change",
+        ),
+    ] {
+        check(case, &refusal(validate_cel_update(&registry(new), &registry(old))), expected);
+    }
+}
+
+#[test]
+fn names() {
+    let forty = "a".repeat(40);
+    let forty_one = "a".repeat(41);
+    for (name, is_good) in
+        [("a", true), ("main-2", true), (&*forty, true), (&*forty_one, false), ("2main", false), ("a.b", false)]
+    {
+        let mut resource = registry(json!({"storage": {"emptyDir": {}}}));
+        resource.metadata.name = Some(name.into());
+        check(name, &refusal(validate_cel(&resource)), if is_good { "" } else { "the name of a Registry becomes" });
+    }
+}
+
+#[test]
+fn creating_a_policy() {
+    let with = |key: &str, value: Value| {
+        let mut spec = json!({"registryRef": {"name": "main"}, "schedule": "0 3 * * *"});
+        spec[key] = value;
+        spec
+    };
+    for (case, spec, expected) in [
+        ("smallest", with("suspend", json!(false)), ""),
+        ("a macro", with("schedule", json!("@daily")), ""),
+        ("names", with("schedule", json!("*/5 1-3 * JAN,FEB mon-fri")), ""),
+        ("four fields", with("schedule", json!("0 3 * *")), "schedule must have five fields"),
+        ("six fields", with("schedule", json!("0 0 3 * * *")), "schedule must have five fields"),
+        ("a zone in it", with("schedule", json!("TZ=Europe/Berlin 0 3 * * *")), "a time zone goes into timeZone"),
+        ("an interval", with("schedule", json!("@every 1h")), "schedule must have five fields"),
+        ("a zone", with("timeZone", json!("America/Argentina/Buenos_Aires")), ""),
+        ("the node's zone", with("timeZone", json!("Local")), "timeZone must be a name from the tz database"),
+        ("a path", with("timeZone", json!("../etc/passwd")), "timeZone must be a name from the tz database"),
+        ("days", with("gracePeriod", json!("7d")), ""),
+        ("no time", with("gracePeriod", json!("0")), ""),
+        ("negative", with("gracePeriod", json!("-1h")), "gracePeriod must be a duration that is not negative"),
+        ("no unit", with("gracePeriod", json!("60")), "gracePeriod must be a duration"),
+        ("words", with("activeDeadline", json!("long")), "activeDeadline must be a duration"),
+        ("a negative limit", with("failedRunsHistoryLimit", json!(-1)), "must be between 0 and 10"),
+        ("a large limit", with("successfulRunsHistoryLimit", json!(11)), "must be between 0 and 10"),
+    ] {
+        check(case, &refusal(validate_cel(&policy(spec))), expected);
+    }
+}
+
+#[test]
+fn changing_a_policy() {
+    let to = |name: &str| policy(json!({"registryRef": {"name": name}, "schedule": "@daily"}));
+    check("another registry", &refusal(validate_cel_update(&to("b"), &to("a"))), "registryRef cannot change");
+    check("the same registry", &refusal(validate_cel_update(&to("a"), &to("a"))), "");
+}
