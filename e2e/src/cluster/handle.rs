@@ -1,0 +1,157 @@
+//! A handle on a running cluster: its API, and commands in its namespaces.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use super::process::{Record, enter_args};
+use super::sandbox::HOLDER;
+use super::spec::Spec;
+use super::{components, gate};
+use crate::files::write_public;
+use crate::paths::{Cache, ClusterDir};
+use crate::tools::Toolbox;
+
+/// The cluster's name when none is given: `$BERTH_E2E_CLUSTER`, else `berth`.
+const DEFAULT_NAME: &str = "berth";
+
+/// The port that is tried first for the API.
+const PREFERRED_GATE_PORT: u16 = 16443;
+
+/// A cluster that runs, or ran.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// What it is made of.
+    pub spec: Spec,
+}
+
+impl Cluster {
+    /// The description of a cluster; the loopback port is chosen once and remembered.
+    pub fn describe(name: &str) -> Result<Self> {
+        let cache = Cache::from_env()?;
+        let dir = cache.cluster(name)?;
+        let tools = Toolbox::locate(&cache)?;
+        let gate_port = gate_port(&dir)?;
+        let program = crate::program()?;
+        Ok(Self { spec: Spec { name: name.to_owned(), dir, tools, program, gate_port } })
+    }
+
+    /// A cluster that runs; an error that says how to start it, if none does.
+    pub fn running(name: &str) -> Result<Self> {
+        let cluster = Self::describe(name)?;
+        if cluster.holder().is_none() || !cluster.spec.dir.admin_kubeconfig().exists() {
+            bail!("no cluster {name:?} runs: start it with `cargo run -p berth-e2e -- up --name {name}`");
+        }
+        Ok(cluster)
+    }
+
+    /// The cluster that the environment names, for tests.
+    pub fn for_tests() -> Result<Self> {
+        let name = std::env::var("BERTH_E2E_CLUSTER").unwrap_or_else(|_| DEFAULT_NAME.to_owned());
+        Self::running(&name)
+    }
+
+    /// The process that holds the namespaces, if it lives.
+    pub fn holder(&self) -> Option<i32> {
+        Record::load(&self.spec.dir, HOLDER).filter(Record::alive).map(|record| record.pid)
+    }
+
+    /// The developer's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.spec.dir.admin_kubeconfig()
+    }
+
+    /// A client of the API, as the administrator.
+    pub async fn client(&self) -> Result<kube::Client> {
+        crate::install_crypto_provider();
+        let path = self.kubeconfig();
+        let file = Kubeconfig::read_from(&path).with_context(|| format!("read {}", path.display()))?;
+        let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    /// A command that runs in the cluster's namespaces, where its Services are reached by address and by name.
+    pub fn inside(&self, program: impl AsRef<Path>) -> Result<Command> {
+        let holder = self.holder().with_context(|| format!("no cluster {:?} runs", self.spec.name))?;
+        let mut command = Command::new(&self.spec.program);
+        command.args(enter_args(&self.spec, Some(holder), false)).arg(program.as_ref()).env("GODEBUG", "netdns=go");
+        Ok(command)
+    }
+
+    /// kubectl, as the administrator.
+    pub fn kubectl(&self) -> Command {
+        let mut command = Command::new(self.spec.tools.kubectl());
+        // No configuration of the caller's own may take part.
+        command.env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    /// Helm, as the administrator.
+    pub fn helm(&self) -> Command {
+        let mut command = Command::new(self.spec.tools.helm());
+        command.env("KUBECONFIG", self.kubeconfig());
+        for (variable, directory) in
+            [("HELM_CACHE_HOME", "helm/cache"), ("HELM_CONFIG_HOME", "helm/config"), ("HELM_DATA_HOME", "helm/data")]
+        {
+            command.env(variable, self.spec.dir.join(directory));
+        }
+        command
+    }
+
+    /// containerd's own client, in the namespace of Kubernetes.
+    pub fn ctr(&self) -> Command {
+        let mut command = Command::new("ctr");
+        command.arg("--address").arg(self.spec.dir.containerd_socket()).args(["--namespace", "k8s.io"]);
+        command
+    }
+
+    /// Makes the kubelet pull from `host_port` over plain HTTP; containerd reads it at each pull.
+    pub fn trust_plain_http(&self, host_port: &str) -> Result<()> {
+        write_public(&self.spec.dir.certs_d().join(host_port).join("hosts.toml"), hosts_toml(host_port).as_bytes())
+    }
+
+    /// `GET` from a port inside the namespace: `target` is `HOST:PORT`, and Services go by name.
+    pub async fn get(&self, target: &str, path: &str) -> Result<(u16, Vec<u8>)> {
+        let (status, body) = gate::get(&self.spec.dir.gate_socket(), target, path).await?;
+        Ok((status, body.to_vec()))
+    }
+
+    /// The names of all components, in the order of their start.
+    pub fn components(&self) -> Vec<&'static str> {
+        let daemons = components::stages(&self.spec).into_iter().flatten().map(|launch| launch.name);
+        std::iter::once(HOLDER).chain(daemons).collect()
+    }
+}
+
+fn hosts_toml(host_port: &str) -> String {
+    format!(
+        "server = \"http://{host_port}\"\n\n[host.\"http://{host_port}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+    )
+}
+
+/// The remembered port, else the preferred one if it is free, else any free one.
+fn gate_port(dir: &ClusterDir) -> Result<u16> {
+    let path = dir.join("gate-port");
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        return text.trim().parse().with_context(|| format!("{}: not a port", path.display()));
+    }
+    let listener = std::net::TcpListener::bind(("127.0.0.1", PREFERRED_GATE_PORT))
+        .or_else(|_| std::net::TcpListener::bind(("127.0.0.1", 0)))
+        .context("find a free loopback port for the API")?;
+    Ok(listener.local_addr().context("find a free loopback port for the API")?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn plain_http_is_named_as_containerd_reads_it() {
+        insta::assert_snapshot!(super::hosts_toml("main.default.svc:5000"), @r#"
+        server = "http://main.default.svc:5000"
+
+        [host."http://main.default.svc:5000"]
+          capabilities = ["pull", "resolve"]
+        "#);
+    }
+}

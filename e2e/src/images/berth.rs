@@ -1,0 +1,132 @@
+//! Berth's own two images: static binaries, built with one call of cargo.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use super::{Context, archive, import, repository};
+use crate::cluster::Cluster;
+use crate::packages;
+use crate::paths::Cache;
+use crate::progress::{Step, bytes};
+use crate::run;
+
+/// The target that links statically.
+const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// The programs, each with the directory of its Dockerfile.
+const PROGRAMS: [(&str, &str); 2] = [("berth-registry", "registry"), ("berth-operator", "operator")];
+
+/// What became of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The image's name.
+    pub image: String,
+    /// The size of the archive, which is not compressed, in bytes.
+    pub archive_bytes: u64,
+    /// The size of the program, in bytes.
+    pub program_bytes: u64,
+    /// A digest of what went into the image.
+    pub digest: String,
+    /// Whether the cluster had another content or none.
+    pub changed: bool,
+}
+
+/// The names that the images have in the cluster: the server's, the operator's.
+pub fn image_names() -> [String; 2] {
+    PROGRAMS.map(|(program, _)| format!("berth.dev/{program}:{}", env!("CARGO_PKG_VERSION")))
+}
+
+/// Builds both images and puts them into the cluster.
+pub fn load(cluster: &Cluster) -> Result<Vec<Loaded>> {
+    packages::ensure()?;
+    let cache = Cache::from_env()?;
+    let programs = compile()?;
+    let step = Step::start("images of berth-registry and berth-operator");
+    let mut all = Vec::new();
+    for (((program, directory), binary), image) in PROGRAMS.iter().zip(programs).zip(image_names()) {
+        let context = Context {
+            dockerfile: repository().join(directory).join("Dockerfile"),
+            files: vec![(program, binary.clone())],
+        };
+        let (archive, digest) = archive(&cache, &context, &image)?;
+        let changed = import(cluster, &image, &archive, &digest)?;
+        let archive_bytes =
+            std::fs::metadata(&archive).with_context(|| format!("look at {}", archive.display()))?.len();
+        let program_bytes = std::fs::metadata(&binary).with_context(|| format!("look at {}", binary.display()))?.len();
+        all.push(Loaded { image, archive_bytes, program_bytes, digest, changed });
+    }
+    let shown = |loaded: &Loaded| {
+        let state = if loaded.changed { "loaded" } else { "unchanged" };
+        format!("{} {} ({state})", loaded.image, bytes(loaded.archive_bytes))
+    };
+    step.done(&all.iter().map(shown).collect::<Vec<_>>().join(", "));
+    Ok(all)
+}
+
+/// Compiles both programs for [`TARGET`] and says where they lie. cargo shows its own progress.
+fn compile() -> Result<[PathBuf; 2]> {
+    add_target()?;
+    let started = std::time::Instant::now();
+    eprintln!("  compile berth-registry and berth-operator for {TARGET}");
+    let mut command = Command::new("cargo");
+    command.current_dir(repository()).args(["build", "--release", "--locked", "--target", TARGET]);
+    for (program, _) in PROGRAMS {
+        command.args(["--package", program]);
+    }
+    command.args(["--bins", "--message-format", "json-render-diagnostics"]);
+    // Libraries in C are compiled against musl too.
+    command.env("CC_x86_64_unknown_linux_musl", "musl-gcc");
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("run cargo")?;
+    if !output.status.success() {
+        bail!("cargo could not compile the programs ({}); its messages are above", output.status);
+    }
+    let found = executables(&String::from_utf8_lossy(&output.stdout));
+    eprintln!("✓ compile berth-registry and berth-operator ({:.1} s)", started.elapsed().as_secs_f64());
+    let [registry, operator] = PROGRAMS.map(|(program, _)| {
+        let path = found.iter().find(|path| path.file_name().is_some_and(|name| name == program));
+        path.cloned().with_context(|| format!("cargo built no program {program}"))
+    });
+    Ok([registry?, operator?])
+}
+
+/// The programs among cargo's messages, one JSON object a line.
+fn executables(messages: &str) -> Vec<PathBuf> {
+    #[derive(Deserialize)]
+    struct Message {
+        executable: Option<PathBuf>,
+    }
+    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    parsed.filter_map(|message| message.executable).collect()
+}
+
+/// Installs the target's standard library, if rustup is there and it is not.
+fn add_target() -> Result<()> {
+    let mut list = Command::new("rustup");
+    list.current_dir(repository()).args(["target", "list", "--installed"]);
+    match run::checked(list) {
+        Ok(installed) if installed.lines().any(|line| line.trim() == TARGET) => Ok(()),
+        Ok(_) => {
+            let mut add = Command::new("rustup");
+            add.current_dir(repository()).args(["target", "add", TARGET]);
+            run::checked(add).map(drop)
+        }
+        // Without rustup the target came with the toolchain, or cargo will say that it is missing.
+        Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_among_the_messages() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/berth-registry\"}\n\
+                        {\"reason\":\"build-finished\",\"success\":true}\n";
+        assert_eq!(executables(messages), [PathBuf::from("/t/berth-registry")]);
+    }
+}

@@ -1,0 +1,165 @@
+//! The Debian packages that the cluster and the images need, installed when missing.
+//!
+//! Their services are not wanted: the cluster starts its own daemons. A package that is newly installed is kept from
+//! starting, and disabled.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::progress::Step;
+use crate::run;
+
+/// What is needed, and a file that tells whether it is there.
+const PACKAGES: [(&str, &str); 9] = [
+    ("etcd-server", "/usr/bin/etcd"),
+    ("containerd", "/usr/bin/containerd"),
+    ("runc", "/usr/sbin/runc"),
+    ("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    ("iptables", "/usr/sbin/iptables"),
+    ("iproute2", "/usr/sbin/ip"),
+    ("skopeo", "/usr/bin/skopeo"),
+    ("buildah", "/usr/bin/buildah"),
+    ("musl-tools", "/usr/bin/musl-gcc"),
+];
+
+/// Services that those packages bring.
+const SERVICES: [&str; 2] = ["etcd.service", "containerd.service"];
+
+/// dpkg asks this program whether a newly installed service may start.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+fn missing(exists: impl Fn(&Path) -> bool) -> Vec<&'static str> {
+    let absent = |file: &str| {
+        let path = Path::new(file);
+        // Debian keeps some programs in /bin and /sbin, which on older systems are not links to /usr.
+        !exists(path) && !path.strip_prefix("/usr").is_ok_and(|short| exists(&Path::new("/").join(short)))
+    };
+    PACKAGES.iter().filter(|(_, file)| absent(file)).map(|(package, _)| *package).collect()
+}
+
+/// Installs what is missing; needs root and apt.
+pub fn ensure() -> Result<()> {
+    let missing = missing(Path::exists);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    let step = Step::start(format!("install {list}"));
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!("these Debian packages are missing and there is no apt-get to install them: {list}");
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("these Debian packages are missing; install them as root: apt-get install {list}");
+    }
+    let policy = Policy::forbid_services()?;
+    step.note("update the package lists");
+    run::checked(apt(&["update", "-qq"]))?;
+    step.note("install");
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    args.extend(&missing);
+    run::checked(apt(&args))?;
+    drop(policy);
+    if Path::new("/run/systemd/system").exists() {
+        for service in SERVICES {
+            let package = service.trim_end_matches(".service");
+            if missing.iter().any(|name| name.starts_with(package)) {
+                let mut systemctl = Command::new("systemctl");
+                systemctl.args(["disable", "--now", service]);
+                run::checked(systemctl)?;
+            }
+        }
+    }
+    step.done("");
+    Ok(())
+}
+
+fn apt(args: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    command
+}
+
+/// While it lives, dpkg starts no service.
+struct Policy {
+    ours: bool,
+}
+
+impl Policy {
+    fn forbid_services() -> Result<Self> {
+        if Path::new(POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::write(POLICY, "#!/bin/sh\nexit 101\n").with_context(|| format!("write {POLICY}"))?;
+        let policy = Self { ours: true };
+        std::fs::set_permissions(POLICY, std::fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("make {POLICY} executable"))?;
+        Ok(policy)
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = std::fs::remove_file(POLICY)
+        {
+            eprintln!("remove {POLICY}: {error}");
+        }
+    }
+}
+
+/// Unpacks one file of a Debian package that need not be installed.
+pub fn file_of_package(package: &str, file: &str, target: &Path) -> Result<()> {
+    if target.exists() {
+        return Ok(());
+    }
+    let parent = target.parent().with_context(|| format!("{}: no parent", target.display()))?;
+    std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+    let temporary = parent.join(format!(".unpacking-{package}-{}", std::process::id()));
+    std::fs::create_dir_all(&temporary).with_context(|| format!("create {}", temporary.display()))?;
+    let unpacked = unpack(package, file, &temporary)
+        .and_then(|found| std::fs::rename(&found, target).with_context(|| format!("write {}", target.display())));
+    let removed = std::fs::remove_dir_all(&temporary).with_context(|| format!("remove {}", temporary.display()));
+    unpacked.and(removed)
+}
+
+fn unpack(package: &str, file: &str, directory: &Path) -> Result<std::path::PathBuf> {
+    let download = || {
+        let mut command = apt(&["download", "-qq", package]);
+        // apt would hand the download to a user of its own who may not write here.
+        command.current_dir(directory).args(["-o", "APT::Sandbox::User=root"]);
+        run::checked(command)
+    };
+    if download().is_err() {
+        run::checked(apt(&["update", "-qq"]))?;
+        download()?;
+    }
+    let archive = std::fs::read_dir(directory)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .with_context(|| format!("apt-get download {package} left no .deb file"))?;
+    let mut command = Command::new("dpkg-deb");
+    command.arg("--extract").arg(archive).arg(directory);
+    run::checked(command)?;
+    let found = directory.join(file);
+    if !found.is_file() {
+        bail!("package {package} holds no {file}");
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_missing_is_installed() {
+        assert!(missing(|_| true).is_empty());
+        assert_eq!(missing(|path| !path.ends_with("skopeo")), ["skopeo"]);
+        // On a system where /sbin is a directory of its own.
+        assert!(!missing(|path| path == Path::new("/sbin/runc")).contains(&"runc"));
+    }
+}
