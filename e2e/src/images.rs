@@ -110,15 +110,24 @@ fn archive(cache: &Cache, context: &Context, name: &str) -> Result<(PathBuf, Str
 
 /// Imports an archive into the cluster's containerd, unless that very content is there.
 fn import(cluster: &Cluster, name: &str, archive: &Path, digest: &str) -> Result<bool> {
-    let mark = cluster.spec.dir.join("images").join(name.replace(['/', ':'], "_"));
-    if std::fs::read_to_string(&mark).is_ok_and(|known| known == digest) {
+    if loaded_digest(cluster, name).is_some_and(|known| known == digest) {
         return Ok(false);
     }
     let mut command = cluster.ctr();
     command.args(["images", "import", "--no-unpack"]).arg(archive);
     run::checked(command)?;
-    write_public(&mark, digest.as_bytes())?;
+    write_public(&mark(cluster, name), digest.as_bytes())?;
     Ok(true)
+}
+
+/// The file that says which content of an image the cluster has.
+fn mark(cluster: &Cluster, name: &str) -> PathBuf {
+    cluster.spec.dir.join("images").join(name.replace(['/', ':'], "_"))
+}
+
+/// The digest of an image's content in the cluster, if it was loaded.
+pub fn loaded_digest(cluster: &Cluster, name: &str) -> Option<String> {
+    std::fs::read_to_string(mark(cluster, name)).ok()
 }
 
 /// Puts the pause image into the cluster.

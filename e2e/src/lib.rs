@@ -7,8 +7,12 @@
 //! Errors are shown to people and never matched, so this crate uses [`anyhow`] throughout.
 
 pub mod cluster;
+pub mod demo;
+pub mod figures;
 pub mod files;
 pub mod images;
+pub mod install;
+pub mod kit;
 pub mod packages;
 pub mod paths;
 pub mod progress;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use berth_e2e::cluster::{Cluster, down, gate, sandbox, status, up};
-use berth_e2e::{files, images, provisioner};
+use berth_e2e::{demo, figures, files, images, install, provisioner};
 use clap::{Args, Parser, Subcommand};
 
 /// A real single-node Kubernetes on this machine, and Berth on it.
@@ -35,6 +35,12 @@ enum Command {
     Status(Name),
     /// Build Berth's images from this work tree and put them into the cluster.
     LoadImages(Name),
+    /// Install or upgrade the operator with its Helm chart.
+    Install(Name),
+    /// Show Berth from the first `helm install` to a collection, on a cluster that is started if need be.
+    Demo(Name),
+    /// Measure idle memory, time to the first answer, and sizes.
+    Figures(Name),
     /// Run a command where the cluster's Services are reached by address and name.
     Exec {
         #[command(flatten)]
@@ -133,6 +139,9 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::LoadImages(Name { name }) => {
             images::load(&Cluster::running(&name)?)?;
         }
+        Command::Install(Name { name }) => install::install(&Cluster::running(&name)?)?,
+        Command::Demo(Name { name }) => demo::demo(&name).await?,
+        Command::Figures(Name { name }) => figures::figures(&name).await?,
         Command::Exec { name, command } => return exec(&Cluster::running(&name.name)?, &command),
         Command::Kubeconfig(Name { name }) => println!("{}", Cluster::running(&name)?.kubeconfig().display()),
         Command::Logs { name, component, lines } => {

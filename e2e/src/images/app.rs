@@ -22,6 +22,19 @@ pub const RELEASE_BYTES: usize = 8 << 20;
 pub struct App {
     /// The reference that skopeo copies from: `oci:DIRECTORY:TAG`.
     pub source: String,
+    directory: PathBuf,
+}
+
+impl App {
+    /// The size of its layers, configuration and manifest, in bytes.
+    pub fn size(&self) -> Result<u64> {
+        let blobs = self.directory.join("blobs/sha256");
+        let mut total = 0;
+        for entry in std::fs::read_dir(&blobs).with_context(|| format!("read {}", blobs.display()))? {
+            total += entry?.metadata()?.len();
+        }
+        Ok(total)
+    }
 }
 
 /// The image of a release, built if it is not in the cache.
@@ -47,7 +60,7 @@ pub fn release(cache: &Cache, tag: &str) -> Result<App> {
         build(cache, &context, &name, &format!("oci:{}:{tag}", temporary.display()))?;
         std::fs::rename(&temporary, &layout).with_context(|| format!("write {}", layout.display()))?;
     }
-    Ok(App { source: format!("oci:{}:{tag}", layout.display()) })
+    Ok(App { source: format!("oci:{}:{tag}", layout.display()), directory: layout })
 }
 
 /// A file of bytes that look random, do not compress, and are the same each time.

@@ -24,6 +24,8 @@ const PROGRAMS: [(&str, &str); 2] = [("berth-registry", "registry"), ("berth-ope
 pub struct Loaded {
     /// The image's name.
     pub image: String,
+    /// The program in it, as it was built.
+    pub program: PathBuf,
     /// The size of the archive, which is not compressed, in bytes.
     pub archive_bytes: u64,
     /// The size of the program, in bytes.
@@ -56,7 +58,7 @@ pub fn load(cluster: &Cluster) -> Result<Vec<Loaded>> {
         let archive_bytes =
             std::fs::metadata(&archive).with_context(|| format!("look at {}", archive.display()))?.len();
         let program_bytes = std::fs::metadata(&binary).with_context(|| format!("look at {}", binary.display()))?.len();
-        all.push(Loaded { image, archive_bytes, program_bytes, digest, changed });
+        all.push(Loaded { image, program: binary, archive_bytes, program_bytes, digest, changed });
     }
     let shown = |loaded: &Loaded| {
         let state = if loaded.changed { "loaded" } else { "unchanged" };

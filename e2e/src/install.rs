@@ -1,0 +1,58 @@
+//! Puts the operator into the cluster, with its Helm chart, as a user would.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::cluster::Cluster;
+use crate::images::{self, repository};
+use crate::progress::Step;
+use crate::run;
+
+/// The release's name.
+pub const RELEASE: &str = "berth";
+/// Where the operator runs.
+pub const NAMESPACE: &str = "berth-system";
+/// The operator's pods.
+pub const SELECTOR: &str = "app.kubernetes.io/name=berth-operator,app.kubernetes.io/instance=berth";
+
+/// Installs or upgrades the chart, and returns once the operator is ready.
+pub fn install(cluster: &Cluster) -> Result<()> {
+    let step = Step::start("helm upgrade --install berth charts/berth");
+    namespace(cluster)?;
+    let [_, operator] = images::image_names();
+    let digest = images::loaded_digest(cluster, &operator)
+        .with_context(|| format!("{operator} is not in the cluster: run `berth-e2e load-images`"))?;
+    let mut helm = cluster.helm();
+    helm.args(["upgrade", "--install", RELEASE]).arg(repository().join("charts/berth"));
+    helm.args(["--namespace", NAMESPACE, "--wait", "--timeout", "90s"]);
+    // The tag stays while the content changes, and only a changed pod template makes new pods.
+    helm.args(["--set-string", &format!("podAnnotations.berth\\.dev/content={digest}")]);
+    run::checked(helm).map_err(|error| error.context(operator_state(cluster)))?;
+    step.done("");
+    Ok(())
+}
+
+/// The operator's namespace, under the restricted Pod Security Standard.
+fn namespace(cluster: &Cluster) -> Result<()> {
+    let manifest = format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n  labels:\n    \
+         pod-security.kubernetes.io/enforce: restricted\n"
+    );
+    let mut kubectl = cluster.kubectl();
+    kubectl.args(["apply", "--server-side", "-f", "-"]);
+    run::with_input(kubectl, manifest.as_bytes()).map(drop)
+}
+
+/// What can be said about the operator's pods, for an error.
+fn operator_state(cluster: &Cluster) -> String {
+    let ask = |args: &[&str]| {
+        let mut command: Command = cluster.kubectl();
+        command.args(["--namespace", NAMESPACE]).args(args);
+        run::checked(command).unwrap_or_else(|error| format!("{error:#}\n"))
+    };
+    let pods = ask(&["get", "pods", "--output=wide"]);
+    let events = ask(&["events"]);
+    let log = ask(&["logs", "--selector", SELECTOR, "--tail=30"]);
+    format!("the operator did not become ready\n{pods}\n{events}\n{log}")
+}

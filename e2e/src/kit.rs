@@ -1,0 +1,13 @@
+//! What an end-to-end test needs: a namespace of its own, waiting with a deadline, and everything on disk when it fails.
+
+mod dump;
+mod objects;
+mod skopeo;
+mod space;
+mod wait;
+
+pub use dump::write as dump;
+pub use objects::{app_pod, condition, delete_and_wait, gc_run, pod_pulled, ready, registry_address};
+pub use skopeo::{copy_down, delete, push};
+pub use space::{Space, in_namespace};
+pub use wait::until;
