@@ -61,6 +61,8 @@ pub enum Ready {
     Api,
     /// The node's condition `Ready` is true.
     Node,
+    /// The ServiceAccount `default/default` exists, without which no pod is accepted.
+    ServiceAccount,
     /// It is enough that it runs: it has nothing to ask, or what it does is waited for elsewhere.
     Running,
 }

@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::Api;
 use tokio::net::UnixStream;
 
@@ -200,6 +200,10 @@ async fn is_up(cluster: &Cluster, ready: &Ready) -> Result<()> {
         Ready::Api => {
             let answer = cluster.client().await?.request_text(kube_get("/readyz")?).await?;
             if answer == "ok" { Ok(()) } else { bail!("/readyz says {answer}") }
+        }
+        Ready::ServiceAccount => {
+            let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client().await?, "default");
+            accounts.get("default").await.map(drop).context("the ServiceAccount default/default")
         }
         Ready::Node => {
             let node: Node = Api::all(cluster.client().await?).get(NODE).await?;

@@ -5,17 +5,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use futures::FutureExt as _;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::dump;
+use super::{dump, until};
 use crate::cluster::Cluster;
 use crate::run::{self, Outcome};
 
 /// The longest a test may take.
 const DEADLINE: Duration = Duration::from_secs(300);
+/// How long the controllers may take to furnish a namespace.
+const SERVICE_ACCOUNT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A namespace, and the cluster that it is in.
 #[derive(Clone)]
@@ -37,6 +39,12 @@ impl Space {
         }))?;
         let created = Api::all(client.clone()).create(&PostParams::default(), &namespace).await;
         created.with_context(|| format!("create namespace {name}"))?;
+        // Without it no pod is accepted.
+        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
+        until("the namespace has its default ServiceAccount", SERVICE_ACCOUNT_DEADLINE, async || {
+            accounts.get("default").await.map(drop).context("default")
+        })
+        .await?;
         Ok(Self { cluster, client, name })
     }
 

@@ -23,6 +23,6 @@ pub fn launch(spec: &Spec) -> Launch {
         env: vec![],
         files: vec![],
         place: Place::Inside,
-        ready: Ready::Running,
+        ready: Ready::ServiceAccount,
     }
 }
