@@ -1,1 +1,34 @@
-//! TODO
+//! The registry server: blobs, manifests and tags over the OCI distribution API, on a store with CNCF Distribution's
+//! layout.
+//!
+//! A request is parsed by [`route`], handled by [`http`], and done by [`registry::Registry`], whose operations stand in one
+//! module for each noun. [`gc`] collects what nothing refers to while the server runs. [`command`] is the command line.
+//!
+//! Kubernetes is not known here.
+
+mod admin;
+mod blobs;
+mod catalog;
+mod collect;
+pub mod command;
+mod debug;
+pub mod error;
+pub mod gc;
+pub mod health;
+pub mod http;
+mod logging;
+mod manifests;
+pub mod metrics;
+mod purge;
+pub mod registry;
+pub mod route;
+mod serve;
+mod server;
+mod settings;
+mod tags;
+mod uploads;
+
+pub use catalog::Paged;
+pub use manifests::Stored;
+pub use serve::{Running, start};
+pub use uploads::{Upload, no_body};

@@ -2,6 +2,8 @@
 //!
 //! A new back end adds one line to [`stores`].
 
+#![expect(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "helpers of tests")]
+
 use std::sync::Arc;
 
 use berth_oci::{Algorithm, Digest, Hasher, RepositoryName};

@@ -1,0 +1,190 @@
+//! `POST /admin/v1/gc`: a collection in the running server, for whoever holds the token.
+//!
+//! The answer is a line of JSON for every step, and last the report or an error. A client that goes away does not end the
+//! collection; another request is refused until it has ended.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::Error;
+use crate::gc::{self, Listener, Options, Report, Run};
+use crate::http::{Body, answer};
+use crate::registry::Registry;
+
+/// The path of the route.
+pub(crate) const GC_PATH: &str = "/admin/v1/gc";
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// How many steps wait for a slow client before some are left out.
+const QUEUED_STEPS: usize = 64;
+
+/// The administration of a registry.
+pub(crate) struct Admin {
+    pub(crate) registry: Arc<Registry>,
+    /// Read again for each request, so that a rotated token counts at once.
+    pub(crate) token_file: PathBuf,
+}
+
+/// What a collection is asked to do, over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Asked {
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+    #[serde(default)]
+    pub(crate) delete_untagged: bool,
+    #[serde(default = "one_hour")]
+    pub(crate) grace_period_seconds: u64,
+}
+
+fn one_hour() -> u64 {
+    3600
+}
+
+/// One line of the answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Line {
+    /// How far the collection has come.
+    Progress(serde_json::Value),
+    /// What it did: the last line.
+    Report(Report),
+    /// Why it did not: the last line.
+    Error(Refusal),
+}
+
+/// Why a collection did not run, or not to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Refusal {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+pub(crate) async fn collect(admin: &Admin, request: Request<Incoming>) -> Response<Body> {
+    match admit(admin, request).await {
+        Ok((options, run)) => stream_collection(admin.registry.clone(), options, run),
+        Err((status, code, message)) => {
+            let mut response = answer::json(
+                status,
+                json!({ "error": { "code": code, "message": message } }).to_string().into(),
+                false,
+            );
+            if status == StatusCode::UNAUTHORIZED {
+                answer::set(&mut response, header::WWW_AUTHENTICATE, "Bearer realm=\"berth-admin\"");
+            }
+            response
+        }
+    }
+}
+
+type Refused = (StatusCode, &'static str, String);
+
+async fn admit(admin: &Admin, request: Request<Incoming>) -> Result<(Options, Run), Refused> {
+    let expected = tokio::fs::read_to_string(&admin.token_file).await.map_err(|error| {
+        tracing::error!(path = %admin.token_file.display(), %error, "cannot read the admin token");
+        (StatusCode::SERVICE_UNAVAILABLE, "TOKEN_UNAVAILABLE", "the server cannot read its admin token".to_owned())
+    })?;
+    if !is_authorized(request.headers(), expected.trim()) {
+        return Err((StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "the admin token is missing or wrong".to_owned()));
+    }
+    let bad_request = |message: String| (StatusCode::BAD_REQUEST, "BAD_REQUEST", message);
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await;
+    let body = body.map_err(|error| bad_request(format!("the body cannot be read: {error}")))?.to_bytes();
+    let asked: Asked =
+        serde_json::from_slice(&body).map_err(|error| bad_request(format!("the body is not a request: {error}")))?;
+    let run = admin.registry.guard.begin_run();
+    let run = run.ok_or_else(|| (StatusCode::CONFLICT, "ALREADY_RUNNING", "a collection is running".to_owned()))?;
+    let grace = Duration::from_secs(asked.grace_period_seconds);
+    Ok((Options { dry_run: asked.dry_run, delete_untagged: asked.delete_untagged, grace }, run))
+}
+
+fn is_authorized(headers: &HeaderMap, expected: &str) -> bool {
+    let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes).unwrap_or_default();
+    // An empty file must not open the route to an empty token.
+    let Some(token) = given.strip_prefix(b"Bearer ").filter(|_| !expected.is_empty()) else { return false };
+    token.ct_eq(expected.as_bytes()).into()
+}
+
+fn stream_collection(registry: Arc<Registry>, options: Options, run: Run) -> Response<Body> {
+    let (steps, mut following) = mpsc::channel(QUEUED_STEPS);
+    let (end, ended) = oneshot::channel();
+    tokio::spawn(async move {
+        let outcome = gc::collect(&registry, &run, options, &Listener::new(steps)).await;
+        // The run ends before the client is told, so that it may ask for another one at once.
+        drop(run);
+        let _ = end.send(outcome);
+    });
+    let steps = stream::poll_fn(move |context| following.poll_recv(context));
+    let steps = steps.map(|progress| Line::Progress(json!(progress)));
+    let last = stream::once(async move {
+        match ended.await {
+            Ok(Ok(report)) => Line::Report(report),
+            Ok(Err(error)) => Line::Error(refusal(&error)),
+            Err(_) => Line::Error(Refusal { code: "STOPPED".into(), message: "the collection was stopped".into() }),
+        }
+    });
+    let mut response = answer::empty(StatusCode::OK);
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    answer::set(&mut response, header::CONTENT_TYPE, "application/x-ndjson");
+    *response.body_mut() = answer::lines(steps.chain(last).map(|line| to_bytes(&line)));
+    response
+}
+
+fn refusal(error: &Error) -> Refusal {
+    tracing::error!(%error, "garbage collection failed");
+    Refusal { code: "STORE".into(), message: error.to_string() }
+}
+
+fn to_bytes(line: &Line) -> Bytes {
+    let mut text = serde_json::to_vec(line).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_let_in() {
+        fn check(header: Option<&str>, expected: &str, admitted: bool) {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = header {
+                headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+            }
+            assert_eq!(is_authorized(&headers, expected), admitted, "{header:?} against {expected:?}");
+        }
+        check(Some("Bearer abc"), "abc", true);
+        check(Some("Bearer abd"), "abc", false);
+        check(Some("Bearer ab"), "abc", false);
+        check(Some("Basic abc"), "abc", false);
+        check(None, "abc", false);
+        check(Some("Bearer "), "", false);
+    }
+
+    #[test]
+    fn the_lines_are_those_of_the_contract() {
+        let progress = gc::Progress { phase: gc::Phase::Mark, done: 3, total: 10 };
+        let line = to_bytes(&Line::Progress(json!(progress)));
+        assert_eq!(line, "{\"progress\":{\"done\":3,\"phase\":\"mark\",\"total\":10}}\n");
+        let line = to_bytes(&Line::Error(Refusal { code: "STORE".into(), message: "gone".into() }));
+        assert_eq!(line, "{\"error\":{\"code\":\"STORE\",\"message\":\"gone\"}}\n");
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_careful_default() {
+        let asked: Asked = serde_json::from_str("{}").unwrap();
+        assert_eq!(asked, Asked { dry_run: false, delete_untagged: false, grace_period_seconds: 3600 });
+        assert!(serde_json::from_str::<Asked>("{\"dryrun\": true}").is_err(), "a typing error must not delete");
+    }
+}

@@ -1,0 +1,68 @@
+//! Blobs of a repository: a repository has a blob if it links to it and the bytes are there.
+
+use berth_oci::{Digest, RepositoryName};
+use berth_storage::{ByteRange, Object, Stat, layout};
+
+use crate::error::Error;
+use crate::gc::Item;
+use crate::registry::{Registry, absent_is_none};
+
+impl Registry {
+    /// What is known of a blob.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`] if the repository does not have it.
+    pub async fn blob_stat(&self, name: &RepositoryName, digest: &Digest) -> Result<Stat, Error> {
+        let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
+        let held = self.guard.try_acquire(vec![Item::Blob(digest.clone())]).ok_or_else(unknown)?;
+        self.find(&layout::layer_link(name, digest)).await?.ok_or_else(unknown)?;
+        let stat = self.find(&layout::blob_data(digest)).await?.ok_or_else(unknown)?;
+        held.verify();
+        Ok(stat)
+    }
+
+    /// Opens a blob, or a part of it.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`] if the repository does not have it.
+    pub async fn blob_open(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        range: Option<ByteRange>,
+    ) -> Result<Object, Error> {
+        let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
+        let held = self.guard.try_acquire(vec![Item::Blob(digest.clone())]).ok_or_else(unknown)?;
+        self.find(&layout::layer_link(name, digest)).await?.ok_or_else(unknown)?;
+        let object = absent_is_none(self.store.get(&layout::blob_data(digest), range).await)?.ok_or_else(unknown)?;
+        held.verify();
+        Ok(object)
+    }
+
+    /// Takes a blob out of a repository. Its bytes stay until the collector finds that nothing refers to them.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`] if the repository does not have it; [`Error::DeleteDisabled`], [`Error::ReadOnly`].
+    pub async fn blob_delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        self.deletable()?;
+        absent_is_none(self.store.delete(&layout::layer_link(name, digest)).await)?
+            .ok_or_else(|| Error::BlobUnknown { name: name.clone(), digest: digest.clone() })
+    }
+
+    /// Gives a repository a blob of another one. `false` if that one does not have it.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], or what the store says.
+    pub async fn blob_mount(&self, from: &RepositoryName, to: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        self.writable()?;
+        let Some(held) = self.guard.try_acquire(vec![Item::Blob(digest.clone())]) else { return Ok(false) };
+        if self.find(&layout::layer_link(from, digest)).await?.is_none()
+            || self.find(&layout::blob_data(digest)).await?.is_none()
+        {
+            return Ok(false);
+        }
+        self.ensure_link(&layout::layer_link(to, digest), digest).await?;
+        held.verify();
+        Ok(true)
+    }
+}

@@ -1,0 +1,210 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use berth_config::{Config, DISTRIBUTION_2_PATH, DISTRIBUTION_3_PATH, Loaded, PATH_VARIABLE};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::gc::Options;
+use crate::{collect, logging, serve};
+
+/// A container registry: the OCI distribution API on a directory that CNCF Distribution can read, and the other way round.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  berth-registry serve
+      Serves ./data on port 5000. No configuration is needed.
+  berth-registry serve /etc/distribution/config.yml
+      Takes the place of CNCF Distribution: the same configuration, the same directory.
+  REGISTRY_HTTP_ADDR=:8080 berth-registry serve
+      Every key can be set by a variable: REGISTRY_ and the path of the key.
+  berth-registry check-config config.yml
+      Shows the configuration in force, variables included and secrets hidden.
+  berth-registry garbage-collect --server http://127.0.0.1:5001 --token-file token -m
+      Collects in a running server, while people push.
+
+Without CONFIG the file is $REGISTRY_CONFIGURATION_PATH, else /etc/distribution/config.yml or
+/etc/docker/registry/config.yml if there is one, else the built-in configuration.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the registry until SIGTERM or SIGINT, then let requests in flight end.
+    Serve {
+        /// The configuration, in the form of CNCF Distribution.
+        config: Option<PathBuf>,
+    },
+    /// Delete what nothing refers to: in a running server, or on a stopped registry.
+    GarbageCollect(Collect),
+    /// Show the configuration in force, with secrets hidden; exit 1 and name the key if it is wrong.
+    CheckConfig {
+        /// The configuration, in the form of CNCF Distribution.
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["server", "config"]))]
+struct Collect {
+    /// The debug port of a running server, such as http://127.0.0.1:5001.
+    #[arg(long, value_name = "URL", requires = "token_file")]
+    server: Option<String>,
+    /// The file that holds the server's admin token.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    token_file: Option<PathBuf>,
+    /// Also leave the report, or the error, as JSON in this file.
+    #[arg(long, value_name = "FILE")]
+    report_file: Option<PathBuf>,
+    /// Only report; delete nothing.
+    #[arg(short = 'd', long)]
+    dry_run: bool,
+    /// Also delete manifests that no tag leads to.
+    #[arg(short = 'm', long)]
+    delete_untagged: bool,
+    /// Accepted for Distribution's sake: nothing but progress and the report is printed in any case.
+    #[arg(short = 'q', long)]
+    quiet: bool,
+    /// How long content stays that was written, or said to exist, and that nothing refers to. Of a running server 1h, of
+    /// a stopped registry 0s if not given.
+    #[arg(long, value_name = "DURATION")]
+    grace_period: Option<berth_config::Duration>,
+    /// The configuration of a stopped registry.
+    config: Option<PathBuf>,
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("berth-registry: cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(command));
+    // Blocking threads that read for clients that are gone must not hold the process up.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("berth-registry: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Serve { config } => serve(load(config.as_deref())?).await,
+        Command::CheckConfig { config } => {
+            let Loaded { config, warnings } = load(config.as_deref())?;
+            for warning in warnings {
+                eprintln!("warning: {warning}");
+            }
+            print!("{}", config.to_yaml_redacted());
+            Ok(())
+        }
+        Command::GarbageCollect(arguments) => garbage_collect(arguments).await,
+    }
+}
+
+async fn serve(loaded: Loaded) -> Result<()> {
+    let Loaded { config, warnings } = loaded;
+    logging::begin(&config.log);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let running = serve::start(&config).await?;
+    let address = running.address();
+    let debug_address = running.debug_address().map(tracing::field::display);
+    let driver = config.storage.driver.name();
+    tracing::info!(%address, debug_address, driver, version = env!("CARGO_PKG_VERSION"), "listening");
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    running.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn garbage_collect(arguments: Collect) -> Result<()> {
+    let report_file = arguments.report_file.clone();
+    let outcome = collect_somewhere(arguments).await;
+    if let Some(path) = &report_file {
+        collect::leave(path, &outcome)?;
+    }
+    println!("{}", serde_json::to_string(&outcome?)?);
+    Ok(())
+}
+
+async fn collect_somewhere(arguments: Collect) -> Result<crate::gc::Report> {
+    let Collect { server, token_file, report_file: _, dry_run, delete_untagged, quiet: _, grace_period, config } =
+        arguments;
+    let options = |default: u64| Options {
+        dry_run,
+        delete_untagged,
+        grace: grace_period.unwrap_or(berth_config::Duration::from_secs(default)).as_std(),
+    };
+    if let (Some(server), Some(token_file)) = (server, token_file) {
+        return collect::remote(&collect::Remote { server, token_file }, options(3600)).await;
+    }
+    let Loaded { config, warnings } = load(config.as_deref())?;
+    logging::begin(&config.log);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    collect::offline(&config, options(0)).await
+}
+
+/// The configuration in force: the file, if there is one, with the variables over it.
+fn load(argument: Option<&Path>) -> Result<Loaded> {
+    // A variable that is not text cannot be meant for us.
+    let text = |value: OsString| value.into_string().ok();
+    let variables = std::env::vars_os().filter_map(|(name, value)| text(name).zip(text(value)));
+    let variables: Vec<(String, String)> = variables.collect();
+    let named = std::env::var_os(PATH_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let known = || [DISTRIBUTION_3_PATH, DISTRIBUTION_2_PATH].map(PathBuf::from).into_iter().find(|path| path.exists());
+    let Some(path) = argument.map(Path::to_path_buf).or(named).or_else(known) else {
+        return Config::load_default(variables).context("the built-in configuration");
+    };
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Config::load(&text, variables).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+        let check = |arguments: &str, valid: bool| {
+            let arguments = ["berth-registry"].into_iter().chain(arguments.split_whitespace());
+            assert_eq!(Cli::try_parse_from(arguments).is_ok(), valid);
+        };
+        check("serve", true);
+        check("serve config.yml", true);
+        check("garbage-collect -d -m config.yml", true);
+        check("garbage-collect --dry-run --delete-untagged -q config.yml", true);
+        check("garbage-collect --server http://x --token-file t --report-file r --grace-period 90m", true);
+        check("garbage-collect", false);
+        check("garbage-collect --server http://x", false);
+        check("garbage-collect --server http://x --token-file t config.yml", false);
+        check("garbage-collect --grace-period soon config.yml", false);
+    }
+}

@@ -1,0 +1,56 @@
+//! The debug port: health, metrics, administration.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use serde_json::json;
+
+use crate::admin::{self, Admin};
+use crate::health::Health;
+use crate::http::Body;
+use crate::http::answer;
+use crate::metrics::Metrics;
+
+/// What the debug port answers with.
+pub(crate) struct Debug {
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Where metrics are; nowhere if they are switched off.
+    pub(crate) metrics_path: Option<String>,
+    /// The administration; none if no token is configured.
+    pub(crate) admin: Option<Admin>,
+}
+
+pub(crate) async fn serve(debug: &Debug, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path();
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let head = *request.method() == Method::HEAD;
+    if path == "/debug/health" {
+        return if is_read { health(&debug.health, head) } else { wrong_method("GET, HEAD") };
+    }
+    if Some(path) == debug.metrics_path.as_deref() {
+        let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        let text = debug.metrics.text().into();
+        return if is_read { answer::full(StatusCode::OK, media_type, text, head) } else { wrong_method("GET, HEAD") };
+    }
+    match &debug.admin {
+        Some(admin) if path == admin::GC_PATH && *request.method() == Method::POST => {
+            admin::collect(admin, request).await
+        }
+        Some(_) if path == admin::GC_PATH => wrong_method("POST"),
+        _ => answer::full(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n".into(), head),
+    }
+}
+
+fn health(health: &Health, head: bool) -> Response<Body> {
+    let failures = health.failures();
+    let status = if failures.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    answer::json(status, json!(failures).to_string().into(), head)
+}
+
+fn wrong_method(allow: &str) -> Response<Body> {
+    let mut response = answer::empty(StatusCode::METHOD_NOT_ALLOWED);
+    answer::set(&mut response, header::ALLOW, allow);
+    response
+}

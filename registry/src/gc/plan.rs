@@ -1,0 +1,208 @@
+//! What goes and what stays, decided on plain data.
+//!
+//! * Every manifest that stays is a root for its blobs; tags decide only whether a manifest stays.
+//! * Without the untagged policy every manifest stays. With it, a manifest stays if a tag names it, if it belongs to an
+//!   index that stays, if its subject stays, or if it is younger than the grace period.
+//! * Nothing goes from a repository in which something could not be read, and no blob that such a repository links to.
+//! * A blob stays if a manifest that stays refers to it, or if it is younger than the grace period.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use berth_oci::{Digest, RepositoryName};
+
+use super::snapshot::{RepositoryState, Snapshot};
+
+/// What decides besides the snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Whether manifests that no tag leads to go.
+    pub delete_untagged: bool,
+    /// How long content stays that nothing refers to.
+    pub grace: Duration,
+    /// The time of the decision.
+    pub now: SystemTime,
+}
+
+impl Policy {
+    fn is_young(&self, modified: SystemTime) -> bool {
+        // What was written in the future, by a clock that was off, is young.
+        self.now.duration_since(modified).map_or(true, |age| age < self.grace)
+    }
+}
+
+/// Why something goes or stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Stays: the policy leaves manifests alone.
+    EveryManifestStays,
+    /// Stays: something in its repository could not be read.
+    UnreadableRepository,
+    /// Stays: a tag names it.
+    Tagged,
+    /// Stays: an index that stays holds it.
+    InIndex,
+    /// Stays: its subject stays.
+    RefersToKept,
+    /// Stays: it is younger than the grace period.
+    Young,
+    /// Stays: a manifest that stays is it or refers to it.
+    Referenced,
+    /// Goes: no tag leads to it.
+    Untagged,
+    /// Goes: no manifest that stays refers to it.
+    Unreferenced,
+}
+
+impl Reason {
+    /// Whether what has this reason goes.
+    #[must_use]
+    pub fn deletes(self) -> bool {
+        matches!(self, Reason::Untagged | Reason::Unreferenced)
+    }
+}
+
+/// What goes and what stays, each with its reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Every manifest of every repository.
+    pub revisions: BTreeMap<(RepositoryName, Digest), Reason>,
+    /// Every blob.
+    pub blobs: BTreeMap<Digest, Reason>,
+}
+
+/// The whole plan, if everything that is to go can go.
+#[must_use]
+pub fn plan(snapshot: &Snapshot, policy: &Policy) -> Plan {
+    let revisions = revisions(snapshot, policy);
+    let blobs = blobs(snapshot, policy, |name, digest| {
+        revisions.get(&(name.clone(), digest.clone())).is_none_or(|reason| !reason.deletes())
+    });
+    Plan { revisions, blobs }
+}
+
+pub(super) fn revisions(snapshot: &Snapshot, policy: &Policy) -> BTreeMap<(RepositoryName, Digest), Reason> {
+    let mut reasons = BTreeMap::new();
+    for (name, repository) in &snapshot.repositories {
+        let kept = match (repository.unreadable, policy.delete_untagged) {
+            (true, _) => all(repository, Reason::UnreadableRepository),
+            (false, false) => all(repository, Reason::EveryManifestStays),
+            (false, true) => kept_by_tags_and_age(repository, policy),
+        };
+        for digest in repository.revisions.keys() {
+            let reason = kept.get(digest).copied().unwrap_or(Reason::Untagged);
+            reasons.insert((name.clone(), digest.clone()), reason);
+        }
+    }
+    reasons
+}
+
+fn all(repository: &RepositoryState, reason: Reason) -> HashMap<Digest, Reason> {
+    repository.revisions.keys().map(|digest| (digest.clone(), reason)).collect()
+}
+
+fn kept_by_tags_and_age(repository: &RepositoryState, policy: &Policy) -> HashMap<Digest, Reason> {
+    let tagged = repository.tags.values().map(|digest| (digest.clone(), Reason::Tagged));
+    let young = repository.revisions.iter().filter(|(_, revision)| policy.is_young(revision.modified));
+    let young = young.map(|(digest, _)| (digest.clone(), Reason::Young));
+    spread(repository, tagged.chain(young))
+}
+
+/// Everything that stays because these manifests do: what their indexes hold, and what says something about them.
+pub(super) fn spread(
+    repository: &RepositoryState,
+    roots: impl IntoIterator<Item = (Digest, Reason)>,
+) -> HashMap<Digest, Reason> {
+    let mut referrers: HashMap<&Digest, Vec<&Digest>> = HashMap::new();
+    for (digest, revision) in &repository.revisions {
+        if let Some(subject) = revision.references.as_ref().and_then(|references| references.subject.as_ref()) {
+            referrers.entry(subject).or_default().push(digest);
+        }
+    }
+    let mut kept = HashMap::new();
+    let mut waiting: Vec<(Digest, Reason)> = roots.into_iter().collect();
+    // The first reason stands, so roots come before what hangs on them.
+    waiting.reverse();
+    let mut hanging = Vec::new();
+    while let Some((digest, reason)) = waiting.pop().or_else(|| hanging.pop()) {
+        if kept.contains_key(&digest) {
+            continue;
+        }
+        let references = repository.revisions.get(&digest).and_then(|revision| revision.references.as_deref());
+        let children = references.into_iter().flat_map(|references| &references.children);
+        hanging.extend(children.map(|child| (child.clone(), Reason::InIndex)));
+        let of_it = referrers.get(&digest).into_iter().flatten();
+        hanging.extend(of_it.map(|referrer| ((*referrer).clone(), Reason::RefersToKept)));
+        kept.insert(digest, reason);
+    }
+    kept
+}
+
+/// Which blobs go, given which manifests stay.
+pub(super) fn blobs(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    stays: impl Fn(&RepositoryName, &Digest) -> bool,
+) -> BTreeMap<Digest, Reason> {
+    let mut referenced: HashSet<&Digest> = HashSet::new();
+    let mut untouchable: HashSet<&Digest> = HashSet::new();
+    for (name, repository) in &snapshot.repositories {
+        if repository.unreadable {
+            untouchable.extend(&repository.layers);
+            untouchable.extend(repository.revisions.keys());
+        }
+        for (digest, revision) in &repository.revisions {
+            if stays(name, digest) {
+                referenced.insert(digest);
+                if let Some(references) = &revision.references {
+                    referenced.extend(references.blobs.iter().chain(&references.children));
+                }
+            }
+        }
+    }
+    let reason = |digest: &Digest, modified| {
+        if referenced.contains(digest) {
+            Reason::Referenced
+        } else if snapshot.blind || untouchable.contains(digest) {
+            Reason::UnreadableRepository
+        } else if policy.is_young(modified) {
+            Reason::Young
+        } else {
+            Reason::Unreferenced
+        }
+    };
+    snapshot.blobs.iter().map(|(digest, stat)| (digest.clone(), reason(digest, stat.modified))).collect()
+}
+
+/// The manifests of one repository that go, each index before what it holds: if a deletion fails half-way, no index is
+/// left without its manifests.
+pub(super) fn in_order_of_deletion(repository: &RepositoryState, going: &BTreeSet<Digest>) -> Vec<Digest> {
+    let children = |digest: &Digest| {
+        let references = repository.revisions.get(digest).and_then(|revision| revision.references.clone());
+        let children = references.map(|references| references.children.clone()).unwrap_or_default();
+        let children: BTreeSet<Digest> = children.into_iter().filter(|child| going.contains(child)).collect();
+        children
+    };
+    let mut holders: HashMap<Digest, usize> = HashMap::new();
+    for child in going.iter().flat_map(children) {
+        *holders.entry(child).or_default() += 1;
+    }
+    let mut ready: Vec<Digest> = going.iter().filter(|digest| !holders.contains_key(*digest)).cloned().collect();
+    let mut order = Vec::with_capacity(going.len());
+    while let Some(digest) = ready.pop() {
+        for child in children(&digest) {
+            if let Some(count) = holders.get_mut(&child) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(child);
+                }
+            }
+        }
+        order.push(digest);
+    }
+    order
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

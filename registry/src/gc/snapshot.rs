@@ -1,0 +1,213 @@
+//! What the store holds, as plain data.
+//!
+//! Everything that cannot be read is noted as a problem, and makes its repository one from which nothing is deleted.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use berth_oci::{Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Tag};
+use berth_storage::layout::{self, RepositoryObjectKind};
+use berth_storage::{EntryKind, ListRequest, MAX_PAGE, Stat, Store, read_all};
+use futures::{StreamExt, stream};
+
+use super::{Listener, Phase};
+use crate::error::Error;
+use crate::registry::read_link;
+
+/// How many manifests and links are read at once.
+const READS_AT_ONCE: usize = 16;
+
+/// What a store holds.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Every repository that has anything.
+    pub repositories: BTreeMap<RepositoryName, RepositoryState>,
+    /// Every blob.
+    pub blobs: BTreeMap<Digest, Stat>,
+    /// What could not be read, as sentences.
+    pub problems: Vec<String>,
+    /// Whether there are repositories that cannot be read at all, so that any blob may be in use.
+    pub blind: bool,
+}
+
+/// What a repository holds.
+#[derive(Clone, Debug, Default)]
+pub struct RepositoryState {
+    /// The blobs it links to.
+    pub layers: BTreeSet<Digest>,
+    /// The manifests it links to.
+    pub revisions: BTreeMap<Digest, Revision>,
+    /// What its tags name now.
+    pub tags: BTreeMap<Tag, Digest>,
+    /// What its tags have named.
+    pub history: BTreeSet<(Digest, Tag)>,
+    /// Whether something in it could not be read.
+    pub unreadable: bool,
+}
+
+/// A manifest of a repository.
+#[derive(Clone, Debug)]
+pub struct Revision {
+    /// When the link was written last.
+    pub modified: SystemTime,
+    /// What the manifest refers to; nothing if it could not be read.
+    pub references: Option<Arc<References>>,
+}
+
+/// What a manifest refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    /// Configuration and layers.
+    pub blobs: Vec<Digest>,
+    /// The manifests of an index.
+    pub children: Vec<Digest>,
+    /// What the manifest says something about.
+    pub subject: Option<Digest>,
+}
+
+impl References {
+    fn of(manifest: &Manifest) -> Self {
+        let digest = |descriptor: &berth_oci::Descriptor| descriptor.digest.clone();
+        References {
+            blobs: manifest.blobs().map(digest).collect(),
+            children: manifest.manifests().iter().map(digest).collect(),
+            subject: manifest.subject().map(digest),
+        }
+    }
+}
+
+/// Reads a store.
+///
+/// # Errors
+/// When it cannot be listed.
+pub(super) async fn take(store: &dyn Store, listener: &Listener) -> Result<Snapshot, Error> {
+    let mut snapshot = Snapshot::default();
+    let tags = list_repositories(store, &mut snapshot, listener).await?;
+    read_tags(store, &mut snapshot, tags).await;
+    // Blobs last: what appears after its links were listed is young or rescued.
+    list_blobs(store, &mut snapshot, listener).await?;
+    read_manifests(store, &mut snapshot, listener).await;
+    Ok(snapshot)
+}
+
+/// Lists every repository, and gives the tags whose links are still to be read.
+async fn list_repositories(
+    store: &dyn Store,
+    snapshot: &mut Snapshot,
+    listener: &Listener,
+) -> Result<Vec<(RepositoryName, Tag)>, Error> {
+    let (below, mut after, mut listed, mut tags) = (layout::repositories(), None, 0, Vec::new());
+    loop {
+        let request = ListRequest { below: &below, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
+        let page = store.list(request).await?;
+        for entry in &page.entries {
+            let EntryKind::Object(stat) = entry.kind else { continue };
+            let Some(object) = layout::parse_repository_object(&entry.key) else { continue };
+            let Ok(name) = object.repository.parse::<RepositoryName>() else {
+                snapshot.blind = true;
+                let problem = format!("{:?} is no repository name: no blob is deleted", object.repository);
+                if snapshot.problems.last() != Some(&problem) {
+                    snapshot.problems.push(problem);
+                }
+                continue;
+            };
+            let repository = snapshot.repositories.entry(name.clone()).or_default();
+            match object.kind {
+                RepositoryObjectKind::Layer(digest) => drop(repository.layers.insert(digest)),
+                RepositoryObjectKind::Revision(digest) => {
+                    repository.revisions.insert(digest, Revision { modified: stat.modified, references: None });
+                }
+                RepositoryObjectKind::TagCurrent(tag) => tags.push((name, tag)),
+                RepositoryObjectKind::TagIndex(tag, digest) => drop(repository.history.insert((digest, tag))),
+                RepositoryObjectKind::Upload(_) | RepositoryObjectKind::Other => {}
+            }
+        }
+        listed += page.entries.len();
+        listener.tell(Phase::List, listed, listed);
+        match page.next {
+            None => return Ok(tags),
+            next => after = next,
+        }
+    }
+}
+
+async fn list_blobs(store: &dyn Store, snapshot: &mut Snapshot, listener: &Listener) -> Result<(), Error> {
+    let (below, mut after) = (layout::blobs(), None);
+    loop {
+        let request = ListRequest { below: &below, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
+        let page = store.list(request).await?;
+        for entry in &page.entries {
+            if let (EntryKind::Object(stat), Some(digest)) = (entry.kind, layout::parse_blob_data(&entry.key)) {
+                snapshot.blobs.insert(digest, stat);
+            }
+        }
+        listener.tell(Phase::List, snapshot.blobs.len(), snapshot.blobs.len());
+        match page.next {
+            None => return Ok(()),
+            next => after = next,
+        }
+    }
+}
+
+async fn read_tags(store: &dyn Store, snapshot: &mut Snapshot, tags: Vec<(RepositoryName, Tag)>) {
+    let mut read = stream::iter(tags.into_iter().map(|(name, tag)| async move {
+        let link = read_link(store, &layout::tag_current_link(&name, &tag)).await;
+        (name, tag, link)
+    }))
+    .buffered(READS_AT_ONCE);
+    while let Some((name, tag, link)) = read.next().await {
+        let Some(repository) = snapshot.repositories.get_mut(&name) else { continue };
+        match link {
+            Ok(Some(digest)) => drop(repository.tags.insert(tag, digest)),
+            // The tag was deleted since it was listed.
+            Ok(None) => {}
+            Err(error) => {
+                repository.unreadable = true;
+                snapshot.problems.push(format!("tag {name}:{tag}: {error}: nothing of {name} is deleted"));
+            }
+        }
+    }
+}
+
+/// Reads every manifest once, however many repositories have it.
+async fn read_manifests(store: &dyn Store, snapshot: &mut Snapshot, listener: &Listener) {
+    let revisions = snapshot.repositories.values().flat_map(|repository| repository.revisions.keys());
+    let digests: BTreeSet<Digest> = revisions.cloned().collect();
+    let total = digests.len();
+    listener.tell(Phase::Mark, 0, total);
+    let mut known: HashMap<Digest, Result<Arc<References>, String>> = HashMap::with_capacity(total);
+    let mut read = stream::iter(digests.into_iter().map(|digest| async move {
+        let references = read_references(store, &digest).await;
+        (digest, references)
+    }))
+    .buffered(READS_AT_ONCE);
+    while let Some((digest, references)) = read.next().await {
+        known.insert(digest, references.map(Arc::new));
+        listener.tell(Phase::Mark, known.len(), total);
+    }
+    drop(read);
+    for (name, repository) in &mut snapshot.repositories {
+        for (digest, revision) in &mut repository.revisions {
+            match known.get(digest) {
+                Some(Ok(references)) => revision.references = Some(references.clone()),
+                Some(Err(error)) => {
+                    repository.unreadable = true;
+                    snapshot.problems.push(format!("manifest {name}@{digest}: {error}: nothing of {name} is deleted"));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+async fn read_references(store: &dyn Store, digest: &Digest) -> Result<References, String> {
+    let raw = read_all(store, &layout::blob_data(digest), MAX_MANIFEST_BYTES as u64).await;
+    let raw = raw.map_err(|error| error.to_string())?;
+    let found = Digest::of(digest.algorithm(), &raw);
+    // A damaged manifest may parse and still not say everything that it said.
+    if found != *digest {
+        return Err(format!("the stored bytes have digest {found}"));
+    }
+    Manifest::parse(&raw).map(|manifest| References::of(&manifest)).map_err(|error| error.to_string())
+}

@@ -1,0 +1,107 @@
+//! `/v2/<name>/blobs/<digest>`.
+
+use berth_oci::{Digest, ErrorCode, RepositoryName};
+use berth_storage::ByteRange;
+use http::{Response, StatusCode, header};
+
+use crate::route::BlobAction;
+
+use super::Context;
+use super::answer::{self, Body};
+use super::errors::Failure;
+use super::range::{self, Asked};
+
+/// Content never changes under its digest, so it may be kept for a year.
+const CACHE_CONTROL: &str = "max-age=31536000";
+
+pub(crate) async fn handle(
+    context: &Context<'_>,
+    name: &RepositoryName,
+    digest: &Digest,
+    action: BlobAction,
+) -> Result<Response<Body>, Failure> {
+    match action {
+        BlobAction::Read => read(context, name, digest).await,
+        BlobAction::Stat => stat(context, name, digest).await,
+        BlobAction::Delete => {
+            context.app.registry.blob_delete(name, digest).await?;
+            Ok(answer::empty(StatusCode::ACCEPTED))
+        }
+    }
+}
+
+async fn stat(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Failure> {
+    let stat = context.app.registry.blob_stat(name, digest).await?;
+    if is_known_to_client(context, digest) {
+        return Ok(described(StatusCode::NOT_MODIFIED, digest));
+    }
+    let mut response = described(StatusCode::OK, digest);
+    answer::set(&mut response, header::CONTENT_TYPE, "application/octet-stream");
+    answer::set(&mut response, header::CONTENT_LENGTH, &stat.size.to_string());
+    Ok(response)
+}
+
+async fn read(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Failure> {
+    let registry = &context.app.registry;
+    if is_known_to_client(context, digest) {
+        registry.blob_stat(name, digest).await?;
+        return Ok(described(StatusCode::NOT_MODIFIED, digest));
+    }
+    let range = match wanted_range(context, digest) {
+        None => None,
+        Some(header) => {
+            let size = registry.blob_stat(name, digest).await?.size;
+            match range::asked(Some(header), size) {
+                Asked::Whole => None,
+                Asked::Part(range) => Some(range),
+                Asked::Unsatisfiable => {
+                    let failure = Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, header);
+                    return Err(failure.with(header::CONTENT_RANGE, format!("bytes */{size}")));
+                }
+            }
+        }
+    };
+    let object = registry.blob_open(name, digest, range).await?;
+    let ByteRange { start, end } = object.range;
+    let mut response = described(StatusCode::OK, digest);
+    if range.is_some() {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let content_range = format!("bytes {start}-{}/{}", end - 1, object.stat.size);
+        answer::set(&mut response, header::CONTENT_RANGE, &content_range);
+    }
+    answer::set(&mut response, header::CONTENT_TYPE, "application/octet-stream");
+    answer::set(&mut response, header::CONTENT_LENGTH, &(end - start).to_string());
+    *response.body_mut() = answer::streamed(object.body);
+    Ok(response)
+}
+
+/// The `Range` header, unless `If-Range` says that the client has other content.
+fn wanted_range<'a>(context: &'a Context<'_>, digest: &Digest) -> Option<&'a str> {
+    let range = context.header(header::RANGE)?;
+    let applies = context.header(header::IF_RANGE).is_none_or(|condition| condition == etag(digest));
+    applies.then_some(range)
+}
+
+fn is_known_to_client(context: &Context<'_>, digest: &Digest) -> bool {
+    context.header(header::IF_NONE_MATCH).is_some_and(|condition| matches_etag(condition, digest))
+}
+
+/// Whether an `If-None-Match` names this content: quoted, weak or bare, or `*`.
+pub(crate) fn matches_etag(condition: &str, digest: &Digest) -> bool {
+    let tags = condition.split(',').map(str::trim);
+    let mut tags = tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"'));
+    tags.any(|tag| tag == "*" || tag == digest.as_str())
+}
+
+pub(crate) fn etag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
+}
+
+fn described(status: StatusCode, digest: &Digest) -> Response<Body> {
+    let mut response = answer::empty(status);
+    answer::set(&mut response, header::HeaderName::from_static("docker-content-digest"), digest.as_str());
+    answer::set(&mut response, header::ETAG, &etag(digest));
+    answer::set(&mut response, header::CACHE_CONTROL, CACHE_CONTROL);
+    answer::set(&mut response, header::ACCEPT_RANGES, "bytes");
+    response
+}

@@ -1,0 +1,170 @@
+//! The one place where an error becomes an HTTP answer: its status, its code, and what is told to the client.
+
+use std::fmt;
+
+use berth_oci::{ErrorCode, NameError, ReferenceError};
+use berth_storage::StoreError;
+use http::{Response, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::route::Rejection;
+
+use super::answer::{self, Body};
+
+/// Why a request is answered with an error.
+#[derive(Debug)]
+pub struct Failure {
+    status: StatusCode,
+    errors: Vec<(ErrorCode, Value)>,
+    headers: Vec<(header::HeaderName, String)>,
+    /// What the log says; a client is not told what the store or the operating system said.
+    cause: Option<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.cause, self.errors.first()) {
+            (Some(cause), _) => f.write_str(cause),
+            (None, Some((code, detail))) => write!(f, "{code}: {detail}"),
+            (None, None) => write!(f, "{}", self.status),
+        }
+    }
+}
+
+impl Failure {
+    /// An error with a code and what is said about it.
+    pub(crate) fn new(status: StatusCode, code: ErrorCode, detail: impl Into<Value>) -> Self {
+        Failure { status, errors: vec![(code, detail.into())], headers: Vec::new(), cause: None }
+    }
+
+    /// The service cannot answer now.
+    pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, reason.into())
+            .with(header::RETRY_AFTER, "5")
+    }
+
+    pub(crate) fn with(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn internal(cause: impl fmt::Display) -> Self {
+        let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, Value::Null);
+        Failure { cause: Some(cause.to_string()), ..failure }
+    }
+
+    /// The answer. To `HEAD` its body is only measured.
+    pub(crate) fn response(&self, head: bool) -> Response<Body> {
+        let mut response = if self.errors.is_empty() {
+            answer::full(self.status, "text/plain; charset=utf-8", "404 page not found\n".into(), head)
+        } else {
+            let errors: Vec<Value> = self.errors.iter().map(|(code, detail)| entry(*code, detail)).collect();
+            answer::json(self.status, json!({ "errors": errors }).to_string().into(), head)
+        };
+        for (name, value) in &self.headers {
+            answer::set(&mut response, name.clone(), value);
+        }
+        response
+    }
+}
+
+fn entry(code: ErrorCode, detail: &Value) -> Value {
+    match detail {
+        Value::Null => json!({ "code": code.as_str(), "message": code.message() }),
+        detail => json!({ "code": code.as_str(), "message": code.message(), "detail": detail }),
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        let text = rejection.to_string();
+        match rejection {
+            Rejection::NotFound => {
+                Failure { status: StatusCode::NOT_FOUND, errors: Vec::new(), headers: Vec::new(), cause: None }
+            }
+            Rejection::Method { allow } => unsupported(&text).with(header::ALLOW, allow),
+            Rejection::Name(NameError::Empty | NameError::TooLong(_) | NameError::Component { .. }) => {
+                bad_request(ErrorCode::NameInvalid, text)
+            }
+            Rejection::Digest(_) | Rejection::Reference { source: ReferenceError::Digest(_), .. } => {
+                bad_request(ErrorCode::DigestInvalid, text)
+            }
+            // A tag that cannot be is one that does not exist; only to write it is a mistake.
+            Rejection::Reference { reads: true, source: ReferenceError::Tag(_) } => {
+                not_found(ErrorCode::ManifestUnknown, text)
+            }
+            Rejection::Reference { reads: false, source: ReferenceError::Tag(_) } => {
+                bad_request(ErrorCode::TagInvalid, text)
+            }
+        }
+    }
+}
+
+pub(crate) fn bad_request(code: ErrorCode, detail: impl Into<Value>) -> Failure {
+    Failure::new(StatusCode::BAD_REQUEST, code, detail)
+}
+
+pub(crate) fn not_found(code: ErrorCode, detail: impl Into<Value>) -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, code, detail)
+}
+
+fn unsupported(detail: &str) -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, detail)
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::BlobUnknown { digest, .. } => not_found(ErrorCode::BlobUnknown, digest.as_str()),
+            Error::NameUnknown { name } => not_found(ErrorCode::NameUnknown, json!({ "name": name })),
+            Error::ManifestUnknown { name, reference } => {
+                not_found(ErrorCode::ManifestUnknown, json!({ "name": name, "reference": reference }))
+            }
+            Error::ManifestUnreadable { .. } => not_found(ErrorCode::ManifestUnknown, text),
+            Error::ManifestInvalid(_) => bad_request(ErrorCode::ManifestInvalid, text),
+            Error::ReferencesUnknown { missing, .. } => {
+                let errors = missing.iter().map(|digest| (ErrorCode::ManifestBlobUnknown, json!(digest)));
+                let errors = errors.collect();
+                Failure { status: StatusCode::BAD_REQUEST, errors, headers: Vec::new(), cause: None }
+            }
+            Error::DigestMismatch { .. } => bad_request(ErrorCode::DigestInvalid, text),
+            Error::UploadUnknown { .. } => not_found(ErrorCode::BlobUploadUnknown, text),
+            Error::UploadBusy { .. } | Error::BeingCollected => Failure::unavailable(text),
+            Error::UploadOffset { .. } => {
+                Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, text)
+            }
+            Error::BodyInterrupted { .. } => bad_request(ErrorCode::SizeInvalid, text),
+            Error::DeleteDisabled | Error::ReadOnly => unsupported(&text),
+            Error::Store(StoreError::Range { .. }) => {
+                Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, Value::Null)
+            }
+            Error::Link { .. } | Error::Store(_) | Error::Stopped(_) => Failure::internal(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn a_client_is_not_told_what_the_operating_system_said() {
+        let source = std::io::Error::other("disk sdb1 at /srv/secret");
+        let error = StoreError::Io { key: "docker/registry".into(), action: "read the file", source };
+        let failure = Failure::from(error);
+        assert!(failure.to_string().contains("/srv/secret"), "the log is");
+        let response = failure.response(false);
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "{\"errors\":[{\"code\":\"UNKNOWN\",\"message\":\"unknown error\"}]}");
+    }
+}

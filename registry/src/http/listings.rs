@@ -1,0 +1,55 @@
+//! `/v2/_catalog` and `/v2/<name>/tags/list`.
+
+use berth_oci::{ErrorCode, RepositoryName};
+use http::{Response, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::json;
+
+use super::Context;
+use super::answer::{self, Body};
+use super::errors::{Failure, bad_request};
+
+/// How many repositories are given to whoever does not say.
+const DEFAULT_CATALOG_ENTRIES: usize = 100;
+/// What may stand in a query as it is.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+pub(crate) async fn catalog(context: &Context<'_>) -> Result<Response<Body>, Failure> {
+    let most = context.app.max_catalog_entries;
+    let limit = asked_number(context)?.unwrap_or(DEFAULT_CATALOG_ENTRIES.min(most));
+    if limit > most {
+        return Err(bad_request(ErrorCode::PaginationNumberInvalid, json!({ "n": limit })));
+    }
+    let page = context.app.registry.catalog(limit, context.query("last")).await?;
+    let body = json!({ "repositories": page.entries });
+    let mut response = answer::json(StatusCode::OK, body.to_string().into(), context.is_head());
+    if let Some(last) = page.entries.last().filter(|_| page.more) {
+        link(context, &mut response, "_catalog", last.as_str(), limit);
+    }
+    Ok(response)
+}
+
+pub(crate) async fn tags(context: &Context<'_>, name: &RepositoryName) -> Result<Response<Body>, Failure> {
+    let limit = asked_number(context)?.map(|limit| limit.min(context.app.max_tags));
+    let page = context.app.registry.tags(name, limit, context.query("last")).await?;
+    let body = json!({ "name": name, "tags": page.entries });
+    let mut response = answer::json(StatusCode::OK, body.to_string().into(), context.is_head());
+    if let (Some(last), Some(limit)) = (page.entries.last().filter(|_| page.more), limit) {
+        link(context, &mut response, &format!("{name}/tags/list"), last.as_str(), limit);
+    }
+    Ok(response)
+}
+
+fn asked_number(context: &Context<'_>) -> Result<Option<usize>, Failure> {
+    let Some(text) = context.query("n").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let invalid = || bad_request(ErrorCode::PaginationNumberInvalid, json!({ "n": text }));
+    text.parse().map(Some).map_err(|_| invalid())
+}
+
+/// Says where the next page is. Always as a path: clients resolve it against what they have asked.
+fn link(context: &Context<'_>, response: &mut Response<Body>, path: &str, last: &str, limit: usize) {
+    let prefix = context.app.addresses.prefix().trim_end_matches('/');
+    let last = utf8_percent_encode(last, QUERY);
+    let value = format!("<{prefix}/v2/{path}?last={last}&n={limit}>; rel=\"next\"");
+    answer::set(response, header::LINK, &value);
+}

@@ -1,0 +1,97 @@
+//! `/v2/<name>/manifests/<reference>`.
+
+use berth_oci::{ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+use http::{HeaderName, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+use crate::manifests::Stored;
+use crate::route::ManifestAction;
+
+use super::Context;
+use super::accept::{self, Choice};
+use super::answer::{self, Body};
+use super::blobs::{etag, matches_etag};
+use super::errors::{Failure, bad_request, not_found};
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+pub(crate) async fn handle(
+    context: &Context<'_>,
+    name: &RepositoryName,
+    reference: &Reference,
+    action: ManifestAction,
+    body: Incoming,
+) -> Result<Response<Body>, Failure> {
+    let registry = &context.app.registry;
+    match action {
+        ManifestAction::Read => read(context, name, reference).await,
+        ManifestAction::Write => {
+            registry.writable()?;
+            let raw = whole(body).await?;
+            let content_type = context.header(header::CONTENT_TYPE);
+            let stored = registry.manifest_put(name, reference, content_type, raw).await?;
+            let mut response = answer::empty(StatusCode::CREATED);
+            let location = format!("{}/v2/{name}/manifests/{}", context.base, stored.digest);
+            answer::set(&mut response, header::LOCATION, &location);
+            answer::set(&mut response, CONTENT_DIGEST, stored.digest.as_str());
+            Ok(response)
+        }
+        ManifestAction::Delete => {
+            registry.manifest_delete(name, reference).await?;
+            Ok(answer::empty(StatusCode::ACCEPTED))
+        }
+    }
+}
+
+async fn read(context: &Context<'_>, name: &RepositoryName, reference: &Reference) -> Result<Response<Body>, Failure> {
+    let registry = &context.app.registry;
+    let mut stored = registry.manifest_get(name, reference).await?;
+    let kind = stored.manifest.kind();
+    let by_tag = matches!(reference, Reference::Tag(_));
+    match accept::choose(kind, by_tag, &context.headers) {
+        Choice::AsIs => {}
+        Choice::NotAccepted => {
+            let detail = format!("the manifest is {}, which the Accept header does not name", kind.media_type());
+            return Err(not_found(ErrorCode::ManifestUnknown, detail));
+        }
+        Choice::Platform => {
+            let image = stored.manifest.for_platform("linux", "amd64").map(|image| image.digest.clone());
+            let image = image.ok_or_else(|| {
+                let detail = "the manifest list has no image for linux/amd64, and the Accept header names no lists";
+                not_found(ErrorCode::ManifestUnknown, detail)
+            })?;
+            stored = registry.manifest_get(name, &Reference::Digest(image)).await?;
+        }
+    }
+    Ok(describe(context, &stored))
+}
+
+fn describe(context: &Context<'_>, stored: &Stored) -> Response<Body> {
+    let Stored { digest, raw, manifest } = stored;
+    let known = context.header(header::IF_NONE_MATCH).is_some_and(|condition| matches_etag(condition, digest));
+    let mut response = if known {
+        answer::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        answer::full(StatusCode::OK, manifest.kind().media_type(), raw.clone(), context.is_head())
+    };
+    answer::set(&mut response, CONTENT_DIGEST, digest.as_str());
+    answer::set(&mut response, header::ETAG, &etag(digest));
+    response
+}
+
+/// The whole body, if it is no longer than a manifest may be.
+async fn whole(body: Incoming) -> Result<Bytes, Failure> {
+    let mut pieces = answer::incoming(body);
+    let mut raw = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error| bad_request(ErrorCode::SizeInvalid, error.to_string()))?;
+        if raw.len() + piece.len() > MAX_MANIFEST_BYTES {
+            let detail = format!("a manifest may have {MAX_MANIFEST_BYTES} bytes");
+            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, detail));
+        }
+        raw.extend_from_slice(&piece);
+    }
+    Ok(raw.freeze())
+}

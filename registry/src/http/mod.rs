@@ -1,0 +1,173 @@
+//! The API over HTTP: a request becomes a route, the route an operation of the registry, and its outcome an answer.
+//!
+//! What the registry does with content is not known here; what its errors look like to a client stands in `errors` and
+//! nowhere else.
+
+mod accept;
+pub(crate) mod answer;
+mod blobs;
+mod errors;
+mod listings;
+mod location;
+mod manifests;
+mod range;
+mod state;
+mod uploads;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::route::{self, Route};
+
+pub use answer::Body;
+pub use errors::Failure;
+pub use location::Addresses;
+pub use state::StateKey;
+
+/// Everything that a request is answered with.
+pub struct App {
+    /// The registry.
+    pub registry: Arc<Registry>,
+    /// How addresses are given out.
+    pub addresses: Addresses,
+    /// What signs the state in upload addresses.
+    pub state_key: StateKey,
+    /// Headers that every answer gets.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether requests are logged.
+    pub access_log: bool,
+    /// The most repositories of a page.
+    pub max_catalog_entries: usize,
+    /// The most tags of a page.
+    pub max_tags: usize,
+    /// Whether the store can be reached.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The parts of a request that answers are made from.
+pub(crate) struct Context<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: Vec<(String, String)>,
+    /// What stands in front of the paths that are given out.
+    pub(crate) base: String,
+}
+
+impl Context<'_> {
+    pub(crate) fn query(&self, key: &str) -> Option<&str> {
+        self.query.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub(crate) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+}
+
+/// Answers a request.
+pub async fn serve(app: &App, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    let start = Instant::now();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = route::parse(&method, &path, app.addresses.prefix());
+    let handler = route::handler_name(&route);
+    let _in_flight = app.metrics.in_flight(handler);
+    let user_agent = request.headers().get(header::USER_AGENT).cloned();
+    let request_bytes = content_length(request.headers());
+
+    let (mut response, failure) = match answer(app, route, request).await {
+        Ok(response) => (response, None),
+        Err(failure) => (failure.response(method == Method::HEAD), Some(failure)),
+    };
+    let headers = response.headers_mut();
+    headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
+    for (name, value) in &app.headers {
+        headers.append(name.clone(), value.clone());
+    }
+
+    let status = response.status();
+    let response_bytes = content_length(response.headers());
+    let seconds = start.elapsed().as_secs_f64();
+    app.metrics.request(handler, method.as_str(), status.as_u16(), seconds, request_bytes, response_bytes);
+    let cause = failure.as_ref().filter(|_| status.is_server_error()).map(ToString::to_string);
+    if let Some(cause) = &cause {
+        tracing::error!(%method, path, status = status.as_u16(), cause, "request failed");
+    }
+    if app.access_log {
+        // The path without the query: upload addresses carry a signed state that whoever reads the log could use.
+        let user_agent = user_agent.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("-");
+        let status = status.as_u16();
+        tracing::info!(target: "access", %method, path, status, bytes = response_bytes, seconds, %peer, user_agent);
+    }
+    response
+}
+
+async fn answer(
+    app: &App,
+    route: Result<Route, route::Rejection>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Failure> {
+    let route = route?;
+    if route == Route::Root {
+        return Ok(answer::empty(StatusCode::OK));
+    }
+    if let Err(reason) = app.health.check() {
+        return Err(Failure::unavailable(reason));
+    }
+    let (parts, body) = request.into_parts();
+    let query = form_urlencoded(parts.uri.query().unwrap_or_default());
+    let base = app.addresses.base(&parts.headers);
+    let context = Context { app, method: parts.method, headers: parts.headers, query, base };
+    match route {
+        Route::Root | Route::Base => Ok(answer::json(StatusCode::OK, "{}".into(), context.is_head())),
+        Route::Catalog => listings::catalog(&context).await,
+        Route::Tags(name) => listings::tags(&context, &name).await,
+        Route::Manifest(name, reference, action) => manifests::handle(&context, &name, &reference, action, body).await,
+        Route::Blob(name, digest, action) => blobs::handle(&context, &name, &digest, action).await,
+        Route::UploadBegin(name) => uploads::begin(&context, &name, body).await,
+        Route::Upload(name, id, action) => uploads::handle(&context, &name, id, action, body).await,
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> u64 {
+    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
+/// The pairs of a query string. A server is asked for few; what is behind the hundredth is not looked at.
+fn form_urlencoded(query: &str) -> Vec<(String, String)> {
+    const MOST: usize = 100;
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).take(MOST);
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (decode(key), decode(value)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_decoded() {
+        let pairs = form_urlencoded("digest=sha256%3Aab&mount&x=a+b&&y=1=2");
+        let expected = [("digest", "sha256:ab"), ("mount", ""), ("x", "a b"), ("y", "1=2")];
+        assert_eq!(pairs, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+}

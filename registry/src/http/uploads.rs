@@ -1,0 +1,145 @@
+//! `/v2/<name>/blobs/uploads/` and the sessions below it.
+
+use berth_oci::{Digest, ErrorCode, RepositoryName};
+use http::{HeaderName, Response, StatusCode, header};
+use hyper::body::Incoming;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::route::UploadAction;
+use crate::uploads::Upload;
+
+use super::answer::{self, Body};
+use super::errors::{Failure, bad_request, not_found};
+use super::state::State;
+use super::{Context, range};
+
+const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// `POST`: a mount, a whole blob at once, or a new session.
+pub(crate) async fn begin(
+    context: &Context<'_>,
+    name: &RepositoryName,
+    body: Incoming,
+) -> Result<Response<Body>, Failure> {
+    let registry = &context.app.registry;
+    // A mount that cannot be made is a request for a session; so is one that does not say from where.
+    if let (Some(digest), Some(from)) = (context.query("mount"), context.query("from")) {
+        let digest = parse_digest(digest)?;
+        if let Ok(from) = from.parse::<RepositoryName>()
+            && registry.blob_mount(&from, name, &digest).await?
+        {
+            return Ok(created(context, name, &digest));
+        }
+    }
+    let digest = context.query("digest").map(parse_digest).transpose()?;
+    let upload = registry.upload_begin(name).await?;
+    let Some(digest) = digest else {
+        let state = state_of(name, &upload);
+        return Ok(progress(context, StatusCode::ACCEPTED, &state));
+    };
+    let finished = registry.upload_finish(name, upload.id, 0, &digest, answer::incoming(body)).await;
+    if let Err(error) = finished {
+        // Nobody was told of the session, so nobody can go on with it.
+        let _ = registry.upload_cancel(name, upload.id).await;
+        return Err(error.into());
+    }
+    Ok(created(context, name, &digest))
+}
+
+pub(crate) async fn handle(
+    context: &Context<'_>,
+    name: &RepositoryName,
+    id: Uuid,
+    action: UploadAction,
+    body: Incoming,
+) -> Result<Response<Body>, Failure> {
+    let registry = &context.app.registry;
+    let text = context.query("_state").unwrap_or_default();
+    let state = context.app.state_key.unpack(text, name, id);
+    let state = state.ok_or_else(|| not_found(ErrorCode::BlobUploadInvalid, "the state of the upload is invalid"))?;
+    match action {
+        UploadAction::Progress => {
+            let offset = registry.upload_offset(name, id).await?;
+            Ok(progress(context, StatusCode::NO_CONTENT, &State { offset, ..state }))
+        }
+        UploadAction::Append => {
+            let expected = expected_offset(context, &state)?;
+            let appended = registry.upload_append(name, id, expected, answer::incoming(body)).await;
+            let offset = appended.map_err(|error| with_progress(context, &state, error))?;
+            Ok(progress(context, StatusCode::ACCEPTED, &State { offset, ..state }))
+        }
+        UploadAction::Finish => {
+            let digest = context.query("digest");
+            let digest = digest.ok_or_else(|| bad_request(ErrorCode::DigestInvalid, "digest missing"))?;
+            let digest = parse_digest(digest)?;
+            let expected = expected_offset(context, &state)?;
+            let finished = registry.upload_finish(name, id, expected, &digest, answer::incoming(body)).await;
+            finished.map_err(|error| with_progress(context, &state, error))?;
+            Ok(created(context, name, &digest))
+        }
+        UploadAction::Cancel => {
+            registry.upload_cancel(name, id).await?;
+            let mut response = answer::empty(StatusCode::NO_CONTENT);
+            answer::set(&mut response, UPLOAD_ID, &id.to_string());
+            Ok(response)
+        }
+    }
+}
+
+fn parse_digest(text: &str) -> Result<Digest, Failure> {
+    text.parse().map_err(|error: berth_oci::DigestError| bad_request(ErrorCode::DigestInvalid, error.to_string()))
+}
+
+/// Where the client believes that the upload ends: what its chunk says, or else what its address says.
+fn expected_offset(context: &Context<'_>, state: &State) -> Result<u64, Failure> {
+    let Some(text) = context.header(header::CONTENT_RANGE) else { return Ok(state.offset) };
+    let chunk = range::chunk(text).ok_or_else(|| bad_request(ErrorCode::RangeInvalid, text))?;
+    let length = context.header(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+    if length.is_some_and(|length| length != chunk.end - chunk.start) {
+        return Err(bad_request(ErrorCode::SizeInvalid, format!("Content-Range {text} and Content-Length disagree")));
+    }
+    Ok(chunk.start)
+}
+
+/// A chunk that does not begin where the upload ends is told where that is.
+fn with_progress(context: &Context<'_>, state: &State, error: Error) -> Failure {
+    let Error::UploadOffset { offset, .. } = error else { return error.into() };
+    let state = State { offset, ..state.clone() };
+    Failure::from(error)
+        .with(header::LOCATION, location(context, &state))
+        .with(header::RANGE, range_text(offset))
+        .with(UPLOAD_ID, state.id.to_string())
+}
+
+fn state_of(name: &RepositoryName, upload: &Upload) -> State {
+    State { name: name.clone(), id: upload.id, offset: upload.offset, started_at: upload.started_at }
+}
+
+fn location(context: &Context<'_>, state: &State) -> String {
+    let packed = context.app.state_key.pack(state);
+    // The padding of Base64 would be read as a separator.
+    let packed = packed.replace('=', "%3D");
+    format!("{}/v2/{}/blobs/uploads/{}?_state={packed}", context.base, state.name, state.id)
+}
+
+/// The bytes that have arrived, the last included; of nothing this says the same as of one byte, as Distribution does.
+fn range_text(offset: u64) -> String {
+    format!("0-{}", offset.saturating_sub(1))
+}
+
+fn progress(context: &Context<'_>, status: StatusCode, state: &State) -> Response<Body> {
+    let mut response = answer::empty(status);
+    answer::set(&mut response, header::LOCATION, &location(context, state));
+    answer::set(&mut response, header::RANGE, &range_text(state.offset));
+    answer::set(&mut response, UPLOAD_ID, &state.id.to_string());
+    response
+}
+
+fn created(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Response<Body> {
+    let mut response = answer::empty(StatusCode::CREATED);
+    answer::set(&mut response, header::LOCATION, &format!("{}/v2/{name}/blobs/{digest}", context.base));
+    answer::set(&mut response, CONTENT_DIGEST, digest.as_str());
+    response
+}

@@ -1,0 +1,161 @@
+//! Manifests of a repository: pushed after what they refer to, read by tag or digest, deleted by either.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use berth_oci::{Digest, MAX_MANIFEST_BYTES, Manifest, Reference, RepositoryName};
+use berth_storage::{layout, read_all};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::error::Error;
+use crate::gc::Item;
+use crate::registry::{Registry, absent_is_none};
+
+/// How many references of one manifest are looked for at once.
+const LOOKUPS_AT_ONCE: usize = 16;
+
+/// A manifest as it is served.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The digest of `raw`.
+    pub digest: Digest,
+    /// The bytes that were pushed.
+    pub raw: Bytes,
+    /// What they say.
+    pub manifest: Manifest,
+}
+
+impl Registry {
+    /// The manifest that a tag or digest names.
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`] if the repository does not have it.
+    pub async fn manifest_get(&self, name: &RepositoryName, reference: &Reference) -> Result<Stored, Error> {
+        let unknown = || Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() };
+        let digest = match reference {
+            Reference::Digest(digest) => digest.clone(),
+            Reference::Tag(tag) => self.read_link(&layout::tag_current_link(name, tag)).await?.ok_or_else(unknown)?,
+        };
+        let items = vec![Item::Blob(digest.clone()), Item::Revision(name.clone(), digest.clone())];
+        let held = self.guard.try_acquire(items).ok_or_else(unknown)?;
+        self.find(&layout::revision_link(name, &digest)).await?.ok_or_else(unknown)?;
+        let limit = MAX_MANIFEST_BYTES as u64;
+        let read = read_all(self.store.as_ref(), &layout::blob_data(&digest), limit).await;
+        let raw = absent_is_none(read)?.ok_or_else(unknown)?;
+        let manifest = Manifest::parse(&raw).map_err(|source| Error::ManifestUnreadable {
+            name: name.clone(),
+            digest: digest.clone(),
+            source,
+        })?;
+        held.verify();
+        Ok(Stored { digest, raw, manifest })
+    }
+
+    /// Stores a manifest, whose references must be there, and lets a tag name it if it was pushed by one.
+    ///
+    /// # Errors
+    /// [`Error::ManifestInvalid`], [`Error::DigestMismatch`], [`Error::ReferencesUnknown`].
+    pub async fn manifest_put(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        reference: &Reference,
+        content_type: Option<&str>,
+        raw: Bytes,
+    ) -> Result<Stored, Error> {
+        self.writable()?;
+        let digest = match reference {
+            Reference::Tag(_) => Digest::sha256(&raw),
+            Reference::Digest(expected) => {
+                let found = Digest::of(expected.algorithm(), &raw);
+                if found != *expected {
+                    return Err(Error::DigestMismatch { expected: expected.clone(), found });
+                }
+                found
+            }
+        };
+        let manifest = Manifest::parse_declared(&raw, content_type)?;
+        let stored = Stored { digest, raw, manifest };
+        let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
+        // In a task of its own: a client that goes away must not leave links half written.
+        tokio::spawn(async move { registry.store_manifest(&name, &reference, &stored).await.map(|()| stored) }).await?
+    }
+
+    async fn store_manifest(&self, name: &RepositoryName, reference: &Reference, stored: &Stored) -> Result<(), Error> {
+        let Stored { digest, raw, manifest } = stored;
+        let _pushing = self.while_pushing(name).await;
+        let held = self.guard.acquire(items_of(name, digest, manifest)).await?;
+        self.require_references(name, manifest).await?;
+        let data = layout::blob_data(digest);
+        if self.find(&data).await?.is_none_or(|stat| stat.size != raw.len() as u64) {
+            self.store.put(&data, raw.clone()).await?;
+        }
+        self.ensure_link(&layout::revision_link(name, digest), digest).await?;
+        if let Reference::Tag(tag) = reference {
+            // The current link first: the other only says what the tag has named, and a tag that has nothing but that
+            // would be listed without being there.
+            let current = layout::tag_current_link(name, tag);
+            self.store.put(&current, digest.to_string().into()).await?;
+            self.ensure_link(&layout::tag_index_link(name, tag, digest), digest).await?;
+        }
+        held.verify();
+        Ok(())
+    }
+
+    /// Every blob must be linked in this repository, and every manifest of an index be one of its revisions. A subject may
+    /// be missing, as the OCI specification wants it.
+    async fn require_references(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), Error> {
+        let blobs = manifest.blobs().filter(|descriptor| !descriptor.is_foreign());
+        let blobs = blobs.map(|descriptor| (layout::layer_link(name, &descriptor.digest), &descriptor.digest));
+        let children = manifest.manifests().iter();
+        let children = children.map(|descriptor| (layout::revision_link(name, &descriptor.digest), &descriptor.digest));
+        let mut seen = HashSet::new();
+        let lookups: Vec<_> = blobs
+            .chain(children)
+            .filter(|(_, digest)| seen.insert(*digest))
+            .map(|(link, digest)| async move {
+                let found = self.find(&link).await?.is_some() && self.find(&layout::blob_data(digest)).await?.is_some();
+                Ok::<_, Error>((!found).then(|| digest.clone()))
+            })
+            .collect();
+        let missing: Vec<Option<Digest>> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+        let missing: Vec<Digest> = missing.into_iter().flatten().collect();
+        if missing.is_empty() { Ok(()) } else { Err(Error::ReferencesUnknown { name: name.clone(), missing }) }
+    }
+
+    /// Deletes a tag, or a manifest with every tag that names it.
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`] if the repository does not have it; [`Error::DeleteDisabled`], [`Error::ReadOnly`].
+    pub async fn manifest_delete(self: &Arc<Self>, name: &RepositoryName, reference: &Reference) -> Result<(), Error> {
+        self.deletable()?;
+        let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
+        tokio::spawn(async move {
+            let _deleting = registry.while_deleting(&name).await;
+            let unknown = || Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() };
+            match &reference {
+                Reference::Tag(tag) => {
+                    let current = layout::tag_current_link(&name, tag);
+                    registry.find(&current).await?.ok_or_else(unknown)?;
+                    registry.remove_tag(&name, tag).await
+                }
+                Reference::Digest(digest) => {
+                    let link = layout::revision_link(&name, digest);
+                    registry.find(&link).await?.ok_or_else(unknown)?;
+                    registry.remove_tags_of(&name, digest).await?;
+                    absent_is_none(registry.store.delete(&link).await).map(|_| ())
+                }
+            }
+        })
+        .await?
+    }
+}
+
+/// Everything that a push of this manifest relies on.
+fn items_of(name: &RepositoryName, digest: &Digest, manifest: &Manifest) -> Vec<Item> {
+    let revision = |digest: &Digest| [Item::Blob(digest.clone()), Item::Revision(name.clone(), digest.clone())];
+    let blobs = manifest.blobs().map(|descriptor| Item::Blob(descriptor.digest.clone()));
+    let manifests = manifest.manifests().iter().chain(manifest.subject());
+    let manifests = manifests.flat_map(|descriptor| revision(&descriptor.digest));
+    revision(digest).into_iter().chain(blobs).chain(manifests).collect()
+}

@@ -1,0 +1,106 @@
+//! The registry itself: a store, the guard against the collector, and what is allowed. The operations are in one module
+//! for each noun: `blobs`, `uploads`, `manifests`, `tags`, `catalog`.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use berth_oci::{Digest, RepositoryName};
+use berth_storage::{Key, Stat, Store, StoreError, read_all};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::error::Error;
+use crate::gc::Guard;
+use crate::uploads::Sessions;
+
+/// The longest link in bytes: a sha512 digest, and room for what others may have added.
+const MAX_LINK_BYTES: u64 = 1024;
+/// Over how many locks repositories are spread.
+const TAG_LOCKS: usize = 64;
+
+/// What may be done to a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permissions {
+    /// Whether tags, manifests and blobs may be deleted.
+    pub delete: bool,
+    /// Whether every write is refused.
+    pub read_only: bool,
+}
+
+/// A registry. Every method is safe to call from many tasks at once.
+pub struct Registry {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) sessions: Sessions,
+    permissions: Permissions,
+    /// A push of a manifest holds its repository's lock shared, a deletion holds it alone: otherwise a tag could be
+    /// written between the two steps of a deletion and name a manifest that is gone.
+    tag_locks: Vec<RwLock<()>>,
+}
+
+impl Registry {
+    /// A registry on a store.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, guard: Arc<Guard>, permissions: Permissions) -> Self {
+        let tag_locks = (0..TAG_LOCKS).map(|_| RwLock::new(())).collect();
+        Registry { store, guard, sessions: Sessions::default(), permissions, tag_locks }
+    }
+
+    pub(crate) fn writable(&self) -> Result<(), Error> {
+        if self.permissions.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
+    pub(crate) fn deletable(&self) -> Result<(), Error> {
+        self.writable()?;
+        if self.permissions.delete { Ok(()) } else { Err(Error::DeleteDisabled) }
+    }
+
+    fn tag_lock(&self, name: &RepositoryName) -> &RwLock<()> {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        &self.tag_locks[(hasher.finish() % self.tag_locks.len() as u64) as usize]
+    }
+
+    pub(crate) async fn while_pushing(&self, name: &RepositoryName) -> RwLockReadGuard<'_, ()> {
+        self.tag_lock(name).read().await
+    }
+
+    pub(crate) async fn while_deleting(&self, name: &RepositoryName) -> RwLockWriteGuard<'_, ()> {
+        self.tag_lock(name).write().await
+    }
+
+    /// What is known of an object, or nothing if there is none.
+    pub(crate) async fn find(&self, key: &Key) -> Result<Option<Stat>, Error> {
+        absent_is_none(self.store.stat(key).await)
+    }
+
+    /// The digest that a link holds, or nothing if there is no link.
+    pub(crate) async fn read_link(&self, key: &Key) -> Result<Option<Digest>, Error> {
+        read_link(self.store.as_ref(), key).await
+    }
+
+    /// Writes a link unless it is there.
+    pub(crate) async fn ensure_link(&self, key: &Key, digest: &Digest) -> Result<(), Error> {
+        // An empty link is what a power failure left of a writer that did not sync; it is written again.
+        if self.find(key).await?.is_some_and(|stat| stat.size == digest.as_str().len() as u64) {
+            return Ok(());
+        }
+        Ok(self.store.put(key, digest.to_string().into()).await?)
+    }
+}
+
+/// The digest that a link holds, or nothing if there is no link.
+pub(crate) async fn read_link(store: &dyn Store, key: &Key) -> Result<Option<Digest>, Error> {
+    let Some(content) = absent_is_none(read_all(store, key, MAX_LINK_BYTES).await)? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&content);
+    let digest = text.trim().parse().map_err(|source| Error::Link { key: key.to_string(), source })?;
+    Ok(Some(digest))
+}
+
+/// Turns "not found" into nothing.
+pub(crate) fn absent_is_none<T>(result: Result<T, StoreError>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,298 @@
+//! From a method and a path to what is asked for: pure, and told apart from the end, because repository names hold
+//! slashes.
+
+use berth_oci::{Digest, DigestError, NameError, Reference, ReferenceError, RepositoryName};
+use http::Method;
+use percent_encoding::percent_decode_str;
+use uuid::Uuid;
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /`: somebody is there.
+    Root,
+    /// `GET /v2/`: the API is there.
+    Base,
+    /// `GET /v2/_catalog`.
+    Catalog,
+    /// `GET /v2/<name>/tags/list`.
+    Tags(RepositoryName),
+    /// `/v2/<name>/manifests/<reference>`.
+    Manifest(RepositoryName, Reference, ManifestAction),
+    /// `/v2/<name>/blobs/<digest>`.
+    Blob(RepositoryName, Digest, BlobAction),
+    /// `POST /v2/<name>/blobs/uploads/`.
+    UploadBegin(RepositoryName),
+    /// `/v2/<name>/blobs/uploads/<id>`.
+    Upload(RepositoryName, Uuid, UploadAction),
+}
+
+/// What is done to a manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManifestAction {
+    /// `GET` and `HEAD`.
+    Read,
+    /// `PUT`.
+    Write,
+    /// `DELETE`.
+    Delete,
+}
+
+/// What is done to a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobAction {
+    /// `GET`.
+    Read,
+    /// `HEAD`.
+    Stat,
+    /// `DELETE`.
+    Delete,
+}
+
+/// What is done to an upload session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadAction {
+    /// `GET` and `HEAD`.
+    Progress,
+    /// `PATCH`.
+    Append,
+    /// `PUT`.
+    Finish,
+    /// `DELETE`.
+    Cancel,
+}
+
+/// Why a request asks for nothing that there is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// There is no such path.
+    #[error("no such path")]
+    NotFound,
+    /// The path does not have this method.
+    #[error("the method is not one of {allow}")]
+    Method {
+        /// The methods that it has, as the header `Allow` lists them.
+        allow: &'static str,
+    },
+    /// The repository name is malformed.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The digest of a blob is malformed.
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    /// The tag or digest of a manifest is malformed.
+    #[error("{source}")]
+    Reference {
+        /// Whether the request only reads, so that a malformed tag is only one that does not exist.
+        reads: bool,
+        /// What is wrong.
+        source: ReferenceError,
+    },
+}
+
+/// The name of a route as metrics have it; Distribution's names.
+#[must_use]
+pub fn handler_name(route: &Result<Route, Rejection>) -> &'static str {
+    match route {
+        Ok(Route::Root | Route::Base) => "base",
+        Ok(Route::Catalog) => "catalog",
+        Ok(Route::Tags(_)) => "tags",
+        Ok(Route::Manifest(..)) => "manifest",
+        Ok(Route::Blob(..)) => "blob",
+        Ok(Route::UploadBegin(_)) => "blob-upload",
+        Ok(Route::Upload(..)) => "blob-upload-chunk",
+        Err(_) => "none",
+    }
+}
+
+/// Reads a method and a path that `prefix` (empty, or with a slash at both ends) stands in front of.
+///
+/// # Errors
+/// [`Rejection`], which says what is wrong with the request.
+pub fn parse(method: &Method, path: &str, prefix: &str) -> Result<Route, Rejection> {
+    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| Rejection::NotFound)?;
+    let path = match prefix {
+        "" => decoded.strip_prefix('/'),
+        prefix => decoded.strip_prefix(prefix),
+    };
+    let path = path.ok_or(Rejection::NotFound)?;
+    let Some(rest) = path.strip_prefix("v2/") else {
+        return match path {
+            "" => read_only(method, Route::Root),
+            "v2" => read_only(method, Route::Base),
+            _ => Err(Rejection::NotFound),
+        };
+    };
+    match rest {
+        "" => return read_only(method, Route::Base),
+        "_catalog" => return read_only(method, Route::Catalog),
+        _ => {}
+    }
+    // A name can hold every one of these words as a component, so what stands last decides.
+    if let Some(name) = rest.strip_suffix("/tags/list") {
+        let name = name.parse()?;
+        return read_only(method, Route::Tags(name));
+    }
+    if let Some(name) = rest.strip_suffix("/blobs/uploads").or_else(|| rest.strip_suffix("/blobs/uploads/")) {
+        let name = name.parse()?;
+        return if *method == Method::POST { Ok(Route::UploadBegin(name)) } else { wrong_method("POST") };
+    }
+    let (head, last) = rest.rsplit_once('/').ok_or(Rejection::NotFound)?;
+    if let Some(name) = head.strip_suffix("/blobs/uploads") {
+        return upload(method, name, last);
+    }
+    if let Some(name) = head.strip_suffix("/blobs") {
+        return blob(method, name, last);
+    }
+    if let Some(name) = head.strip_suffix("/manifests") {
+        return manifest(method, name, last);
+    }
+    Err(Rejection::NotFound)
+}
+
+fn wrong_method(allow: &'static str) -> Result<Route, Rejection> {
+    Err(Rejection::Method { allow })
+}
+
+fn read_only(method: &Method, route: Route) -> Result<Route, Rejection> {
+    if matches!(*method, Method::GET | Method::HEAD) { Ok(route) } else { wrong_method("GET, HEAD") }
+}
+
+fn upload(method: &Method, name: &str, id: &str) -> Result<Route, Rejection> {
+    let action = match *method {
+        Method::GET | Method::HEAD => UploadAction::Progress,
+        Method::PATCH => UploadAction::Append,
+        Method::PUT => UploadAction::Finish,
+        Method::DELETE => UploadAction::Cancel,
+        _ => return wrong_method("DELETE, GET, HEAD, PATCH, PUT"),
+    };
+    let name = name.parse()?;
+    // The identities are ours: what is none was never given out.
+    let id = id.parse().map_err(|_| Rejection::NotFound)?;
+    Ok(Route::Upload(name, id, action))
+}
+
+fn blob(method: &Method, name: &str, digest: &str) -> Result<Route, Rejection> {
+    let action = match *method {
+        Method::GET => BlobAction::Read,
+        Method::HEAD => BlobAction::Stat,
+        Method::DELETE => BlobAction::Delete,
+        _ => return wrong_method("DELETE, GET, HEAD"),
+    };
+    Ok(Route::Blob(name.parse()?, digest.parse()?, action))
+}
+
+fn manifest(method: &Method, name: &str, reference: &str) -> Result<Route, Rejection> {
+    let action = match *method {
+        Method::GET | Method::HEAD => ManifestAction::Read,
+        Method::PUT => ManifestAction::Write,
+        Method::DELETE => ManifestAction::Delete,
+        _ => return wrong_method("DELETE, GET, HEAD, PUT"),
+    };
+    let name = name.parse()?;
+    let reads = action == ManifestAction::Read;
+    let reference = reference.parse().map_err(|source| Rejection::Reference { reads, source })?;
+    Ok(Route::Manifest(name, reference, action))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const ID: &str = "6fa459ea-ee8a-3ca4-894e-db77e160355e";
+
+    fn name(text: &str) -> RepositoryName {
+        text.parse().unwrap()
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "reads better in a table")]
+    fn check(method: Method, path: &str, expected: Result<Route, &str>) {
+        let path = path.replace("DIGEST", DIGEST).replace("ID", ID);
+        let found = parse(&method, &path, "").map_err(|rejection| rejection.to_string());
+        assert_eq!(found, expected.map_err(str::to_owned), "{method} {path}");
+    }
+
+    #[test]
+    fn every_route_is_told_apart() {
+        use {BlobAction as B, ManifestAction as M, UploadAction as U};
+        let digest: Digest = DIGEST.parse().unwrap();
+        let id: Uuid = ID.parse().unwrap();
+        let tag = |text: &str| Reference::Tag(text.parse().unwrap());
+        check(Method::GET, "/", Ok(Route::Root));
+        check(Method::GET, "/v2", Ok(Route::Base));
+        check(Method::GET, "/v2/", Ok(Route::Base));
+        check(Method::HEAD, "/v2/", Ok(Route::Base));
+        check(Method::GET, "/v2/_catalog", Ok(Route::Catalog));
+        check(Method::GET, "/v2/a/tags/list", Ok(Route::Tags(name("a"))));
+        check(Method::GET, "/v2/a/b/c/tags/list", Ok(Route::Tags(name("a/b/c"))));
+        check(Method::GET, "/v2/a/manifests/v1", Ok(Route::Manifest(name("a"), tag("v1"), M::Read)));
+        check(Method::HEAD, "/v2/a/b/manifests/v1", Ok(Route::Manifest(name("a/b"), tag("v1"), M::Read)));
+        check(Method::PUT, "/v2/a/manifests/v1", Ok(Route::Manifest(name("a"), tag("v1"), M::Write)));
+        let by_digest = Reference::Digest(digest.clone());
+        check(Method::DELETE, "/v2/a/manifests/DIGEST", Ok(Route::Manifest(name("a"), by_digest, M::Delete)));
+        check(Method::GET, "/v2/a/blobs/DIGEST", Ok(Route::Blob(name("a"), digest.clone(), B::Read)));
+        let escaped = DIGEST.replace(':', "%3A");
+        check(Method::HEAD, &format!("/v2/a/blobs/{escaped}"), Ok(Route::Blob(name("a"), digest.clone(), B::Stat)));
+        check(Method::DELETE, "/v2/a/blobs/DIGEST", Ok(Route::Blob(name("a"), digest, B::Delete)));
+        check(Method::POST, "/v2/a/blobs/uploads/", Ok(Route::UploadBegin(name("a"))));
+        check(Method::POST, "/v2/a/blobs/uploads", Ok(Route::UploadBegin(name("a"))));
+        check(Method::GET, "/v2/a/blobs/uploads/ID", Ok(Route::Upload(name("a"), id, U::Progress)));
+        check(Method::PATCH, "/v2/a/blobs/uploads/ID", Ok(Route::Upload(name("a"), id, U::Append)));
+        check(Method::PUT, "/v2/a/blobs/uploads/ID", Ok(Route::Upload(name("a"), id, U::Finish)));
+        check(Method::DELETE, "/v2/a/blobs/uploads/ID", Ok(Route::Upload(name("a"), id, U::Cancel)));
+    }
+
+    #[test]
+    fn a_name_may_hold_the_words_of_the_routes() {
+        let tag = |text: &str| Reference::Tag(text.parse().unwrap());
+        check(Method::GET, "/v2/tags/list/tags/list", Ok(Route::Tags(name("tags/list"))));
+        check(Method::GET, "/v2/blobs/uploads/tags/list", Ok(Route::Tags(name("blobs/uploads"))));
+        check(
+            Method::GET,
+            "/v2/manifests/blobs/manifests/list",
+            Ok(Route::Manifest(name("manifests/blobs"), tag("list"), ManifestAction::Read)),
+        );
+        check(Method::POST, "/v2/a/manifests/blobs/uploads/", Ok(Route::UploadBegin(name("a/manifests"))));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        check(Method::GET, "/v1/", Err("no such path"));
+        check(Method::GET, "/v2/a", Err("no such path"));
+        check(Method::GET, "/v2/a/referrers/DIGEST", Err("no such path"));
+        check(Method::GET, "/v2/%ff/tags/list", Err("no such path"));
+        check(Method::GET, "/v2/a/blobs/uploads/none", Err("no such path"));
+        check(Method::POST, "/v2/", Err("the method is not one of GET, HEAD"));
+        check(Method::DELETE, "/v2/a/tags/list", Err("the method is not one of GET, HEAD"));
+        check(Method::GET, "/v2/a/blobs/uploads/", Err("the method is not one of POST"));
+        check(Method::POST, "/v2/a/blobs/uploads/ID", Err("the method is not one of DELETE, GET, HEAD, PATCH, PUT"));
+        check(Method::PUT, "/v2/a/blobs/DIGEST", Err("the method is not one of DELETE, GET, HEAD"));
+        check(Method::PATCH, "/v2/a/manifests/v1", Err("the method is not one of DELETE, GET, HEAD, PUT"));
+        check(Method::GET, "/v2/a/B/tags/list", Err("repository name \"a/B\" has an invalid component \"B\""));
+        check(Method::GET, "/v2/a/../b/tags/list", Err("repository name \"a/../b\" has an invalid component \"..\""));
+        check(
+            Method::GET,
+            "/v2/a%2f..%2fb/tags/list",
+            Err("repository name \"a/../b\" has an invalid component \"..\""),
+        );
+        check(Method::GET, "/v2/a/blobs/x", Err("digest \"x\" is not of the form <algorithm>:<hex>"));
+        check(Method::GET, "/v2/a/manifests/.x", Err("tag \".x\" does not match [A-Za-z0-9_][A-Za-z0-9_.-]*"));
+    }
+
+    #[test]
+    fn a_prefix_stands_in_front_of_everything() {
+        assert_eq!(parse(&Method::GET, "/hub/v2/_catalog", "/hub/"), Ok(Route::Catalog));
+        assert_eq!(parse(&Method::GET, "/hub/", "/hub/"), Ok(Route::Root));
+        assert_eq!(parse(&Method::GET, "/v2/_catalog", "/hub/"), Err(Rejection::NotFound));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_path_makes_the_parser_panic(path in "(/v2)?(/[a-z%:._-]{0,9}|/blobs|/uploads|/manifests|/tags|/list){0,8}") {
+            for method in [Method::GET, Method::PUT, Method::POST] {
+                let _ = parse(&method, &path, "");
+            }
+        }
+    }
+}

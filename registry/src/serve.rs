@@ -1,0 +1,120 @@
+//! A running server: the store, both listeners, and the tasks beside them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use berth_config::Config;
+use berth_storage::LockMode;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Admin;
+use crate::debug::{self, Debug};
+use crate::gc::Guard;
+use crate::health::{self, Health};
+use crate::http::{self, App};
+use crate::metrics::{Metered, Metrics};
+use crate::registry::Registry;
+use crate::{purge, server, settings};
+
+/// A server that answers.
+pub struct Running {
+    address: SocketAddr,
+    debug_address: Option<SocketAddr>,
+    registry: Arc<Registry>,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Where the API listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the debug port listens, if it does.
+    #[must_use]
+    pub fn debug_address(&self) -> Option<SocketAddr> {
+        self.debug_address
+    }
+
+    /// The registry behind the listeners.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Stops accepting, lets requests in flight end for as long as the configuration says, and ends.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Starts a server. It answers when this returns.
+///
+/// # Errors
+/// When the store cannot be opened or an address cannot be listened on.
+pub async fn start(config: &Config) -> Result<Running> {
+    let driver = config.storage.driver.clone();
+    let store = tokio::task::spawn_blocking(move || settings::open_store(&driver, LockMode::Shared)).await?;
+    let store = store.context("cannot open the store")?;
+    let metrics = Arc::new(Metrics::new());
+    let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(store, metrics.clone()));
+    let state_key = settings::state_key(config, store.as_ref()).await?;
+    let registry = Arc::new(Registry::new(store.clone(), Arc::new(Guard::new()), settings::permissions(config)));
+    let health = Arc::new(Health::new());
+    let app = Arc::new(App {
+        registry: registry.clone(),
+        addresses: settings::addresses(config),
+        state_key,
+        headers: settings::headers(config)?,
+        access_log: !config.log.accesslog.disabled,
+        max_catalog_entries: config.catalog.maxentries,
+        max_tags: config.tags.maxtags,
+        health: health.clone(),
+        metrics: metrics.clone(),
+    });
+
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let listener = listen("http.addr", &config.http.addr).await?;
+    let address = listener.local_addr().context("http.addr")?;
+    let debug_address = match &config.http.debug {
+        None => None,
+        Some(settings) => {
+            let listener = listen("http.debug.addr", &settings.addr).await?;
+            let address = listener.local_addr().context("http.debug.addr")?;
+            let admin = settings.admin.as_ref();
+            let debug = Arc::new(Debug {
+                health: health.clone(),
+                metrics,
+                metrics_path: settings.prometheus.enabled.then(|| settings.prometheus.path.clone()),
+                admin: admin.map(|admin| Admin { registry: registry.clone(), token_file: admin.tokenfile.clone() }),
+            });
+            let handler = move |request, _peer| {
+                let debug = debug.clone();
+                async move { debug::serve(&debug, request).await }
+            };
+            tasks.spawn(server::serve(listener, handler, stop.clone(), Duration::ZERO));
+            Some(address)
+        }
+    };
+    let handler = move |request, peer| {
+        let app = app.clone();
+        async move { http::serve(&app, request, peer).await }
+    };
+    tasks.spawn(server::serve(listener, handler, stop.clone(), config.http.draintimeout.as_std()));
+    tasks.spawn(health::watch(health, store, config.health.storagedriver.clone(), stop.clone()));
+    tasks.spawn(purge::watch(registry.clone(), config.storage.maintenance.uploadpurging.clone(), stop.clone()));
+    Ok(Running { address, debug_address, registry, stop, tasks })
+}
+
+async fn listen(key: &str, address: &str) -> Result<TcpListener> {
+    let addresses = settings::resolve(key, address)?;
+    TcpListener::bind(addresses.as_slice()).await.with_context(|| format!("{key}: cannot listen on {address}"))
+}

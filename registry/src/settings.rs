@@ -1,0 +1,116 @@
+//! From a configuration to the parts of a server: what is pure of it, and the store.
+
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use berth_config::{Config, Driver, Filesystem as FilesystemSettings};
+use berth_storage::{Filesystem, LockMode, Memory, Store, StoreError, layout, read_all};
+use http::{HeaderName, HeaderValue};
+use uuid::Uuid;
+
+use crate::http::{Addresses, StateKey};
+use crate::registry::Permissions;
+
+/// The longest stored key in bytes; ours has 64.
+const MAX_SECRET_BYTES: u64 = 4096;
+
+/// Opens the store that a configuration names.
+pub(crate) fn open_store(driver: &Driver, mode: LockMode) -> Result<Arc<dyn Store>, StoreError> {
+    match driver {
+        Driver::InMemory => Ok(Arc::new(Memory::new())),
+        Driver::Filesystem(FilesystemSettings { rootdirectory, maxthreads }) => {
+            Ok(Arc::new(Filesystem::open(rootdirectory, *maxthreads as usize, mode)?))
+        }
+    }
+}
+
+pub(crate) fn permissions(config: &Config) -> Permissions {
+    Permissions { delete: config.storage.delete.enabled, read_only: config.storage.maintenance.readonly.enabled }
+}
+
+pub(crate) fn addresses(config: &Config) -> Addresses {
+    Addresses::new(config.http.host.clone(), config.http.prefix.clone(), config.http.relativeurls)
+}
+
+/// The headers of every answer.
+pub(crate) fn headers(config: &Config) -> Result<Vec<(HeaderName, HeaderValue)>> {
+    let mut headers = Vec::new();
+    for (name, values) in &config.http.headers {
+        let parsed: HeaderName = name.parse().with_context(|| format!("http.headers: {name:?} is no header name"))?;
+        for value in values {
+            let value = HeaderValue::from_str(value);
+            headers.push((parsed.clone(), value.with_context(|| format!("http.headers.{name}: a value is invalid"))?));
+        }
+    }
+    Ok(headers)
+}
+
+/// Where an address of the configuration points; without a host, every address of the machine.
+pub(crate) fn resolve(key: &str, address: &str) -> Result<Vec<SocketAddr>> {
+    if let Some(port) = address.strip_prefix(':') {
+        let port = port.parse().with_context(|| format!("{key}: {address:?} is not HOST:PORT"))?;
+        // Where there is IPv6, this takes IPv4 as well; where there is none, the second is tried.
+        return Ok(vec![(Ipv6Addr::UNSPECIFIED, port).into(), ([0, 0, 0, 0], port).into()]);
+    }
+    let found: Vec<SocketAddr> =
+        address.to_socket_addrs().with_context(|| format!("{key}: cannot resolve {address:?}"))?.collect();
+    anyhow::ensure!(!found.is_empty(), "{key}: {address:?} resolves to no address");
+    Ok(found)
+}
+
+/// The key that signs upload addresses: from the configuration, else from the store, where the first process leaves one
+/// for all that follow.
+pub(crate) async fn state_key(config: &Config, store: &dyn Store) -> Result<StateKey> {
+    if let Some(secret) = config.http.secret.as_ref().filter(|secret| !secret.expose().is_empty()) {
+        return Ok(StateKey::new(secret.expose().as_bytes().to_vec()));
+    }
+    let key = layout::http_secret();
+    match read_all(store, &key, MAX_SECRET_BYTES).await {
+        Ok(content) => return Ok(StateKey::new(content.to_vec())),
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error).context("cannot read the key that signs upload addresses"),
+    }
+    // 244 random bits from the operating system.
+    let made = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    if config.storage.maintenance.readonly.enabled {
+        return Ok(StateKey::new(made.into_bytes()));
+    }
+    match store.put_if_absent(&key, made.into()).await {
+        Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
+        Err(error) => return Err(error).context("cannot keep the key that signs upload addresses"),
+    }
+    // Whoever came first has decided.
+    let content = read_all(store, &key, MAX_SECRET_BYTES).await.context("cannot read the key back")?;
+    Ok(StateKey::new(content.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_host_means_every_address() {
+        let found = resolve("http.addr", ":5000").unwrap();
+        assert_eq!(found, ["[::]:5000".parse().unwrap(), "0.0.0.0:5000".parse().unwrap()]);
+        assert_eq!(resolve("http.addr", "127.0.0.1:1").unwrap(), ["127.0.0.1:1".parse().unwrap()]);
+        assert!(resolve("http.addr", ":x").unwrap_err().to_string().contains("http.addr"));
+    }
+
+    #[test]
+    fn a_header_that_is_none_is_named() {
+        let mut config = Config::default();
+        config.http.headers.insert("x y".into(), vec!["1".into()]);
+        assert_eq!(headers(&config).unwrap_err().to_string(), "http.headers: \"x y\" is no header name");
+    }
+
+    #[tokio::test]
+    async fn two_processes_share_the_key_that_the_first_one_made() {
+        let (config, store) = (Config::default(), Memory::new());
+        state_key(&config, &store).await.unwrap();
+        let kept = read_all(&store, &layout::http_secret(), 1000).await.unwrap();
+        assert_eq!(kept.len(), 64);
+        state_key(&config, &store).await.unwrap();
+        assert_eq!(read_all(&store, &layout::http_secret(), 1000).await.unwrap(), kept);
+    }
+}

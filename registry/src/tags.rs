@@ -1,0 +1,66 @@
+//! Tags of a repository: a name and what it names now.
+
+use berth_oci::{Digest, RepositoryName, Tag};
+use berth_storage::{EntryKind, layout, list_all};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::catalog::{Paged, page_of};
+use crate::error::Error;
+use crate::registry::{Registry, absent_is_none};
+
+/// How many tags are looked at at once.
+const LOOKUPS_AT_ONCE: usize = 16;
+
+impl Registry {
+    /// The tags of a repository behind `last`, in lexical order, at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`Error::NameUnknown`] if there is no such repository.
+    pub async fn tags(
+        &self,
+        name: &RepositoryName,
+        limit: Option<usize>,
+        last: Option<&str>,
+    ) -> Result<Paged<Tag>, Error> {
+        let tags = self.all_tags(name).await?;
+        if tags.is_empty() && list_all(self.store.as_ref(), &layout::manifests(name), true).await?.is_empty() {
+            return Err(Error::NameUnknown { name: name.clone() });
+        }
+        let behind = tags.into_iter().filter(|tag| last.is_none_or(|last| tag.as_str() > last));
+        Ok(page_of(behind, limit))
+    }
+
+    /// Every tag, in lexical order. The order of keys is another one: `v1-rc/` comes before `v1/`.
+    async fn all_tags(&self, name: &RepositoryName) -> Result<Vec<Tag>, Error> {
+        let entries = list_all(self.store.as_ref(), &layout::tags(name), true).await?;
+        let directories = entries.iter().filter(|entry| entry.kind == EntryKind::Directory);
+        let mut tags: Vec<Tag> = directories.filter_map(|entry| entry.key.file_name().parse().ok()).collect();
+        tags.sort_unstable();
+        Ok(tags)
+    }
+
+    /// Removes a tag with its history. The current link goes last, so that a tag is listed for as long as it is there.
+    pub(crate) async fn remove_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
+        for entry in list_all(self.store.as_ref(), &layout::tag_index(name, tag), false).await? {
+            absent_is_none(self.store.delete(&entry.key).await)?;
+        }
+        absent_is_none(self.store.delete(&layout::tag_current_link(name, tag)).await).map(|_| ())
+    }
+
+    /// Removes every tag that names a manifest.
+    pub(crate) async fn remove_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let tags = self.all_tags(name).await?;
+        let naming: Vec<Tag> = stream::iter(tags.into_iter().map(|tag| async move {
+            let current = self.read_link(&layout::tag_current_link(name, &tag)).await?;
+            Ok::<_, Error>((current.as_ref() == Some(digest)).then_some(tag))
+        }))
+        .buffered(LOOKUPS_AT_ONCE)
+        .try_filter_map(|tag| async move { Ok(tag) })
+        .try_collect()
+        .await?;
+        for tag in &naming {
+            self.remove_tag(name, tag).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! Upload sessions: begun, appended to by any number of requests, and finished as a blob.
+//!
+//! The length of a session is the length of its data in the store, so a session outlives the process. The hash of the
+//! data is kept in memory between requests; when it is missing, after a restart or because too many sessions are open,
+//! the data is read and hashed again.
+//!
+//! One request at a time works on a session; another waits for a while. The work runs in a task of its own, so that a
+//! client that goes away does not leave a write behind that nobody waits for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use berth_oci::{Algorithm, Digest, Hasher, RepositoryName};
+use berth_storage::layout::{self, UploadKey};
+use berth_storage::{Incoming, StoreError};
+use futures::{StreamExt, stream};
+use tokio::sync::OwnedMutexGuard;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::gc::Item;
+use crate::registry::Registry;
+
+/// For how many sessions the hash is kept. A state has about 300 bytes.
+const MAX_SESSIONS: usize = 16 * 1024;
+/// How long a request waits for the one before it on the same session.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A session: its identity and how far it has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// The identity of the session.
+    pub id: Uuid,
+    /// When the session began.
+    pub started_at: jiff::Timestamp,
+    /// The length of its data in bytes.
+    pub offset: u64,
+}
+
+/// The sessions that this process has worked on, each with its lock and the hash of its data.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    open: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<Option<Hasher>>>>>,
+}
+
+type Session = OwnedMutexGuard<Option<Hasher>>;
+
+impl Sessions {
+    async fn lock(&self, id: Uuid) -> Result<Session, Error> {
+        let session = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if open.len() >= MAX_SESSIONS && !open.contains_key(&id) {
+                // Whoever nobody works on now can be hashed again; those in use stay.
+                open.retain(|_, session| Arc::strong_count(session) > 1);
+            }
+            open.entry(id).or_default().clone()
+        };
+        tokio::time::timeout(PATIENCE, session.lock_owned()).await.map_err(|_| Error::UploadBusy { id })
+    }
+
+    fn forget(&self, id: Uuid) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+impl Registry {
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], or what the store says.
+    pub async fn upload_begin(&self, name: &RepositoryName) -> Result<Upload, Error> {
+        self.writable()?;
+        let upload = Upload { id: Uuid::new_v4(), started_at: jiff::Timestamp::now(), offset: 0 };
+        // Whole seconds, as Distribution writes and reads them.
+        let text = upload.started_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        self.store.begin(&UploadKey::new(name, upload.id), text.into()).await?;
+        Ok(upload)
+    }
+
+    /// The length of a session's data in bytes.
+    ///
+    /// # Errors
+    /// [`Error::UploadUnknown`] if there is no such session.
+    pub async fn upload_offset(&self, name: &RepositoryName, id: Uuid) -> Result<u64, Error> {
+        self.store.offset(&UploadKey::new(name, id)).await.map_err(|error| unknown_session(error, name, id))
+    }
+
+    /// Appends a body to a session that must end at byte `expected`, and gives the new length.
+    ///
+    /// # Errors
+    /// [`Error::UploadOffset`] if it ends elsewhere; [`Error::BodyInterrupted`] if the body does, in which case what had
+    /// arrived stays.
+    pub async fn upload_append(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        id: Uuid,
+        expected: u64,
+        body: Incoming,
+    ) -> Result<u64, Error> {
+        self.writable()?;
+        let (registry, name) = (self.clone(), name.clone());
+        tokio::spawn(async move {
+            let mut session = registry.sessions.lock(id).await?;
+            registry.append(&mut session, &name, id, expected, Algorithm::Sha256, body).await
+        })
+        .await?
+    }
+
+    /// Appends a last body to a session that must end at byte `expected`, and makes the whole a blob of the repository.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`] if the content has another digest, in which case the session is gone.
+    pub async fn upload_finish(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        id: Uuid,
+        expected: u64,
+        digest: &Digest,
+        body: Incoming,
+    ) -> Result<(), Error> {
+        self.writable()?;
+        let (registry, name, digest) = (self.clone(), name.clone(), digest.clone());
+        tokio::spawn(async move {
+            let mut session = registry.sessions.lock(id).await?;
+            registry.append(&mut session, &name, id, expected, digest.algorithm(), body).await?;
+            registry.finish(&mut session, &name, id, &digest).await
+        })
+        .await?
+    }
+
+    /// Forgets a session and its data.
+    ///
+    /// # Errors
+    /// [`Error::UploadUnknown`] if there is no such session.
+    pub async fn upload_cancel(&self, name: &RepositoryName, id: Uuid) -> Result<(), Error> {
+        self.writable()?;
+        let _session = self.sessions.lock(id).await?;
+        let cancelled = self.store.abort(&UploadKey::new(name, id)).await;
+        self.sessions.forget(id);
+        cancelled.map_err(|error| unknown_session(error, name, id))
+    }
+
+    async fn append(
+        &self,
+        session: &mut Session,
+        name: &RepositoryName,
+        id: Uuid,
+        expected: u64,
+        algorithm: Algorithm,
+        body: Incoming,
+    ) -> Result<u64, Error> {
+        let upload = UploadKey::new(name, id);
+        let offset = match self.store.offset(&upload).await {
+            Ok(offset) => offset,
+            Err(error) => {
+                self.sessions.forget(id);
+                return Err(unknown_session(error, name, id));
+            }
+        };
+        if offset != expected {
+            return Err(Error::UploadOffset { id, offset });
+        }
+        let hasher = match session.take() {
+            Some(hasher) if hasher.bytes() == offset && (hasher.algorithm() == algorithm || offset > 0) => hasher,
+            _ => self.hash_again(&upload, offset, algorithm).await?,
+        };
+        let appended = self.store.append(&upload, offset, hasher, body).await?;
+        **session = Some(appended.hasher);
+        match appended.interrupted {
+            Some(source) => Err(Error::BodyInterrupted { source }),
+            None => Ok(appended.offset),
+        }
+    }
+
+    async fn finish(
+        &self,
+        session: &mut Session,
+        name: &RepositoryName,
+        id: Uuid,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let upload = UploadKey::new(name, id);
+        let hasher = match session.take() {
+            Some(hasher) if hasher.algorithm() == digest.algorithm() => hasher,
+            // The chunks came before it was known that the client counts in the other algorithm.
+            _ => {
+                let offset = self.store.offset(&upload).await?;
+                self.hash_again(&upload, offset, digest.algorithm()).await?
+            }
+        };
+        let found = hasher.finish();
+        if found != *digest {
+            self.store.abort(&upload).await?;
+            self.sessions.forget(id);
+            return Err(Error::DigestMismatch { expected: digest.clone(), found });
+        }
+        let held = self.guard.acquire(vec![Item::Blob(digest.clone())]).await?;
+        self.store.finish(&upload, &layout::blob_data(digest)).await?;
+        self.ensure_link(&layout::layer_link(name, digest), digest).await?;
+        held.verify();
+        self.sessions.forget(id);
+        Ok(())
+    }
+
+    /// Hashes the first `offset` bytes of a session's data.
+    async fn hash_again(&self, upload: &UploadKey, offset: u64, algorithm: Algorithm) -> Result<Hasher, Error> {
+        let mut hasher = Hasher::new(algorithm);
+        if offset == 0 {
+            return Ok(hasher);
+        }
+        let mut object = self.store.get(&upload.data(), None).await?;
+        while let Some(piece) = object.body.next().await {
+            let piece = piece?;
+            // A quarter of a megabyte takes long enough that other requests would notice it here.
+            hasher = tokio::task::spawn_blocking(move || {
+                hasher.update(&piece);
+                hasher
+            })
+            .await?;
+        }
+        Ok(hasher)
+    }
+}
+
+/// An empty body, for a request that only ends a session.
+#[must_use]
+pub fn no_body() -> Incoming {
+    Box::pin(stream::empty())
+}
+
+fn unknown_session(error: StoreError, name: &RepositoryName, id: Uuid) -> Error {
+    if error.is_not_found() { Error::UploadUnknown { name: name.clone(), id } } else { error.into() }
+}

@@ -1,0 +1,581 @@
+//! Every route and every error, over a socket, on every store.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use berth_oci::{Algorithm, Digest, media_type};
+use bytes::Bytes;
+use http::Method;
+use serde_json::json;
+use support::{Client, Document, Server, config_of};
+
+/// Runs a test on both stores.
+async fn on_both(test: impl AsyncFn(&Server, Client)) {
+    for in_memory in [true, false] {
+        let server = Server::start(in_memory, |_| ()).await;
+        let client = server.client().await;
+        test(&server, client).await;
+        server.running.stop().await;
+    }
+}
+
+/// One line of a table: a request, and the status with the error codes that it must get.
+async fn check(client: &mut Client, method: Method, target: &str, expected: &str) {
+    let answer = client.send(method.clone(), target, &[("accept", support::ACCEPT_ALL)], Bytes::new()).await;
+    assert_eq!(answer.header("docker-distribution-api-version"), "registry/2.0", "{method} {target}");
+    assert_eq!(answer.codes(), expected, "{method} {target}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_and_what_is_wrong() {
+    on_both(async |_, mut client| {
+        let client = &mut client;
+        let digest = Digest::sha256(b"nothing");
+        let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
+        check(client, get.clone(), "/", "200").await;
+        check(client, get.clone(), "/v2/", "200").await;
+        check(client, get.clone(), "/v2", "200").await;
+        check(client, Method::HEAD, "/v2/", "200").await;
+        check(client, get.clone(), "/elsewhere", "404").await;
+        check(client, post.clone(), "/v2/", "405 UNSUPPORTED").await;
+        check(client, get.clone(), "/v2/Upper/tags/list", "400 NAME_INVALID").await;
+        check(client, get.clone(), "/v2/a/tags/list", "404 NAME_UNKNOWN").await;
+        check(client, get.clone(), &format!("/v2/a/blobs/{digest}"), "404 BLOB_UNKNOWN").await;
+        check(client, Method::HEAD, &format!("/v2/a/blobs/{digest}"), "404").await;
+        check(client, delete.clone(), &format!("/v2/a/blobs/{digest}"), "404 BLOB_UNKNOWN").await;
+        check(client, get.clone(), "/v2/a/blobs/sha256:12", "400 DIGEST_INVALID").await;
+        check(client, put.clone(), &format!("/v2/a/blobs/{digest}"), "405 UNSUPPORTED").await;
+        check(client, get.clone(), "/v2/a/manifests/v1", "404 MANIFEST_UNKNOWN").await;
+        check(client, get.clone(), "/v2/a/manifests/.not-a-tag", "404 MANIFEST_UNKNOWN").await;
+        check(client, put.clone(), "/v2/a/manifests/.not-a-tag", "400 TAG_INVALID").await;
+        check(client, get.clone(), &format!("/v2/a/manifests/{digest}"), "404 MANIFEST_UNKNOWN").await;
+        check(client, delete.clone(), &format!("/v2/a/manifests/{digest}"), "404 MANIFEST_UNKNOWN").await;
+        check(client, delete.clone(), "/v2/a/manifests/v1", "404 MANIFEST_UNKNOWN").await;
+        check(client, put.clone(), "/v2/a/manifests/v1", "400 MANIFEST_INVALID").await;
+        check(client, post.clone(), "/v2/a/manifests/v1", "405 UNSUPPORTED").await;
+        check(client, get.clone(), "/v2/a/blobs/uploads/", "405 UNSUPPORTED").await;
+        let id = "6fa459ea-ee8a-3ca4-894e-db77e160355e";
+        check(client, get.clone(), &format!("/v2/a/blobs/uploads/{id}"), "404 BLOB_UPLOAD_INVALID").await;
+        check(client, post.clone(), "/v2/a/blobs/uploads/?digest=md5:0", "400 DIGEST_INVALID").await;
+        check(client, get.clone(), "/v2/_catalog?n=x", "400 PAGINATION_NUMBER_INVALID").await;
+        check(client, get.clone(), "/v2/_catalog?n=-1", "400 PAGINATION_NUMBER_INVALID").await;
+        check(client, get.clone(), "/v2/_catalog?n=1001", "400 PAGINATION_NUMBER_INVALID").await;
+        check(client, get.clone(), "/v2/a/tags/list?n=x", "400 PAGINATION_NUMBER_INVALID").await;
+        let allow = client.post("/v2/", Bytes::new()).await;
+        assert_eq!(allow.header("allow"), "GET, HEAD");
+        let base = client.get("/v2/").await;
+        assert_eq!((base.header("content-type"), &base.body[..]), ("application/json", &b"{}"[..]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_blob_comes_back_whole_and_in_parts() {
+    on_both(async |_, mut client| {
+        let content: Bytes = (0..700_000_u32).map(|n| (n % 253) as u8).collect::<Vec<_>>().into();
+        let digest = client.push_blob("team/app", content.clone()).await;
+        let target = format!("/v2/team/app/blobs/{digest}");
+        let whole = client.get(&target).await.expect(200);
+        assert_eq!(whole.body, content);
+        let etag = format!("\"{digest}\"");
+        for (name, value) in [
+            ("docker-content-digest", digest.as_str()),
+            ("etag", &etag),
+            ("cache-control", "max-age=31536000"),
+            ("content-type", "application/octet-stream"),
+            ("accept-ranges", "bytes"),
+            ("content-length", "700000"),
+        ] {
+            assert_eq!(whole.header(name), value);
+            assert_eq!(client.head(&target).await.expect(200).header(name), value);
+        }
+        for condition in [etag.clone(), format!("W/{etag}"), format!("\"x\", {etag}"), "*".to_owned()] {
+            let headers = [("if-none-match", condition.as_str())];
+            for method in [Method::GET, Method::HEAD] {
+                let answer = client.send(method, &target, &headers, Bytes::new()).await.expect(304);
+                assert!(answer.body.is_empty());
+            }
+        }
+        for (range, part) in [
+            ("bytes=0-0", "bytes 0-0/700000"),
+            ("bytes=5-9", "bytes 5-9/700000"),
+            ("bytes=262140-524300", "bytes 262140-524300/700000"),
+            ("bytes=699990-", "bytes 699990-699999/700000"),
+            ("bytes=-10", "bytes 699990-699999/700000"),
+            ("bytes=10-999999", "bytes 10-699999/700000"),
+        ] {
+            let answer = client.send(Method::GET, &target, &[("range", range)], Bytes::new()).await.expect(206);
+            assert_eq!(answer.header("content-range"), part, "{range}");
+            let (start, end) = part[6..].split('/').next().unwrap().split_once('-').unwrap();
+            assert_eq!(answer.body, content[start.parse().unwrap()..=end.parse().unwrap()], "{range}");
+        }
+        for range in ["bytes=700000-", "bytes=9-5", "bytes=x"] {
+            let answer = client.send(Method::GET, &target, &[("range", range)], Bytes::new()).await;
+            assert_eq!(answer.codes(), "416 RANGE_INVALID", "{range}");
+            assert_eq!(answer.header("content-range"), "bytes */700000");
+        }
+        let headers = [("range", "bytes=0-1"), ("if-range", "\"other\"")];
+        client.send(Method::GET, &target, &headers, Bytes::new()).await.expect(200);
+
+        client.delete(&target).await.expect(202);
+        check(&mut client, Method::GET, &target, "404 BLOB_UNKNOWN").await;
+        check(&mut client, Method::DELETE, &target, "404 BLOB_UNKNOWN").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_blob_is_a_blob() {
+    on_both(async |_, mut client| {
+        let digest = client.push_blob("a", Bytes::new()).await;
+        let answer = client.get(&format!("/v2/a/blobs/{digest}")).await.expect(200);
+        assert_eq!(answer.header("content-length"), "0");
+        assert!(answer.body.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upload_in_chunks() {
+    on_both(async |_, mut client| {
+        let begun = client.post("/v2/team/app/blobs/uploads/", Bytes::new()).await.expect(202);
+        assert_eq!(begun.header("range"), "0-0");
+        let id = begun.header("docker-upload-uuid").to_owned();
+        let first = begun.header("location").to_owned();
+        let in_address = format!("http://{}/v2/team/app/blobs/uploads/{id}?_state=", client.address);
+        assert!(first.starts_with(&in_address), "{first}");
+
+        let answer = client.patch(&first, &[("content-range", "0-4")], "hello").await.expect(202);
+        assert_eq!(answer.header("range"), "0-4");
+        let second = answer.header("location").to_owned();
+        let progress = client.get(&second).await.expect(204);
+        assert_eq!((progress.header("range"), progress.header("docker-upload-uuid")), ("0-4", id.as_str()));
+        assert_eq!(client.get(&first).await.expect(204).header("range"), "0-4", "an old address tells as well");
+
+        for (target, range) in [(&second, "7-9"), (&second, "0-2"), (&first, "3-5")] {
+            let answer = client.patch(target, &[("content-range", range)], "abc").await;
+            assert_eq!(answer.codes(), "416 RANGE_INVALID");
+            assert_eq!(answer.header("range"), "0-4");
+            assert!(answer.header("location").starts_with(&in_address));
+        }
+        let stale = client.patch(&first, &[], "abc").await;
+        assert_eq!(stale.codes(), "416 RANGE_INVALID", "an old address must not append at the wrong place");
+        let wrong_length = client.patch(&second, &[("content-range", "5-9")], "abc").await;
+        assert_eq!(wrong_length.codes(), "400 SIZE_INVALID");
+        let malformed = client.patch(&second, &[("content-range", "x")], "abc").await;
+        assert_eq!(malformed.codes(), "400 RANGE_INVALID");
+
+        let answer = client.patch(&second, &[], " wor").await.expect(202);
+        let third = answer.header("location").to_owned();
+        assert_eq!(client.put(&third, &[], "").await.codes(), "400 DIGEST_INVALID", "no digest is given");
+        let digest = Digest::sha256(b"hello world");
+        let finished = client.put(&format!("{third}&digest={digest}"), &[], "ld").await.expect(201);
+        assert_eq!(finished.header("docker-content-digest"), digest.as_str());
+        let location = finished.header("location").to_owned();
+        assert!(location.ends_with(&format!("/v2/team/app/blobs/{digest}")));
+        assert_eq!(client.get(&location).await.expect(200).body, "hello world");
+        check(&mut client, Method::GET, &third, "404 BLOB_UPLOAD_UNKNOWN").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upload_can_fail_be_cancelled_and_not_be_forged() {
+    on_both(async |_, mut client| {
+        let begin = async |client: &mut Client| {
+            let begun = client.post("/v2/a/blobs/uploads/", Bytes::new()).await.expect(202);
+            begun.header("location").to_owned()
+        };
+        let target = begin(&mut client).await;
+        let other = Digest::sha256(b"other");
+        let mismatch = client.put(&format!("{target}&digest={other}"), &[], "content").await;
+        assert_eq!(mismatch.codes(), "400 DIGEST_INVALID");
+        check(&mut client, Method::GET, &target, "404 BLOB_UPLOAD_UNKNOWN").await;
+        check(&mut client, Method::GET, &format!("/v2/a/blobs/{other}"), "404 BLOB_UNKNOWN").await;
+
+        let monolithic = client.post(&format!("/v2/a/blobs/uploads/?digest={other}"), "content").await;
+        assert_eq!(monolithic.codes(), "400 DIGEST_INVALID");
+
+        let target = begin(&mut client).await;
+        client.delete(&target).await.expect(204);
+        check(&mut client, Method::GET, &target, "404 BLOB_UPLOAD_UNKNOWN").await;
+        check(&mut client, Method::DELETE, &target, "404 BLOB_UPLOAD_UNKNOWN").await;
+
+        let target = begin(&mut client).await;
+        let elsewhere = target.replace("/v2/a/", "/v2/b/");
+        assert_eq!(client.patch(&elsewhere, &[], "x").await.codes(), "404 BLOB_UPLOAD_INVALID");
+        let (address, _) = target.split_once('?').unwrap();
+        assert_eq!(client.patch(address, &[], "x").await.codes(), "404 BLOB_UPLOAD_INVALID");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_blob_is_mounted_or_else_a_session_begins() {
+    on_both(async |_, mut client| {
+        let digest = client.push_blob("from/here", "layer").await;
+        let target = format!("/v2/to/there/blobs/uploads/?mount={digest}&from=from/here");
+        let mounted = client.post(&target, Bytes::new()).await.expect(201);
+        assert_eq!(mounted.header("docker-content-digest"), digest.as_str());
+        assert_eq!(client.get(mounted.header("location")).await.expect(200).body, "layer");
+        for query in [
+            format!("mount={digest}&from=no/where"),
+            format!("mount={digest}"),
+            format!("mount={}&from=from/here", Digest::sha256(b"none")),
+            format!("mount={digest}&from=NOT-A-NAME"),
+        ] {
+            let begun = client.post(&format!("/v2/x/blobs/uploads/?{query}"), Bytes::new()).await.expect(202);
+            assert!(!begun.header("location").is_empty(), "{query}");
+        }
+        let invalid = client.post("/v2/x/blobs/uploads/?mount=sha256:0&from=from/here", Bytes::new()).await;
+        assert_eq!(invalid.codes(), "400 DIGEST_INVALID");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sha512_works_like_sha256() {
+    on_both(async |_, mut client| {
+        let wide = |content: &[u8]| Digest::of(Algorithm::Sha512, content);
+        let digest = wide(b"wide");
+        client.post(&format!("/v2/a/blobs/uploads/?digest={digest}"), "wide").await.expect(201);
+        assert_eq!(client.get(&format!("/v2/a/blobs/{digest}")).await.expect(200).body, "wide");
+
+        let begun = client.post("/v2/a/blobs/uploads/", Bytes::new()).await.expect(202);
+        let answer = client.patch(begun.header("location"), &[], "chunked ").await.expect(202);
+        let digest = wide(b"chunked content");
+        let target = format!("{}&digest={digest}", answer.header("location"));
+        client.put(&target, &[], "content").await.expect(201);
+        assert_eq!(client.get(&format!("/v2/a/blobs/{digest}")).await.expect(200).body, "chunked content");
+
+        client.push_blob("a", config_of("x")).await;
+        let image = Document::image("x", &[]);
+        let digest = wide(&image.raw);
+        client.push_manifest("a", digest.as_str(), &image).await.expect(201);
+        let found = client.get(&format!("/v2/a/manifests/{digest}")).await.expect(200);
+        assert_eq!((found.header("docker-content-digest"), &found.body), (digest.as_str(), &image.raw));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_manifest_is_pushed_read_and_deleted() {
+    on_both(async |_, mut client| {
+        let image = client.push_image("team/app", "v1", &["one", "two"]).await;
+        let digest = image.digest();
+        client.push_manifest("team/app", "v2", &image).await.expect(201);
+        for reference in ["v1", "v2", digest.as_str()] {
+            let target = format!("/v2/team/app/manifests/{reference}");
+            let found = client.get(&target).await.expect(200);
+            assert_eq!(found.body, image.raw);
+            assert_eq!(found.header("content-type"), media_type::OCI_IMAGE);
+            assert_eq!(found.header("docker-content-digest"), digest.as_str());
+            assert_eq!(found.header("etag"), format!("\"{digest}\""));
+            let head = client.head(&target).await.expect(200);
+            assert_eq!(head.header("content-length"), image.raw.len().to_string());
+            assert!(head.body.is_empty());
+            let condition = format!("\"{digest}\"");
+            let headers = [("if-none-match", condition.as_str()), ("accept", support::ACCEPT_ALL)];
+            client.send(Method::GET, &target, &headers, Bytes::new()).await.expect(304);
+        }
+        client.delete("/v2/team/app/manifests/v1").await.expect(202);
+        check(&mut client, Method::GET, "/v2/team/app/manifests/v1", "404 MANIFEST_UNKNOWN").await;
+        check(&mut client, Method::GET, "/v2/team/app/manifests/v2", "200").await;
+        client.delete(&format!("/v2/team/app/manifests/{digest}")).await.expect(202);
+        for reference in ["v2", digest.as_str()] {
+            let target = format!("/v2/team/app/manifests/{reference}");
+            check(&mut client, Method::GET, &target, "404 MANIFEST_UNKNOWN").await;
+        }
+        client.push_manifest("team/app", "v3", &image).await.expect(201);
+        check(&mut client, Method::GET, "/v2/team/app/manifests/v3", "200").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_wrong_is_refused() {
+    on_both(async |_, mut client| {
+        let image = Document::image("x", &["one", "two"]);
+        client.push_blob("a", "one").await;
+        let refused = client.push_manifest("a", "v1", &image).await;
+        assert_eq!(refused.codes(), "400 MANIFEST_BLOB_UNKNOWN MANIFEST_BLOB_UNKNOWN");
+        let details: Vec<_> =
+            refused.json()["errors"].as_array().unwrap().iter().map(|e| e["detail"].clone()).collect();
+        assert_eq!(details, [json!(Digest::sha256(config_of("x").as_bytes())), json!(Digest::sha256(b"two"))]);
+        check(&mut client, Method::GET, "/v2/a/manifests/v1", "404 MANIFEST_UNKNOWN").await;
+
+        // Blobs of another repository do not count: whoever pushes could not read them.
+        client.push_blob("b", config_of("x")).await;
+        client.push_blob("b", "two").await;
+        assert!(client.push_manifest("a", "v1", &image).await.codes().starts_with("400 MANIFEST_BLOB_UNKNOWN"));
+
+        client.push_blob("a", config_of("x")).await;
+        client.push_blob("a", "two").await;
+        let index = Document::index(media_type::OCI_INDEX, &[(&image, "amd64")]);
+        assert_eq!(client.push_manifest("a", "v1", &index).await.codes(), "400 MANIFEST_BLOB_UNKNOWN");
+        client.push_manifest("a", "v1", &image).await.expect(201);
+        client.push_manifest("a", "v1", &index).await.expect(201);
+
+        let other = Digest::sha256(b"other");
+        assert_eq!(client.push_manifest("a", other.as_str(), &image).await.codes(), "400 DIGEST_INVALID");
+        let json_type = Document { media_type: "application/json", raw: image.raw.clone() };
+        assert_eq!(client.push_manifest("a", "v1", &json_type).await.codes(), "400 MANIFEST_INVALID");
+        let mismatch = Document { media_type: media_type::DOCKER_IMAGE, raw: image.raw.clone() };
+        assert_eq!(client.push_manifest("a", "v1", &mismatch).await.codes(), "400 MANIFEST_INVALID");
+        let large = Document { media_type: media_type::OCI_IMAGE, raw: vec![b' '; 4 * 1024 * 1024 + 1].into() };
+        assert_eq!(client.push_manifest("a", "v1", &large).await.codes(), "413 MANIFEST_INVALID");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subject_may_be_missing() {
+    on_both(async |_, mut client| {
+        client.push_blob("a", config_of("sig")).await;
+        let about = Document::image_about("sig", &[], Some(&Document::image("not pushed", &[])));
+        client.push_manifest("a", about.digest().as_str(), &about).await.expect(201);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_without_lists_gets_the_image_for_amd64() {
+    on_both(async |_, mut client| {
+        for tag in ["arm", "amd"] {
+            client.push_blob("a", config_of(tag)).await;
+        }
+        let (arm, amd) = (Document::docker("arm", &[]), Document::docker("amd", &[]));
+        for image in [&arm, &amd] {
+            client.push_manifest("a", image.digest().as_str(), image).await.expect(201);
+        }
+        let list = Document::index(media_type::DOCKER_LIST, &[(&arm, "arm64"), (&amd, "amd64")]);
+        client.push_manifest("a", "v1", &list).await.expect(201);
+        let get = async |client: &mut Client, reference: &str, accept: &str| {
+            let target = format!("/v2/a/manifests/{reference}");
+            client.send(Method::GET, &target, &[("accept", accept)], Bytes::new()).await
+        };
+        let old = get(&mut client, "v1", media_type::DOCKER_IMAGE).await.expect(200);
+        assert_eq!(old.header("docker-content-digest"), amd.digest().as_str());
+        assert_eq!(old.header("content-type"), media_type::DOCKER_IMAGE);
+        let new = get(&mut client, "v1", media_type::DOCKER_LIST).await.expect(200);
+        assert_eq!(new.header("docker-content-digest"), list.digest().as_str());
+        let by_digest = get(&mut client, list.digest().as_str(), media_type::DOCKER_IMAGE).await.expect(200);
+        assert_eq!(by_digest.header("docker-content-digest"), list.digest().as_str());
+
+        let image = client.push_image("b", "v1", &[]).await;
+        let target = format!("/v2/b/manifests/{}", image.digest());
+        let refused = client.send(Method::GET, &target, &[("accept", media_type::DOCKER_IMAGE)], Bytes::new()).await;
+        assert_eq!(refused.codes(), "404 MANIFEST_UNKNOWN");
+        client.send(Method::GET, &target, &[("accept", "*/*")], Bytes::new()).await.expect(200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tags_and_repositories_are_listed_in_order_and_in_pages() {
+    on_both(async |_, mut client| {
+        let names = ["a", "a-b", "a/b"];
+        let tags = ["V0", "v1", "v1-rc", "v1.0", "v10", "v2"];
+        for name in names {
+            for tag in tags {
+                client.push_image(name, tag, &[]).await;
+            }
+        }
+        let all = client.get("/v2/a/tags/list").await.expect(200);
+        assert_eq!(all.json(), json!({ "name": "a", "tags": tags }));
+        assert!(all.header("link").is_empty());
+        assert_eq!(client.get("/v2/a/tags/list?n=0").await.expect(200).json()["tags"], json!([]));
+        assert_eq!(client.get("/v2/a/tags/list?last=v1").await.expect(200).json()["tags"], json!(tags[2..]));
+
+        let mut found = Vec::new();
+        let mut next = "/v2/a/tags/list?n=4".to_owned();
+        while !next.is_empty() {
+            let page = client.get(&next).await.expect(200);
+            found.extend(page.json()["tags"].as_array().unwrap().clone());
+            next = page.header("link").trim_start_matches('<').split('>').next().unwrap().to_owned();
+        }
+        assert_eq!(json!(found), json!(tags));
+        let page = client.get("/v2/a/tags/list?n=2").await;
+        assert_eq!(page.header("link"), "</v2/a/tags/list?last=v1&n=2>; rel=\"next\"");
+
+        assert_eq!(client.get("/v2/_catalog").await.expect(200).json(), json!({ "repositories": names }));
+        let page = client.get("/v2/_catalog?n=2").await.expect(200);
+        assert_eq!(page.json()["repositories"], json!(names[..2]));
+        assert_eq!(page.header("link"), "</v2/_catalog?last=a-b&n=2>; rel=\"next\"");
+        let page = client.get("/v2/_catalog?last=a-b&n=2").await.expect(200);
+        assert_eq!((page.json()["repositories"].clone(), page.header("link")), (json!(names[2..]), ""));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn writes_and_deletions_can_be_switched_off() {
+    for in_memory in [true, false] {
+        let server = Server::start(in_memory, |config| config.storage.delete.enabled = false).await;
+        let mut client = server.client().await;
+        let image = client.push_image("a", "v1", &["one"]).await;
+        for target in ["manifests/v1", &format!("manifests/{}", image.digest()), &format!("blobs/{}", image.digest())] {
+            check(&mut client, Method::DELETE, &format!("/v2/a/{target}"), "405 UNSUPPORTED").await;
+        }
+        server.running.stop().await;
+    }
+    let server = Server::start(false, |config| config.storage.maintenance.readonly.enabled = true).await;
+    let mut client = server.client().await;
+    check(&mut client, Method::POST, "/v2/a/blobs/uploads/", "405 UNSUPPORTED").await;
+    check(&mut client, Method::PUT, "/v2/a/manifests/v1", "405 UNSUPPORTED").await;
+    check(&mut client, Method::DELETE, "/v2/a/manifests/v1", "405 UNSUPPORTED").await;
+    check(&mut client, Method::GET, "/v2/_catalog", "200").await;
+    server.running.stop().await;
+}
+
+#[tokio::test]
+async fn addresses_and_headers_follow_the_configuration() {
+    let server = Server::start(true, |config| {
+        config.http.prefix = "/hub/".into();
+        config.http.host = Some("https://reg.example".into());
+        config.http.headers.insert("X-Content-Type-Options".into(), vec!["nosniff".into()]);
+    })
+    .await;
+    let mut client = server.client().await;
+    let begun = client.post("/hub/v2/a/blobs/uploads/", Bytes::new()).await.expect(202);
+    assert!(begun.header("location").starts_with("https://reg.example/hub/v2/a/blobs/uploads/"));
+    assert_eq!(begun.header("x-content-type-options"), "nosniff");
+    check(&mut client, Method::GET, "/v2/", "404").await;
+
+    let server = Server::start(true, |config| config.http.relativeurls = true).await;
+    let mut client = server.client().await;
+    let begun = client.post("/v2/a/blobs/uploads/", Bytes::new()).await.expect(202);
+    assert!(begun.header("location").starts_with("/v2/a/blobs/uploads/"));
+
+    let server = Server::start(true, |_| ()).await;
+    let mut client = server.client().await;
+    let headers = [("forwarded", "proto=https;host=out.example")];
+    let begun = client.send(Method::POST, "/v2/a/blobs/uploads/", &headers, Bytes::new()).await.expect(202);
+    assert!(begun.header("location").starts_with("https://out.example/v2/a/blobs/uploads/"));
+}
+
+#[tokio::test]
+async fn an_upload_is_gone_on_with_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = support::config(support::filesystem(directory.path()));
+    let first = berth_registry::start(&config).await.unwrap();
+    let mut client = Client::connect(first.address()).await;
+    let begun = client.post("/v2/a/blobs/uploads/", Bytes::new()).await.expect(202);
+    let chunk = vec![7_u8; 1_000_000];
+    let answer = client.patch(begun.header("location"), &[], chunk.clone()).await.expect(202);
+    let (_, path) = answer.header("location").split_once("/v2/").unwrap();
+    let path = format!("/v2/{path}");
+    drop(client);
+    first.stop().await;
+
+    let second = berth_registry::start(&config).await.unwrap();
+    let mut client = Client::connect(second.address()).await;
+    assert_eq!(client.get(&path).await.expect(204).header("range"), "0-999999");
+    let digest = Digest::sha256(&[chunk, b"end".to_vec()].concat());
+    client.put(&format!("{path}&digest={digest}"), &[], "end").await.expect(201);
+    assert_eq!(client.get(&format!("/v2/a/blobs/{digest}")).await.expect(200).body.len(), 1_000_003);
+    second.stop().await;
+}
+
+/// Every file of a push, in the layout of CNCF Distribution.
+#[tokio::test]
+async fn the_files_of_a_push_are_those_of_distribution() {
+    let server = Server::start(false, |_| ()).await;
+    let mut client = server.client().await;
+    let image = client.push_image("team/app", "v1", &["one"]).await;
+    client.push_manifest("team/app", "v2", &image).await.expect(201);
+    let begun = client.post("/v2/team/app/blobs/uploads/", Bytes::new()).await.expect(202);
+    let upload = begun.header("docker-upload-uuid").to_owned();
+    client.patch(begun.header("location"), &[], "part").await.expect(202);
+
+    let (config, layer, manifest) =
+        (Digest::sha256(config_of("v1").as_bytes()), Digest::sha256(b"one"), image.digest());
+    let repository = "docker/registry/v2/repositories/team/app";
+    let mut expected: Vec<(String, Bytes)> = Vec::new();
+    for (digest, content) in [(&config, config_of("v1").into()), (&layer, "one".into()), (&manifest, image.raw.clone())]
+    {
+        let hex = digest.hex();
+        expected.push((format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]), content));
+    }
+    for digest in [&config, &layer] {
+        expected.push((format!("{repository}/_layers/sha256/{}/link", digest.hex()), digest.to_string().into()));
+    }
+    let manifest_text = Bytes::from(manifest.to_string());
+    expected.push((format!("{repository}/_manifests/revisions/sha256/{}/link", manifest.hex()), manifest_text.clone()));
+    for tag in ["v1", "v2"] {
+        let tag = format!("{repository}/_manifests/tags/{tag}");
+        expected.push((format!("{tag}/current/link"), manifest_text.clone()));
+        expected.push((format!("{tag}/index/sha256/{}/link", manifest.hex()), manifest_text.clone()));
+    }
+    expected.push((format!("{repository}/_uploads/{upload}/data"), "part".into()));
+    expected.sort();
+
+    let mut found = files(&server.directory.path().join("data"), "docker");
+    let started_at = format!("{repository}/_uploads/{upload}/startedat");
+    let at = found.iter().position(|(path, _)| *path == started_at).unwrap();
+    let (_, text) = found.remove(at);
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    assert!(text.parse::<jiff::Timestamp>().is_ok(), "{text} is not RFC 3339");
+    assert_eq!(found, expected);
+    server.running.stop().await;
+}
+
+fn files(root: &std::path::Path, below: &str) -> Vec<(String, Bytes)> {
+    let mut found = Vec::new();
+    let mut waiting = vec![root.join(below)];
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else {
+                let content = std::fs::read(&path).unwrap().into();
+                found.push((path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), content));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn the_debug_port_tells_health_and_metrics() {
+    let server = Server::start(false, |_| ()).await;
+    server.client().await.push_image("a", "v1", &["one"]).await;
+    let mut debug = server.debug_client().await;
+    assert_eq!(debug.get("/debug/health").await.expect(200).json(), json!({}));
+    let metrics = String::from_utf8(debug.get("/metrics").await.expect(200).body.to_vec()).unwrap();
+    let line = "registry_http_requests_total{handler=\"manifest\",method=\"put\",code=\"201\"} 1";
+    assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    assert!(metrics.contains("registry_storage_action_seconds_count{driver=\"filesystem\",action=\"PutContent\"}"));
+    debug.get("/v2/").await.expect(404);
+    debug.post("/debug/health", "").await.expect(405);
+    server.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_reached_is_said_and_nothing_is_answered() {
+    let server = Server::start(false, |config| {
+        config.health.storagedriver.interval = "100ms".parse().unwrap();
+        config.health.storagedriver.threshold = 2;
+    })
+    .await;
+    let (mut client, mut debug) = (server.client().await, server.debug_client().await);
+    // A loop of links is an error for whoever opens it, and for root as well.
+    let store = server.directory.path().join("data/berth/v1");
+    std::fs::rename(&store, store.with_extension("away")).unwrap();
+    std::os::unix::fs::symlink(&store, &store).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while debug.get("/debug/health").await.status != 503 {
+        assert!(std::time::Instant::now() < deadline, "the failure was never noticed");
+    }
+    check(&mut client, Method::GET, "/v2/", "503 UNAVAILABLE").await;
+    std::fs::remove_file(&store).unwrap();
+    std::fs::rename(store.with_extension("away"), &store).unwrap();
+    while debug.get("/debug/health").await.status != 200 {
+        assert!(std::time::Instant::now() < deadline, "the recovery was never noticed");
+    }
+    check(&mut client, Method::GET, "/v2/", "200").await;
+    server.running.stop().await;
+}
