@@ -1,0 +1,126 @@
+//! The binary: what it says about a configuration, and how it starts and stops.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use support::Client;
+
+fn berth(directory: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_berth-registry"));
+    command.current_dir(directory).env_clear();
+    command
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_with_the_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("config.yml");
+    let check = |text: &str, variable: Option<(&str, &str)>, expected: &[&str]| {
+        std::fs::write(&path, text).unwrap();
+        for subcommand in ["check-config", "serve", "garbage-collect"] {
+            let output = berth(directory.path()).args([subcommand, "config.yml"]).envs(variable).output().unwrap();
+            let message = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{subcommand} {text:?}: {message}");
+            for part in expected {
+                assert!(message.contains(part), "{subcommand} {text:?}: {part:?} is not in {message:?}");
+            }
+        }
+    };
+    check("version: 0.2\nstorage: inmemory\n", None, &["berth-registry: config.yml: ", "version"]);
+    check("version: 0.1\n", None, &["storage"]);
+    check("version: 0.1\nstorage: {inmemory: {}, filesystem: {}}\n", None, &["storage", "two drivers"]);
+    check("version: 0.1\nstorage: inmemory\nhttp: {adr: \":1\"}\n", None, &["http", "adr"]);
+    check("version: 0.1\nstorage: inmemory\nhttp: {addr: here}\n", None, &["http.addr", "HOST:PORT"]);
+    check("version: 0.1\nstorage: inmemory\nauth: {htpasswd: {}}\n", None, &["auth"]);
+    let variable = Some(("REGISTRY_HTTP_DRAINTIMEOUT", "soon"));
+    check("version: 0.1\nstorage: inmemory\n", variable, &["draintimeout"]);
+    let missing = berth(directory.path()).args(["serve", "none.yml"]).output().unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).starts_with("berth-registry: cannot read none.yml: "));
+}
+
+#[test]
+fn the_effective_configuration_is_shown_without_secrets() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("c.yml"), "version: 0.1\nstorage: inmemory\nhttp: {secret: hush}\n").unwrap();
+    let variables = [("REGISTRY_CONFIGURATION_PATH", "c.yml"), ("REGISTRY_HTTP_ADDR", "127.0.0.1:7")];
+    let output = berth(directory.path()).arg("check-config").envs(variables).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("127.0.0.1:7") && text.contains("inmemory"), "{text}");
+    assert!(!text.contains("hush") && text.contains("hidden"), "{text}");
+}
+
+#[test]
+fn the_version_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = berth(directory.path()).arg("--version").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("berth-registry {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = berth(directory.path()).arg("serve").env("REGISTRY_HTTP_ADDR", &address).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains(&format!("http.addr: cannot listen on {address}")), "{message}");
+}
+
+/// A response that is being sent when SIGTERM arrives is sent to its end, while new connections are refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_lets_requests_in_flight_end() {
+    use http_body_util::BodyExt;
+
+    const SIZE: usize = 32 * 1024 * 1024;
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = berth(directory.path())
+        .arg("serve")
+        .envs([("REGISTRY_HTTP_ADDR", "127.0.0.1:0"), ("REGISTRY_LOG_FORMATTER", "json")])
+        .envs([("REGISTRY_LOG_FIELDS_CLUSTER", "lab")])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut line = |word: &str| {
+        let line = log.find(|line| line.contains(word)).unwrap();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()
+    };
+    let listening = line("listening");
+    assert_eq!(listening["cluster"], "lab");
+    let address = listening["address"].as_str().unwrap().parse().unwrap();
+    let digest = Client::connect(address).await.push_blob("a", vec![1_u8; SIZE]).await;
+
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(format!("/v2/a/blobs/{digest}"))
+        .header("host", "x")
+        .body(http_body_util::Empty::<bytes::Bytes>::new())
+        .unwrap();
+    let mut body = sender.send_request(request).await.unwrap().into_body();
+    let mut received = body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    line("SIGTERM");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        assert!(Instant::now() < deadline, "new connections are still accepted");
+    }
+    while let Some(frame) = body.frame().await {
+        received += frame.unwrap().into_data().unwrap().len();
+    }
+    assert_eq!(received, SIZE);
+    drop(sender);
+    let _ = connection.await;
+    line("stopped");
+    assert!(child.wait().unwrap().success());
+}
