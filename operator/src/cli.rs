@@ -1,0 +1,109 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::DEFAULT_REGISTRY_IMAGE;
+
+/// The operator of Berth: container registries from a few lines of YAML.
+#[derive(Debug, Parser)]
+#[command(name = "berth-operator", version, max_term_width = 120)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the controllers against the cluster of the kubeconfig or of the pod.
+    Run(Run),
+    /// Print the objects for the resources in files, with no cluster.
+    Render(Render),
+    /// Print the resource definitions, or write them to a directory.
+    Crds(Crds),
+    /// Print the permissions that `run` needs, as roles.
+    Rbac(Rbac),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The namespaces to work in, separated by commas; all of them when it is left out.
+    #[arg(long, env = "BERTH_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
+    /// The image of a Registry that names none.
+    #[arg(long, env = "BERTH_REGISTRY_IMAGE", default_value = DEFAULT_REGISTRY_IMAGE)]
+    pub registry_image: String,
+    /// Whether to work only while holding the Lease `berth-operator`: for more than one replica.
+    #[arg(
+        long,
+        env = "BERTH_LEADER_ELECT",
+        default_value_t = false,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub leader_elect: bool,
+    /// The namespace of the Lease.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub lease_namespace: String,
+    /// The name under which this process takes part in the election.
+    #[arg(long, env = "POD_NAME", default_value = "berth-operator")]
+    pub identity: String,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, env = "BERTH_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// The least severe level that is logged: error, warn, info, debug or trace; a filter such as `info,kube=debug` is
+    /// taken too.
+    #[arg(long, env = "BERTH_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// The form of a line of the log.
+    #[arg(long, env = "BERTH_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+}
+
+/// Arguments of `render`.
+#[derive(Debug, Args)]
+pub struct Render {
+    /// A file with resources, or `-` for standard input; may be given again.
+    #[arg(short = 'f', long = "filename", required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+    /// The namespace of resources that name none.
+    #[arg(short = 'n', long, default_value = "default")]
+    pub namespace: String,
+    /// The image of a Registry that names none.
+    #[arg(long, env = "BERTH_REGISTRY_IMAGE", default_value = DEFAULT_REGISTRY_IMAGE)]
+    pub registry_image: String,
+}
+
+/// Arguments of `crds`.
+#[derive(Debug, Args)]
+pub struct Crds {
+    /// A directory to write one file a definition to, in place of standard output.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub write: Option<PathBuf>,
+}
+
+/// Arguments of `rbac`.
+#[derive(Debug, Args)]
+pub struct Rbac {
+    /// Print a Role for this namespace, in place of a ClusterRole; may be given again.
+    #[arg(long)]
+    pub namespace: Vec<String>,
+    /// The operator's own namespace, where leader election needs a Role.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub lease_namespace: String,
+}
+
+/// Forms of a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}

@@ -1,0 +1,203 @@
+//! [client] The few ways in which the operator changes the cluster: server-side apply, delete, and a new status.
+//!
+//! It knows nothing of what the objects mean.
+
+use std::fmt::Debug;
+
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{
+    Api, Resource, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::{context::Announcer, names};
+
+/// Why the cluster did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Objects could not be read.
+    #[error("cannot read {what}: {}", tell(source))]
+    Read {
+        /// What was read.
+        what: &'static str,
+        /// Why it failed.
+        source: kube::Error,
+    },
+    /// An object could not be applied.
+    #[error("cannot apply {kind} {name}: {}", tell(source))]
+    Apply {
+        /// The object's kind.
+        kind: String,
+        /// The object's name.
+        name: String,
+        /// Why it failed.
+        source: kube::Error,
+    },
+    /// An object could not be deleted.
+    #[error("cannot delete {kind} {name}: {}", tell(source))]
+    Delete {
+        /// The object's kind.
+        kind: String,
+        /// The object's name.
+        name: String,
+        /// Why it failed.
+        source: kube::Error,
+    },
+    /// The status or the finalizers of a resource could not be written.
+    #[error("cannot update {kind} {name}: {}", tell(source))]
+    Update {
+        /// The resource's kind.
+        kind: String,
+        /// The resource's name.
+        name: String,
+        /// Why it failed.
+        source: kube::Error,
+    },
+    /// An object could not be written as JSON.
+    #[error("cannot write an object as JSON: {0}")]
+    Serialize(#[from] serde_json::Error),
+    /// The operating system gives no randomness for a token.
+    #[error("cannot make a token: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+impl Error {
+    /// What the server said when it understood a request and refused it for what it asks: trying it again as it is
+    /// does not help.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        let (Self::Apply { source, .. } | Self::Update { source, .. } | Self::Delete { source, .. }) = self else {
+            return None;
+        };
+        match source {
+            kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => Some(&status.message),
+            _ => None,
+        }
+    }
+}
+
+/// The server's own words where there are any: the client's repeat them in the form of a debugger.
+fn tell(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Server-side apply of an object. Whether that changed anything is the API server's word: it leaves the version alone
+/// when nothing did, and only then no event is announced.
+///
+/// # Errors
+/// [`Error::Apply`].
+pub async fn apply<K>(
+    api: &Api<K>,
+    desired: &K,
+    live: Option<&ObjectMeta>,
+    announcer: &Announcer<'_>,
+) -> Result<K, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let name = desired.name_any();
+    let kind = K::kind(&()).into_owned();
+    let parameters = PatchParams::apply(names::MANAGER).force();
+    let applied = api.patch(&name, &parameters, &Patch::Apply(desired)).await.map_err(|source| Error::Apply {
+        kind: kind.clone(),
+        name: name.clone(),
+        source,
+    })?;
+    announce(&applied, live, announcer).await;
+    Ok(applied)
+}
+
+async fn announce<K: Resource<DynamicType = ()>>(applied: &K, live: Option<&ObjectMeta>, announcer: &Announcer<'_>) {
+    let (kind, name) = (K::kind(&()), applied.name_any());
+    let reference = Some(applied.object_ref(&()));
+    match live {
+        None => announcer.normal("Created", format!("created {kind} {name}"), reference).await,
+        Some(live) if live.resource_version != applied.meta().resource_version => {
+            announcer.normal("Updated", format!("updated {kind} {name}"), reference).await;
+        }
+        Some(_) => {}
+    }
+}
+
+/// Deletes exactly the object that was seen; one that is gone already is fine.
+///
+/// # Errors
+/// [`Error::Delete`].
+pub async fn delete<K>(api: &Api<K>, live: &ObjectMeta, announcer: &Announcer<'_>) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let name = live.name.clone().unwrap_or_default();
+    let kind = K::kind(&()).into_owned();
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions { uid: live.uid.clone(), resource_version: None }),
+        ..DeleteParams::background()
+    };
+    match api.delete(&name, &parameters).await {
+        Ok(_) => {
+            announcer.normal("Deleted", format!("deleted {kind} {name}"), None).await;
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(Error::Delete { kind, name, source }),
+    }
+}
+
+/// Puts a status in the place of the one before, on the very resource that was seen.
+///
+/// # Errors
+/// [`Error::Update`], or [`Error::Serialize`].
+pub async fn replace_status<K, S>(api: &Api<K>, resource: &K, status: &S) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    S: Serialize,
+{
+    let operations = serde_json::from_value(json!([
+        {"op": "test", "path": "/metadata/uid", "value": resource.uid()},
+        {"op": "add", "path": "/status", "value": status},
+    ]))?;
+    let patch = Patch::<()>::Json(operations);
+    match api.patch_status(&resource.name_any(), &PatchParams::default(), &patch).await {
+        Ok(_) => Ok(()),
+        // The resource went away meanwhile, and nobody reads its status any more.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(update_error(resource, source)),
+    }
+}
+
+/// Adds or removes a finalizer, if it is not so yet. A change that somebody else made meanwhile is a conflict, and the
+/// reconciliation is tried again.
+///
+/// # Errors
+/// [`Error::Update`].
+pub async fn set_finalizer<K>(api: &Api<K>, resource: &K, finalizer: &str, present: bool) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let mut finalizers = resource.finalizers().to_vec();
+    if finalizers.iter().any(|f| f == finalizer) == present {
+        return Ok(());
+    }
+    if present {
+        finalizers.push(finalizer.to_owned());
+    } else {
+        finalizers.retain(|f| f != finalizer);
+    }
+    let patch = json!({
+        "metadata": {"resourceVersion": resource.resource_version(), "finalizers": finalizers}
+    });
+    let parameters = PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() };
+    api.patch(&resource.name_any(), &parameters, &Patch::Merge(&patch))
+        .await
+        .map_err(|source| update_error(resource, source))?;
+    Ok(())
+}
+
+fn update_error<K: Resource<DynamicType = ()>>(resource: &K, source: kube::Error) -> Error {
+    Error::Update { kind: K::kind(&()).into_owned(), name: resource.name_any(), source }
+}

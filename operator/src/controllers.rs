@@ -1,0 +1,235 @@
+//! The controllers: which watch starts which reconciliation. What a reconciliation does is not known here.
+//!
+//! Everything but the resources themselves is watched by its labels and as metadata only: that something changed is all
+//! that is needed, because a reconciliation reads what it decides on. Secrets are not watched at all.
+
+use std::{fmt::Debug, future::Future, sync::Arc, time::Instant};
+
+use berth_crds::{GCPolicy, Registry};
+use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::BoxStream};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::Deployment,
+        batch::v1::{CronJob, Job},
+        core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
+    },
+};
+use kube::{
+    Api, Resource, ResourceExt as _,
+    core::PartialObjectMeta,
+    runtime::{
+        Controller, Predicate as _, PredicateConfig, WatchStreamExt as _,
+        controller::{self, Action, Error as ControllerError},
+        predicates,
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::{cluster::Error, context::Context, gc_policy, names, registry};
+
+/// How many resources of a kind are reconciled at once.
+const CONCURRENCY: u16 = 8;
+/// How long changes of one resource are gathered before it is reconciled.
+const DEBOUNCE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Which namespaces a controller is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    Cluster,
+    /// One.
+    Namespace(String),
+}
+
+impl Scope {
+    fn api<K>(&self, client: &kube::Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match self {
+            Self::Cluster => Api::all(client.clone()),
+            Self::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+        }
+    }
+}
+
+/// Runs the controllers of every scope until `stop`, and then until what is underway is done.
+pub async fn run(context: Arc<Context>, scopes: Vec<Scope>, stop: CancellationToken) {
+    let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
+    for scope in scopes {
+        all.push(run_registries(Arc::clone(&context), scope.clone(), stop.clone()).boxed());
+        all.push(run_policies(Arc::clone(&context), scope, stop.clone()).boxed());
+    }
+    futures::future::join_all(all).await;
+}
+
+async fn run_registries(context: Arc<Context>, scope: Scope, stop: CancellationToken) {
+    const LABEL: &str = names::REGISTRY_LABEL;
+    let (resources, store) = main_stream::<Registry>(&context, &scope);
+    let owned = futures::stream::select_all([
+        labelled::<Deployment, Registry>(&context, &scope, LABEL),
+        labelled::<Service, Registry>(&context, &scope, LABEL),
+        labelled::<ConfigMap, Registry>(&context, &scope, LABEL),
+        labelled::<ServiceAccount, Registry>(&context, &scope, LABEL),
+        labelled::<PersistentVolumeClaim, Registry>(&context, &scope, LABEL),
+        labelled::<Pod, Registry>(&context, &scope, LABEL),
+    ]);
+    let events = Controller::for_stream(resources, store)
+        .reconcile_on(owned)
+        .with_config(configuration())
+        .graceful_shutdown_on(async move { stop.cancelled_owned().await })
+        .run(|object, context| measured("Registry", object, context, registry::reconcile), wait, context);
+    log("Registry", events).await;
+}
+
+async fn run_policies(context: Arc<Context>, scope: Scope, stop: CancellationToken) {
+    const LABEL: &str = names::POLICY_LABEL;
+    let (resources, store) = main_stream::<GCPolicy>(&context, &scope);
+    let owned = futures::stream::select_all([
+        labelled::<CronJob, GCPolicy>(&context, &scope, LABEL),
+        labelled::<Job, GCPolicy>(&context, &scope, LABEL),
+        labelled::<Pod, GCPolicy>(&context, &scope, LABEL),
+        policies_of_registries(&context, &scope, store.clone()),
+    ]);
+    let events = Controller::for_stream(resources, store)
+        .reconcile_on(owned)
+        .with_config(configuration())
+        .graceful_shutdown_on(async move { stop.cancelled_owned().await })
+        .run(|object, context| measured("GCPolicy", object, context, gc_policy::reconcile), wait, context);
+    log("GCPolicy", events).await;
+}
+
+fn configuration() -> controller::Config {
+    controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE)
+}
+
+type Resources<K> = BoxStream<'static, Result<K, watcher::Error>>;
+
+/// The resources themselves, whenever somebody else changed them: our own status does not start a reconciliation.
+fn main_stream<K>(context: &Context, scope: &Scope) -> (Resources<K>, Store<K>)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    K: Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let stream = watcher(scope.api::<K>(&context.client), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations).combine(predicates::finalizers),
+            PredicateConfig::default(),
+        );
+    (stream.boxed(), store)
+}
+
+/// The resources whose objects of a kind changed or went away: by the label that names the resource.
+fn labelled<C, K>(context: &Context, scope: &Scope, label: &'static str) -> BoxStream<'static, ObjectRef<K>>
+where
+    C: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = ()> + Send + 'static,
+{
+    let selector = format!("{},{label}", names::MANAGED);
+    let kind = C::kind(&()).into_owned();
+    watcher(scope.api::<PartialObjectMeta<C>>(&context.client), watcher::Config::default().labels(&selector))
+        .default_backoff()
+        .touched_objects()
+        .filter_map(move |event| {
+            let reference = match event {
+                Ok(object) => {
+                    let name = object.labels().get(label).cloned();
+                    name.zip(object.namespace()).map(|(name, ns)| ObjectRef::new(&name).within(&ns))
+                }
+                Err(error) => {
+                    tracing::warn!(kind, %error, "a watch broke and is made again");
+                    None
+                }
+            };
+            futures::future::ready(reference)
+        })
+        .boxed()
+}
+
+/// The policies of the Registries whose spec changed, or that came or went.
+fn policies_of_registries(
+    context: &Context,
+    scope: &Scope,
+    policies: Store<GCPolicy>,
+) -> BoxStream<'static, ObjectRef<GCPolicy>> {
+    watcher(scope.api::<PartialObjectMeta<Registry>>(&context.client), watcher::Config::default())
+        .default_backoff()
+        .touched_objects()
+        .predicate_filter(
+            // A Registry that is made again under its name is another one.
+            predicates::generation.combine(incarnation),
+            PredicateConfig::default(),
+        )
+        .filter_map(move |event| {
+            let found = event.ok().map(|registry| {
+                let refers = |policy: &Arc<GCPolicy>| {
+                    policy.namespace() == registry.namespace() && policy.spec.registry_ref.name == registry.name_any()
+                };
+                let policies = policies.state().into_iter().filter(refers);
+                futures::stream::iter(policies.map(|policy| ObjectRef::from_obj(&*policy)).collect::<Vec<_>>())
+            });
+            futures::future::ready(found)
+        })
+        .flatten()
+        .boxed()
+}
+
+fn incarnation(object: &PartialObjectMeta<Registry>) -> Option<u64> {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    object.uid().hash(&mut hasher);
+    object.meta().deletion_timestamp.is_some().hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+async fn measured<K, F>(
+    kind: &'static str,
+    object: Arc<K>,
+    context: Arc<Context>,
+    reconcile: impl FnOnce(Arc<K>, Arc<Context>) -> F,
+) -> Result<Action, Error>
+where
+    F: Future<Output = Result<Action, Error>>,
+{
+    let start = Instant::now();
+    let result = reconcile(object, Arc::clone(&context)).await;
+    context.metrics.reconciled(kind, start.elapsed(), result.is_err());
+    result
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the controller gives what it shares")]
+fn wait<K: Resource>(object: Arc<K>, _error: &Error, context: Arc<Context>) -> Action {
+    Action::requeue(context.attempts.failed(&*object))
+}
+
+async fn log<K>(
+    kind: &'static str,
+    events: impl Stream<Item = Result<(ObjectRef<K>, Action), ControllerError<Error, watcher::Error>>>,
+) where
+    K: Resource<DynamicType = ()>,
+{
+    events
+        .for_each(|event| {
+            match event {
+                Ok((resource, _)) => tracing::debug!(kind, %resource, "reconciled"),
+                // An object that outlives its resource still names it.
+                Err(ControllerError::ObjectNotFound(resource)) => {
+                    tracing::debug!(kind, %resource, "the resource is gone");
+                }
+                Err(ControllerError::ReconcilerFailed(error, resource)) => {
+                    tracing::warn!(kind, %resource, %error, "a reconciliation failed and is tried again");
+                }
+                Err(error) => tracing::warn!(kind, %error, "a watch broke and is made again"),
+            }
+            futures::future::ready(())
+        })
+        .await;
+}

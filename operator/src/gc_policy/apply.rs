@@ -1,0 +1,108 @@
+//! [client] The rendered objects of a policy into the cluster.
+
+use berth_crds::GCPolicy;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use kube::{
+    Api, Client, Resource as _, ResourceExt as _,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use super::{fetch::Observed, render::Rendered};
+use crate::{
+    cluster::{self, Error},
+    context::Announcer,
+    names,
+    ownership::{Owner, Taken},
+    registry::apply::ApplyError,
+};
+
+/// Applies the schedule, and starts the run that is asked for, once.
+///
+/// Gives the value of the run-now annotation that is dealt with.
+///
+/// # Errors
+/// [`ApplyError`], which names the object.
+pub async fn apply(
+    client: &Client,
+    owner: &Owner<'_>,
+    policy: &GCPolicy,
+    run_now: Option<&str>,
+    rendered: Rendered,
+    observed: &Observed,
+    announcer: &Announcer<'_>,
+) -> Result<Option<String>, ApplyError> {
+    let namespace = policy.namespace().unwrap_or_default();
+    // Taken apart without `..`: an object that is rendered and not applied does not compile.
+    let Rendered { cron_job, run_now: job } = rendered;
+    let live = observed.cron_job.as_ref().map(|object| &object.metadata);
+    owner.check("CronJob", live)?;
+    let cron_jobs = Api::<CronJob>::namespaced(client.clone(), &namespace);
+    cluster::apply(&cron_jobs, &cron_job, live, announcer).await?;
+
+    let handled = policy.status.as_ref().and_then(|status| status.handled_run_now.clone());
+    let (Some(value), Some(job)) = (run_now, job) else { return Ok(handled) };
+    if handled.as_deref() != Some(value) {
+        start(client, owner, &namespace, &job, announcer).await?;
+    }
+    Ok(Some(value.to_owned()))
+}
+
+/// Creates the Job of a requested run. Its name follows from the value that asks for it: when it is there already, the
+/// operator was stopped before it could note so.
+async fn start(
+    client: &Client,
+    owner: &Owner<'_>,
+    namespace: &str,
+    job: &Job,
+    announcer: &Announcer<'_>,
+) -> Result<(), ApplyError> {
+    let api = Api::<Job>::namespaced(client.clone(), namespace);
+    let name = job.name_any();
+    let failed = |source| Error::Apply { kind: "Job".into(), name: name.clone(), source };
+    let parameters = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
+    match api.create(&parameters, job).await {
+        Ok(created) => {
+            let reference = Some(created.object_ref(&()));
+            announcer.normal("RunStarted", format!("started the requested run {name}"), reference).await;
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            let live = api.get_metadata_opt(&name).await.map_err(failed)?;
+            match owner.check("Job", live.as_ref().map(|job| &job.metadata)) {
+                // A run of that value that is just being cleaned up was a run of that value.
+                Ok(()) | Err(Taken::Leaving { .. }) => Ok(()),
+                Err(taken) => Err(taken.into()),
+            }
+        }
+        Err(source) => Err(failed(source).into()),
+    }
+}
+
+/// Stops the schedule while no run can be started, and leaves the rest of the CronJob as it is.
+///
+/// # Errors
+/// [`ApplyError`], which names the CronJob.
+pub async fn suspend(
+    client: &Client,
+    owner: &Owner<'_>,
+    observed: &Observed,
+    announcer: &Announcer<'_>,
+) -> Result<(), ApplyError> {
+    let Some(cron_job) = &observed.cron_job else { return Ok(()) };
+    let is_suspended = cron_job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
+    if is_suspended || owner.check("CronJob", Some(&cron_job.metadata)).is_err() {
+        return Ok(());
+    }
+    let api = Api::<CronJob>::namespaced(client.clone(), &cron_job.namespace().unwrap_or_default());
+    let name = cron_job.name_any();
+    let parameters = PatchParams { field_manager: Some(names::MANAGER.into()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({"spec": {"suspend": true}}));
+    let suspended = api.patch(&name, &parameters, &patch).await.map_err(|source| Error::Apply {
+        kind: "CronJob".into(),
+        name: name.clone(),
+        source,
+    })?;
+    announcer.normal("Suspended", format!("suspended CronJob {name}"), Some(suspended.object_ref(&()))).await;
+    Ok(())
+}

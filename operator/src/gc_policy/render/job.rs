@@ -1,0 +1,28 @@
+//! One run: the Job that the run-now annotation starts, and the template of those that the schedule starts.
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+
+use super::{ValidPolicy, ValidRegistry, metadata, pod::build_pod_template};
+use crate::names;
+
+/// How long the Job of a requested run is kept. The history limits of the CronJob do not count it, because it has its
+/// owner in the policy.
+const KEEP_SECONDS: i32 = 24 * 3600;
+
+pub(super) fn build_job(policy: &ValidPolicy, registry: &ValidRegistry, value: &str) -> Job {
+    Job {
+        metadata: metadata(policy, names::run_now_job(&policy.name, value)),
+        spec: Some(JobSpec { ttl_seconds_after_finished: Some(KEEP_SECONDS), ..build_job_spec(policy, registry) }),
+        status: None,
+    }
+}
+
+pub(super) fn build_job_spec(policy: &ValidPolicy, registry: &ValidRegistry) -> JobSpec {
+    JobSpec {
+        active_deadline_seconds: Some(i64::try_from(policy.active_deadline.as_secs()).unwrap_or(i64::MAX)),
+        // A failed run says why in the status; the next one is the schedule's.
+        backoff_limit: Some(0),
+        template: build_pod_template(policy, registry),
+        ..JobSpec::default()
+    }
+}

@@ -1,0 +1,293 @@
+//! [pure] Finished Jobs and their pods to the runs of a status.
+//!
+//! A Job and its pod go when their time is over; the status keeps what they said. A run that is in the status is
+//! therefore never read again.
+
+use berth_crds::{MAX_RUNS, Outcome, Run};
+use k8s_openapi::{
+    api::{
+        batch::v1::{Job, JobCondition},
+        core::v1::{ContainerStateTerminated, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use serde::Deserialize;
+
+use super::render::{CONTAINER, DRY_RUN_ARGUMENT};
+use crate::conditions;
+
+/// The most of a termination message that is read; Kubernetes keeps no more.
+const MAX_MESSAGE_BYTES: usize = 4096;
+/// The label by which Kubernetes ties a pod to its Job.
+const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
+
+/// What a run leaves behind.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Message {
+    Report(Report),
+    Failure { error: Failure },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    outcome: ReportedOutcome,
+    dry_run: bool,
+    start: Time,
+    end: Time,
+    manifests_kept: u64,
+    manifests_deleted: u64,
+    blobs_kept: u64,
+    blobs_deleted: u64,
+    bytes_freed: u64,
+    bytes_kept: u64,
+    problems: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+enum ReportedOutcome {
+    Clean,
+    Partial,
+}
+
+#[derive(Debug, Deserialize)]
+struct Failure {
+    code: String,
+    message: String,
+}
+
+/// The last runs, the newest first: those that are known, and those of Jobs that finished since.
+#[must_use]
+pub fn collect(known: &[Run], jobs: &[Job], pods: &[Pod]) -> Vec<Run> {
+    let mut runs = known.to_vec();
+    for job in jobs {
+        let name = job.metadata.name.as_deref().unwrap_or_default();
+        if !runs.iter().any(|run| run.job == name) {
+            runs.extend(read(name, job, pods));
+        }
+    }
+    runs.sort_by(|a, b| b.start.cmp(&a.start).then_with(|| b.job.cmp(&a.job)));
+    runs.truncate(MAX_RUNS);
+    runs
+}
+
+/// The runs of `now` that are not in `before`, the oldest first.
+pub fn news<'a>(before: &'a [Run], now: &'a [Run]) -> impl Iterator<Item = &'a Run> {
+    now.iter().rev().filter(|run| !before.iter().any(|old| old.job == run.job))
+}
+
+/// The run of a Job, once it is finished.
+fn read(name: &str, job: &Job, pods: &[Pod]) -> Option<Run> {
+    let status = job.status.as_ref()?;
+    let finished = |type_: &str| {
+        status.conditions.iter().flatten().find(|condition| condition.type_ == type_ && condition.status == "True")
+    };
+    let (ended, failure) = match (finished("Complete"), finished("Failed")) {
+        (Some(complete), _) => (complete, None),
+        (None, Some(failed)) => (failed, Some(failed)),
+        (None, None) => return None,
+    };
+    let exit = exit_of(name, pods);
+    let message = exit.and_then(|exit| exit.message.as_deref()).unwrap_or_default();
+    match (parse(message), failure) {
+        (Ok(Message::Report(report)), None) => Some(run_of_report(name, report)),
+        (Ok(Message::Failure { error }), _) => {
+            let Failure { code, message } = error;
+            Some(failed_run(name, job, ended, &format!("{code}: {message}")))
+        }
+        // A report of a run that was stopped all the same, or no report at all.
+        (_, Some(failure)) => Some(failed_run(name, job, ended, &tell_failure(failure, exit, message))),
+        (Err(error), None) => Some(failed_run(
+            name,
+            job,
+            ended,
+            &format!("the run ended well and left no report that can be read: {error}"),
+        )),
+    }
+}
+
+fn parse(message: &str) -> Result<Message, String> {
+    if message.is_empty() {
+        return Err("it is empty".into());
+    }
+    if message.len() > MAX_MESSAGE_BYTES {
+        return Err(format!("it has more than {MAX_MESSAGE_BYTES} bytes"));
+    }
+    serde_json::from_str(message).map_err(|error| error.to_string())
+}
+
+fn run_of_report(name: &str, report: Report) -> Run {
+    let Report {
+        outcome,
+        dry_run,
+        start,
+        end,
+        manifests_kept,
+        manifests_deleted,
+        blobs_kept,
+        blobs_deleted,
+        bytes_freed,
+        bytes_kept,
+        problems,
+    } = report;
+    // The API's numbers are signed.
+    let count = |number: u64| Some(i64::try_from(number).unwrap_or(i64::MAX));
+    Run {
+        job: name.to_owned(),
+        start: conditions::whole_second(start.0),
+        end: Some(conditions::whole_second(end.0)),
+        outcome: match outcome {
+            ReportedOutcome::Clean => Outcome::Clean,
+            ReportedOutcome::Partial => Outcome::Partial,
+        },
+        dry_run,
+        manifests_kept: count(manifests_kept),
+        manifests_deleted: count(manifests_deleted),
+        blobs_kept: count(blobs_kept),
+        blobs_deleted: count(blobs_deleted),
+        bytes_freed: count(bytes_freed),
+        bytes_kept: count(bytes_kept),
+        message: Some(conditions::shorten(&problems.join("; "))).filter(|text| !text.is_empty()),
+    }
+}
+
+fn failed_run(name: &str, job: &Job, ended: &JobCondition, message: &str) -> Run {
+    let status = job.status.as_ref();
+    let created = || job.metadata.creation_timestamp.clone();
+    let start = status.and_then(|status| status.start_time.clone()).or_else(created);
+    let end = status.and_then(|status| status.completion_time.clone()).or_else(|| ended.last_transition_time.clone());
+    Run {
+        job: name.to_owned(),
+        start: start.or_else(|| end.clone()).unwrap_or(Time(jiff::Timestamp::UNIX_EPOCH)),
+        end,
+        outcome: Outcome::Failed,
+        dry_run: is_dry_run(job),
+        manifests_kept: None,
+        manifests_deleted: None,
+        blobs_kept: None,
+        blobs_deleted: None,
+        bytes_freed: None,
+        bytes_kept: None,
+        message: Some(conditions::shorten(message)),
+    }
+}
+
+fn tell_failure(failure: &JobCondition, exit: Option<&ContainerStateTerminated>, message: &str) -> String {
+    let reason = failure.reason.as_deref().unwrap_or("Failed");
+    match exit {
+        // The Job's own words are about a count of retries; those of the container are about what happened.
+        Some(exit) if reason == "BackoffLimitExceeded" && !message.trim().is_empty() => {
+            format!("the run ended with code {}: {}", exit.exit_code, message.trim())
+        }
+        Some(exit) if reason == "BackoffLimitExceeded" => {
+            format!("the run ended with code {} and left no message", exit.exit_code)
+        }
+        _ => format!("{reason}: {}", failure.message.as_deref().unwrap_or("no message is given")),
+    }
+}
+
+/// How the container of the Job's newest pod ended.
+fn exit_of<'a>(job: &str, pods: &'a [Pod]) -> Option<&'a ContainerStateTerminated> {
+    let of_job = |pod: &&Pod| {
+        pod.metadata.labels.as_ref().and_then(|labels| labels.get(JOB_LABEL)).is_some_and(|name| name == job)
+    };
+    let newest = pods.iter().filter(of_job).max_by_key(|pod| pod.metadata.creation_timestamp.clone())?;
+    let containers = newest.status.as_ref()?.container_statuses.as_ref()?;
+    containers.iter().find(|container| container.name == CONTAINER)?.state.as_ref()?.terminated.as_ref()
+}
+
+fn is_dry_run(job: &Job) -> bool {
+    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let mut arguments = pod.into_iter().flat_map(|pod| &pod.containers).flat_map(|c| c.args.iter().flatten());
+    arguments.any(|argument| argument == DRY_RUN_ARGUMENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const REPORT: &str = r#"{"outcome": "Clean", "dryRun": false, "start": "2026-01-01T03:00:00.25Z",
+        "end": "2026-01-01T03:00:09Z", "manifestsKept": 3, "manifestsDeleted": 1, "blobsKept": 9, "blobsDeleted": 2,
+        "bytesFreed": 1048576, "bytesKept": 4096, "problems": []}"#;
+
+    fn job(name: &str, condition: &Value) -> Job {
+        serde_json::from_value(json!({"metadata": {"name": name}, "status": {
+            "startTime": "2026-01-01T03:00:00Z", "conditions": [condition]}}))
+        .unwrap()
+    }
+
+    fn pod(job: &str, code: i32, message: &str) -> Pod {
+        serde_json::from_value(json!({"metadata": {"labels": {JOB_LABEL: job}}, "status": {"containerStatuses": [
+            {"name": "collect", "ready": false, "image": "", "imageID": "", "restartCount": 0,
+                "state": {"terminated": {"exitCode": code, "message": message}}}]}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn how_runs_end() {
+        let complete = json!({"type": "Complete", "status": "True"});
+        let failed = |reason: &str, message: &str| {
+            json!({"type": "Failed", "status": "True", "reason": reason, "message": message,
+                "lastTransitionTime": "2026-01-01T04:00:00Z"})
+        };
+        for (condition, exit, expected) in [
+            (json!({"type": "Complete", "status": "False"}), None, None),
+            (complete.clone(), Some((0, REPORT)), Some((Outcome::Clean, None))),
+            (
+                complete.clone(),
+                Some((0, &*REPORT.replace("Clean", "Partial").replace("[]", "[\"a/b: unreadable\"]"))),
+                Some((Outcome::Partial, Some("a/b: unreadable"))),
+            ),
+            (
+                complete.clone(),
+                Some((0, "")),
+                Some((Outcome::Failed, Some("the run ended well and left no report that can be read: it is empty"))),
+            ),
+            (
+                failed("BackoffLimitExceeded", "too often"),
+                Some((1, r#"{"error": {"code": "BUSY", "message": "a run is going on"}}"#)),
+                Some((Outcome::Failed, Some("BUSY: a run is going on"))),
+            ),
+            (
+                failed("BackoffLimitExceeded", "too often"),
+                Some((2, "unknown argument\n")),
+                Some((Outcome::Failed, Some("the run ended with code 2: unknown argument"))),
+            ),
+            (
+                failed("DeadlineExceeded", "Job was active longer than specified deadline"),
+                None,
+                Some((Outcome::Failed, Some("DeadlineExceeded: Job was active longer than specified deadline"))),
+            ),
+        ] {
+            let pods: Vec<Pod> = exit.iter().map(|(code, message)| pod("j", *code, message)).collect();
+            let found = collect(&[], &[job("j", &condition)], &pods);
+            let told = found.first().map(|run| (run.outcome, run.message.as_deref()));
+            assert_eq!(told, expected, "{condition} {exit:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_read_whole() {
+        let complete = json!({"type": "Complete", "status": "True"});
+        let runs = collect(&[], &[job("j", &complete)], &[pod("j", 0, REPORT)]);
+        insta::assert_yaml_snapshot!(runs);
+    }
+
+    #[test]
+    fn the_last_ten_are_kept_and_known_ones_are_not_read_again() {
+        let run = |n: usize| Run {
+            job: format!("j{n:02}"),
+            start: Time(jiff::Timestamp::from_second(i64::try_from(n).unwrap()).unwrap()),
+            ..failed_run("", &Job::default(), &JobCondition::default(), "x")
+        };
+        let known: Vec<Run> = (0..12).map(run).collect();
+        let complete = json!({"type": "Complete", "status": "True"});
+        let runs = collect(&known, &[job("j11", &complete), job("new", &complete)], &[pod("new", 0, REPORT)]);
+        let told: Vec<_> = runs.iter().map(|run| run.job.as_str()).collect();
+        assert_eq!(told, ["new", "j11", "j10", "j09", "j08", "j07", "j06", "j05", "j04", "j03"]);
+        assert_eq!(runs[1].message.as_deref(), Some("x"), "a known run stays as it was");
+        assert_eq!(news(&known, &runs).map(|run| run.job.as_str()).collect::<Vec<_>>(), ["new"]);
+    }
+}

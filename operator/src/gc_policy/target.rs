@@ -1,0 +1,95 @@
+//! [pure] The Registry that a policy is for, and whether its garbage can be collected now.
+
+use berth_crds::Registry;
+
+use crate::{
+    Settings,
+    conditions::Progress,
+    registry::validate::{self, ValidRegistry},
+};
+
+/// Why no run can be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// There is no Registry of that name.
+    RegistryNotFound(String),
+    /// The Registry itself cannot run.
+    RegistryInvalid(String),
+    /// Several replicas share the volume, and only one of them would know of the run.
+    SharedVolume(String),
+}
+
+impl Blocked {
+    /// What it means for the policy.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let reason = match self {
+            Self::RegistryNotFound(_) => "RegistryNotFound",
+            Self::RegistryInvalid(_) => "RegistryInvalid",
+            Self::SharedVolume(_) => "SharedVolume",
+        };
+        Progress::stalled(reason, self.message())
+    }
+
+    /// What is in the way, and what to do.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::RegistryNotFound(name) => {
+                format!("there is no Registry {name} in this namespace: create it, and the schedule begins")
+            }
+            Self::RegistryInvalid(name) => {
+                format!("the spec of Registry {name} is not valid: correct what its Ready condition names")
+            }
+            Self::SharedVolume(name) => format!(
+                "Registry {name} has several replicas on one volume, where a collection is not safe while they serve: \
+                 set its spec.replicas to 1"
+            ),
+        }
+    }
+}
+
+/// The Registry, if its garbage can be collected.
+///
+/// # Errors
+/// [`Blocked`], which says what is in the way.
+pub fn resolve(name: &str, registry: Option<&Registry>, settings: &Settings) -> Result<ValidRegistry, Blocked> {
+    let registry = registry.ok_or_else(|| Blocked::RegistryNotFound(name.to_owned()))?;
+    let valid = validate::validate(registry, settings).map_err(|_| Blocked::RegistryInvalid(name.to_owned()))?;
+    check(&valid)?;
+    Ok(valid)
+}
+
+/// Checks that the garbage of a valid Registry can be collected.
+///
+/// # Errors
+/// [`Blocked::SharedVolume`].
+pub fn check(registry: &ValidRegistry) -> Result<(), Blocked> {
+    if registry.replicas > 1 {
+        return Err(Blocked::SharedVolume(registry.name.clone()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn targets() {
+        let resolve = |spec: Value| {
+            let registry: Option<Registry> = (!spec.is_null()).then(|| {
+                serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
+                    "metadata": {"name": "main"}, "spec": spec}))
+                .unwrap()
+            });
+            resolve("main", registry.as_ref(), &Settings::default()).map(|registry| registry.name)
+        };
+        let shared = json!({"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteMany"]}});
+        assert_eq!(resolve(json!(null)), Err(Blocked::RegistryNotFound("main".into())));
+        assert_eq!(resolve(json!({"storage": {}})), Err(Blocked::RegistryInvalid("main".into())));
+        assert_eq!(resolve(json!({"replicas": 2, "storage": shared})), Err(Blocked::SharedVolume("main".into())));
+        assert_eq!(resolve(json!({"replicas": 1, "storage": shared})), Ok("main".into()));
+    }
+}

@@ -1,0 +1,112 @@
+//! Names, labels, ports and paths of what the operator makes. It knows nothing of how the objects look.
+
+use std::collections::BTreeMap;
+
+/// The field manager of every object, and the value of its `managed-by` label.
+pub const MANAGER: &str = "berth-operator";
+/// The selector of everything that the operator made.
+pub const MANAGED: &str = "app.kubernetes.io/managed-by=berth-operator";
+/// The label that names the Registry of an object.
+pub const REGISTRY_LABEL: &str = "berth.dev/registry";
+/// The label that names the GCPolicy of an object.
+pub const POLICY_LABEL: &str = "berth.dev/gcpolicy";
+/// The finalizer of a Registry whose volume is deleted with it.
+pub const VOLUME_FINALIZER: &str = "berth.dev/volume";
+
+/// The port of the OCI distribution API in a pod.
+pub const REGISTRY_PORT: i32 = 5000;
+/// The port of health, metrics and administration.
+pub const DEBUG_PORT: i32 = 5001;
+
+/// The directory of the mounted configuration.
+pub const CONFIG_DIRECTORY: &str = "/etc/berth";
+/// The configuration, inside [`CONFIG_DIRECTORY`].
+pub const CONFIG_FILE: &str = "config.yml";
+/// The admin token, inside [`CONFIG_DIRECTORY`].
+pub const TOKEN_FILE: &str = "admin/token";
+/// The key of the token in its Secret.
+pub const TOKEN_KEY: &str = "token";
+/// Where the content is mounted.
+pub const DATA_DIRECTORY: &str = "/var/lib/berth";
+/// Where the report of a run is written: the termination message of the container.
+pub const REPORT_FILE: &str = "/dev/termination-log";
+
+/// The user and group that everything runs as.
+pub const USER_ID: i64 = 65532;
+
+/// The Service with the debug port of a Registry.
+#[must_use]
+pub fn debug_service(registry: &str) -> String {
+    format!("{registry}-debug")
+}
+
+/// The Secret with the admin token of a Registry.
+#[must_use]
+pub fn admin_secret(registry: &str) -> String {
+    format!("{registry}-admin")
+}
+
+/// The ConfigMap with a configuration of that digest.
+#[must_use]
+pub fn config_map(registry: &str, digest: &str) -> String {
+    format!("{registry}-config-{digest}")
+}
+
+/// The CronJob of a policy.
+#[must_use]
+pub fn cron_job(policy: &str) -> String {
+    format!("{policy}-gc")
+}
+
+/// The Job that a value of the run-now annotation starts.
+#[must_use]
+pub fn run_now_job(policy: &str, value: &str) -> String {
+    format!("{policy}-gc-{}", digest(value.as_bytes()))
+}
+
+/// The first ten hexadecimal digits of the SHA-256 of `content`: enough to tell versions of one object apart.
+#[must_use]
+pub fn digest(content: &[u8]) -> String {
+    use sha2::{Digest as _, Sha256};
+    hex::encode(&Sha256::digest(content)[..5])
+}
+
+/// The labels by which a Registry's pods are found; they never change, because a Deployment's selector cannot.
+#[must_use]
+pub fn registry_selector(registry: &str) -> BTreeMap<String, String> {
+    labels([
+        ("app.kubernetes.io/name", "berth-registry"),
+        ("app.kubernetes.io/instance", registry),
+        ("app.kubernetes.io/component", "registry"),
+    ])
+}
+
+/// The labels of everything made for a Registry.
+#[must_use]
+pub fn registry_labels(registry: &str) -> BTreeMap<String, String> {
+    let mut all = registry_selector(registry);
+    all.extend(labels([("app.kubernetes.io/managed-by", MANAGER), (REGISTRY_LABEL, registry)]));
+    all
+}
+
+/// The labels of everything made for a GCPolicy.
+#[must_use]
+pub fn policy_labels(policy: &str) -> BTreeMap<String, String> {
+    labels([
+        ("app.kubernetes.io/name", "berth-registry"),
+        ("app.kubernetes.io/instance", policy),
+        ("app.kubernetes.io/component", "garbage-collection"),
+        ("app.kubernetes.io/managed-by", MANAGER),
+        (POLICY_LABEL, policy),
+    ])
+}
+
+/// Labels as the text of a selector.
+#[must_use]
+pub fn selector_text(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn labels<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}

@@ -1,0 +1,225 @@
+//! [client] The rendered objects into the cluster, in the order in which a pod needs them.
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
+
+use super::{
+    fetch::Observed,
+    render::Rendered,
+    rollout::{Rollout, rollout},
+    validate::{ValidRegistry, ValidStorage},
+    volume,
+};
+use crate::{
+    cluster::{self, Error},
+    context::Announcer,
+    names,
+    ownership::{Owner, Taken},
+};
+
+/// The random bytes of an admin token.
+const TOKEN_BYTES: usize = 32;
+
+/// What is in the cluster now. Only this step makes one, so a status cannot be computed from what was only wanted.
+#[derive(Debug)]
+pub struct Applied {
+    /// The Deployment as the server has it; none while a paused Registry was never applied.
+    pub deployment: Option<Deployment>,
+    /// The claim as the server has it.
+    pub volume_claim: Option<PersistentVolumeClaim>,
+    /// Why the server refused a change of the claim.
+    pub refusal: Option<String>,
+}
+
+impl Applied {
+    /// What a paused Registry has: whatever is there.
+    #[must_use]
+    pub fn nothing(observed: &Observed) -> Self {
+        Self { deployment: observed.deployment.clone(), volume_claim: observed.volume_claim.clone(), refusal: None }
+    }
+}
+
+/// [pure] Checks that every name is free, or taken by an object of this Registry.
+///
+/// # Errors
+/// [`Taken`], which names the first object that is in the way.
+pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Observed) -> Result<(), Taken> {
+    // Taken apart without `..`: a new kind must be checked here.
+    let Observed {
+        service_account,
+        admin_secret,
+        config_maps: _, // found by our label, and checked by name when it is applied
+        volume_claim,
+        service,
+        debug_service,
+        deployment,
+        pods: _,
+    } = observed;
+    if registry.service_account_name() == registry.name {
+        owner.check("ServiceAccount", service_account.as_ref().map(|object| &object.metadata))?;
+    }
+    owner.check("Secret", admin_secret.as_ref().map(|object| &object.metadata))?;
+    if let (ValidStorage::OwnClaim { .. }, Some(claim)) = (&registry.storage, volume_claim) {
+        // A claim has no owner, so that it outlives the Registry; its labels alone tell.
+        owner.check("PersistentVolumeClaim", Some(&claim.metadata))?;
+    }
+    owner.check("Service", service.as_ref().map(|object| &object.metadata))?;
+    owner.check("Service", debug_service.as_ref().map(|object| &object.metadata))?;
+    owner.check("Deployment", deployment.as_ref().map(|object| &object.metadata))
+}
+
+/// Why applying stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A name is in use.
+    #[error(transparent)]
+    Taken(#[from] Taken),
+    /// The cluster did not do it.
+    #[error(transparent)]
+    Cluster(#[from] Error),
+}
+
+/// Applies what was rendered, and removes what is no longer needed.
+///
+/// # Errors
+/// [`ApplyError`], which names the object. What came before it is applied.
+pub async fn apply(
+    client: &Client,
+    owner: &Owner<'_>,
+    registry: &ValidRegistry,
+    rendered: Rendered,
+    observed: &Observed,
+    announcer: &Announcer<'_>,
+) -> Result<Applied, ApplyError> {
+    let namespace = &registry.namespace;
+    // Taken apart without `..`: an object that is rendered and not applied does not compile.
+    let Rendered { service_account, config_map, volume_claim, service, debug_service, deployment } = rendered;
+
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
+    if let Some(account) = &service_account {
+        let live = observed.service_account.as_ref().map(|object| &object.metadata);
+        cluster::apply(&accounts, account, live, announcer).await?;
+    }
+    if observed.admin_secret.is_none() {
+        create_admin_secret(client, registry, announcer).await?;
+    }
+    apply_config_map(client, owner, namespace, &config_map, observed, announcer).await?;
+    let (volume_claim, refusal) = match volume_claim {
+        Some(claim) => apply_claim(client, namespace, claim, observed, announcer).await?,
+        None => (observed.volume_claim.clone().filter(|_| registry.storage.claim().is_some()), None),
+    };
+    let services = Api::<Service>::namespaced(client.clone(), namespace);
+    let live = observed.service.as_ref().map(|object| &object.metadata);
+    cluster::apply(&services, &service, live, announcer).await?;
+    let live = observed.debug_service.as_ref().map(|object| &object.metadata);
+    cluster::apply(&services, &debug_service, live, announcer).await?;
+    let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
+    let live = observed.deployment.as_ref().map(|object| &object.metadata);
+    let deployment = cluster::apply(&deployments, &deployment, live, announcer).await?;
+
+    if rollout(&deployment) == Rollout::Complete {
+        let config_maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+        for stale in stale_config_maps(owner, &config_map, observed) {
+            cluster::delete(&config_maps, stale, announcer).await?;
+        }
+        if let Some(stale) = stale_account(owner, service_account.as_ref(), observed) {
+            cluster::delete(&accounts, stale, announcer).await?;
+        }
+    }
+    Ok(Applied { deployment: Some(deployment), volume_claim, refusal })
+}
+
+/// Made once, with `create`: a token that is there is never written again.
+async fn create_admin_secret(
+    client: &Client,
+    registry: &ValidRegistry,
+    announcer: &Announcer<'_>,
+) -> Result<(), Error> {
+    let mut token = [0; TOKEN_BYTES];
+    getrandom::fill(&mut token)?;
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(names::admin_secret(&registry.name)),
+            labels: Some(names::registry_labels(&registry.name)),
+            owner_references: registry.owner.clone().map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        data: Some([(names::TOKEN_KEY.to_owned(), ByteString(hex::encode(token).into_bytes()))].into()),
+        type_: Some("Opaque".into()),
+        ..Secret::default()
+    };
+    let name = secret.name_any();
+    let parameters = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
+    Api::<Secret>::namespaced(client.clone(), &registry.namespace)
+        .create(&parameters, &secret)
+        .await
+        .map_err(|source| Error::Apply { kind: "Secret".into(), name: name.clone(), source })?;
+    announcer.normal("Created", format!("created Secret {name}"), None).await;
+    Ok(())
+}
+
+async fn apply_config_map(
+    client: &Client,
+    owner: &Owner<'_>,
+    namespace: &str,
+    config_map: &ConfigMap,
+    observed: &Observed,
+    announcer: &Announcer<'_>,
+) -> Result<(), ApplyError> {
+    let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+    let name = config_map.name_any();
+    let found = match observed.config_maps.iter().find(|live| live.name_any() == name) {
+        Some(labelled) => Some(labelled.metadata.clone()),
+        None => api
+            .get_metadata_opt(&name)
+            .await
+            .map_err(|source| Error::Read { what: "the ConfigMap", source })?
+            .map(|live| live.metadata),
+    };
+    owner.check("ConfigMap", found.as_ref())?;
+    cluster::apply(&api, config_map, found.as_ref(), announcer).await?;
+    Ok(())
+}
+
+/// A claim that is there and cannot be changed as asked is no reason to leave everything else undone.
+async fn apply_claim(
+    client: &Client,
+    namespace: &str,
+    claim: PersistentVolumeClaim,
+    observed: &Observed,
+    announcer: &Announcer<'_>,
+) -> Result<(Option<PersistentVolumeClaim>, Option<String>), Error> {
+    let live = observed.volume_claim.as_ref();
+    let claim = volume::never_smaller(claim, live);
+    let api = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace);
+    match cluster::apply(&api, &claim, live.map(|claim| &claim.metadata), announcer).await {
+        Ok(applied) => Ok((Some(applied), None)),
+        Err(error) => match (error.refusal(), live) {
+            (Some(refusal), Some(live)) => Ok((Some(live.clone()), Some(refusal.to_owned()))),
+            _ => Err(error),
+        },
+    }
+}
+
+/// [pure] The configurations that no pod uses any more, once the rollout is complete.
+fn stale_config_maps<'a>(owner: &Owner<'_>, current: &ConfigMap, observed: &'a Observed) -> Vec<&'a ObjectMeta> {
+    let all = observed.config_maps.iter().map(|live| &live.metadata);
+    all.filter(|live| live.name != current.metadata.name && owner.controls(live)).collect()
+}
+
+/// [pure] The account that was made before the spec named one that exists.
+fn stale_account<'a>(
+    owner: &Owner<'_>,
+    current: Option<&ServiceAccount>,
+    observed: &'a Observed,
+) -> Option<&'a ObjectMeta> {
+    let live = &observed.service_account.as_ref()?.metadata;
+    (current.is_none() && owner.controls(live)).then_some(live)
+}

@@ -1,0 +1,177 @@
+//! The reconciliation of a Registry: fetch → validate → render → apply → status, one file a step.
+//!
+//! | step | needs the cluster |
+//! |---|---|
+//! | [`fetch`] | reads |
+//! | [`validate`] | no |
+//! | [`render`] | no |
+//! | [`apply`] | writes |
+//! | [`status`] | no; this file writes what it computes |
+//!
+//! Two reconciliations of one Registry never run at once (the controller sees to it), and only the elected operator
+//! runs any. Between the fetch and the apply somebody else may change an object: server-side apply then puts our fields
+//! back, and the watch of that change starts the next reconciliation.
+
+pub mod apply;
+mod delete;
+pub mod fetch;
+pub mod render;
+pub mod rollout;
+pub mod status;
+pub mod validate;
+pub mod volume;
+
+use std::{sync::Arc, time::Duration};
+
+use berth_crds::{DeletionPolicy, Registry, RegistryStatus};
+use jiff::Timestamp;
+use kube::{Api, ResourceExt as _, runtime::controller::Action};
+
+use self::{
+    apply::{Applied, ApplyError},
+    validate::{ValidRegistry, ValidStorage},
+};
+use crate::{
+    cluster::{self, Error},
+    conditions::{self, Progress},
+    context::{Announcer, Context},
+    names,
+    ownership::{Owner, Taken},
+    problem::Problems,
+};
+
+/// How often a Registry is looked at when nothing happens: for what no watch tells, such as a deleted Secret.
+const REVISIT: Duration = Duration::from_secs(300);
+/// How soon a name that somebody else's object has is looked at again; those objects are not watched.
+const REVISIT_TAKEN: Duration = Duration::from_secs(10);
+
+/// Why a Registry could not be brought to what its spec asks for.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Invalid(#[from] Problems),
+    #[error(transparent)]
+    Taken(#[from] Taken),
+    #[error(transparent)]
+    Cluster(#[from] Error),
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Taken(taken) => Self::Taken(taken),
+            ApplyError::Cluster(error) => Self::Cluster(error),
+        }
+    }
+}
+
+impl Failure {
+    fn progress(&self) -> Progress {
+        match self {
+            Self::Invalid(problems) => Progress::stalled("InvalidSpec", problems.to_string()),
+            Self::Taken(taken @ Taken::Foreign { .. }) => Progress::stalled("NameTaken", taken.to_string()),
+            Self::Taken(taken @ Taken::Leaving { .. }) => Progress::underway("NameLeaving", taken.to_string()),
+            Self::Cluster(error) if error.refusal().is_some() => Progress::stalled("Refused", error.to_string()),
+            Self::Cluster(error) => Progress::underway("Error", error.to_string()),
+        }
+    }
+}
+
+/// Brings the cluster closer to what a Registry asks for, and says in its status how far it is.
+///
+/// # Errors
+/// [`Error`]; the controller tries again later, and less and less often.
+pub async fn reconcile(cached: Arc<Registry>, context: Arc<Context>) -> Result<Action, Error> {
+    let announcer = context.announcer(&*cached);
+    let api = Api::<Registry>::namespaced(context.client.clone(), &cached.namespace().unwrap_or_default());
+    // The watch may be behind our own last write of the status; what is news is decided by what is stored.
+    let stored =
+        api.get_opt(&cached.name_any()).await.map_err(|source| Error::Read { what: "the Registry", source })?;
+    let Some(registry) = stored else {
+        context.attempts.succeeded(&*cached);
+        return Ok(Action::await_change());
+    };
+    if registry.metadata.deletion_timestamp.is_some() {
+        delete::finish(&context.client, &api, &registry, &announcer).await?;
+        context.attempts.succeeded(&registry);
+        return Ok(Action::await_change());
+    }
+    let now = Timestamp::now();
+    let (status, result) = match advance(&api, &registry, &context, &announcer).await {
+        Ok((valid, applied, pods)) => (status::of_applied(&registry, &valid, &applied, &pods, now), Ok(REVISIT)),
+        Err(failure) => {
+            let status = status::of_failure(&registry, &failure.progress(), now);
+            let result = match failure {
+                Failure::Invalid(_) => Ok(REVISIT),
+                Failure::Taken(_) => Ok(REVISIT_TAKEN),
+                Failure::Cluster(error) => Err(error),
+            };
+            (status, result)
+        }
+    };
+    report(&api, &registry, &status, &announcer).await?;
+    let revisit = result?;
+    context.attempts.succeeded(&registry);
+    Ok(Action::requeue(revisit))
+}
+
+type Advanced = (ValidRegistry, Applied, Vec<k8s_openapi::api::core::v1::Pod>);
+
+async fn advance(
+    api: &Api<Registry>,
+    registry: &Registry,
+    context: &Context,
+    announcer: &Announcer<'_>,
+) -> Result<Advanced, Failure> {
+    let valid = validate::validate(registry, &context.settings)?;
+    let observed = fetch::fetch(&context.client, &valid.namespace, registry).await?;
+    if valid.paused {
+        let applied = Applied::nothing(&observed);
+        return Ok((valid, applied, observed.pods));
+    }
+    let owner = owner_of(registry);
+    apply::check_names(&owner, &valid, &observed)?;
+    let deletes_volume =
+        valid.deletion_policy == DeletionPolicy::Delete && matches!(valid.storage, ValidStorage::OwnClaim { .. });
+    cluster::set_finalizer(api, registry, names::VOLUME_FINALIZER, deletes_volume).await?;
+    let rendered = render::render(&valid);
+    let applied = apply::apply(&context.client, &owner, &valid, rendered, &observed, announcer).await?;
+    Ok((valid, applied, observed.pods))
+}
+
+fn owner_of(registry: &Registry) -> Owner<'_> {
+    Owner {
+        kind: "Registry",
+        label: names::REGISTRY_LABEL,
+        name: registry.metadata.name.as_deref().unwrap_or_default(),
+        uid: registry.metadata.uid.as_deref(),
+    }
+}
+
+/// Writes the status if it changed, and announces what is news in it.
+async fn report(
+    api: &Api<Registry>,
+    registry: &Registry,
+    status: &RegistryStatus,
+    announcer: &Announcer<'_>,
+) -> Result<(), Error> {
+    let previous = registry.status.as_ref();
+    if previous == Some(status) {
+        return Ok(());
+    }
+    cluster::replace_status(api, registry, status).await?;
+    let before = previous.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    if let Some(ready) = conditions::find(&status.conditions, "Ready") {
+        let same = conditions::find(before, "Ready").is_some_and(|old| old.status == ready.status);
+        if ready.status == "True" && !same {
+            announcer.normal("Ready", ready.message.clone(), None).await;
+        }
+    }
+    if let Some(stalled) = conditions::find(&status.conditions, "Stalled") {
+        let same = conditions::find(before, "Stalled").is_some_and(|old| old.message == stalled.message);
+        if !same {
+            announcer.warning(&stalled.reason, stalled.message.clone(), None).await;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! The Deployment of the server's pods.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::{
+            ConfigMapProjection, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, KeyToPath, Lifecycle,
+            LifecycleHandler, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, Probe,
+            ProjectedVolumeSource, SecretProjection, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+            VolumeProjection,
+        },
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+
+use super::{ValidRegistry, metadata};
+use crate::{names, pods, registry::validate::ValidStorage};
+
+/// How long a stopping server waits for requests in flight.
+pub(super) const DRAIN_SECONDS: i64 = 60;
+/// How long a stopping pod goes on to serve, until every node has learnt that it is gone.
+const UNROUTE_SECONDS: i64 = 5;
+/// What a pod is given on top of both, before it is killed.
+const EXIT_SECONDS: i64 = 10;
+
+/// The least privilege that lets the server, and nobody else, read its mounted files.
+const FILE_MODE: i32 = 0o440;
+
+pub(super) fn build_deployment(registry: &ValidRegistry, config_map: &str) -> Deployment {
+    let selector =
+        LabelSelector { match_labels: Some(names::registry_selector(&registry.name)), ..LabelSelector::default() };
+    Deployment {
+        metadata: metadata(registry, registry.name.clone()),
+        spec: Some(DeploymentSpec {
+            replicas: Some(registry.replicas),
+            revision_history_limit: Some(3),
+            strategy: Some(build_strategy(registry)),
+            template: PodTemplateSpec {
+                metadata: Some(build_pod_metadata(registry)),
+                spec: Some(build_pod(registry, config_map, &selector)),
+            },
+            selector,
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Two pods cannot hold a volume of one node, so there the old one goes first; a rolling update would wait for ever.
+fn build_strategy(registry: &ValidRegistry) -> DeploymentStrategy {
+    if registry.storage.is_shared() {
+        DeploymentStrategy {
+            type_: Some("RollingUpdate".into()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: Some(IntOrString::Int(1)),
+                max_unavailable: Some(IntOrString::Int(0)),
+            }),
+        }
+    } else {
+        DeploymentStrategy { type_: Some("Recreate".into()), rolling_update: None }
+    }
+}
+
+fn build_pod_metadata(registry: &ValidRegistry) -> ObjectMeta {
+    let mut labels = registry.pod_labels.clone();
+    labels.extend(names::registry_labels(&registry.name));
+    ObjectMeta {
+        labels: Some(labels),
+        annotations: Some(registry.pod_annotations.clone()).filter(|annotations| !annotations.is_empty()),
+        ..ObjectMeta::default()
+    }
+}
+
+fn build_pod(registry: &ValidRegistry, config_map: &str, selector: &LabelSelector) -> PodSpec {
+    let spread = registry.topology_spread_constraints.iter().cloned().map(|constraint| TopologySpreadConstraint {
+        label_selector: constraint.label_selector.or_else(|| Some(selector.clone())),
+        ..constraint
+    });
+    PodSpec {
+        affinity: registry.affinity.clone(),
+        automount_service_account_token: Some(false),
+        containers: vec![build_container(registry)],
+        enable_service_links: Some(false),
+        image_pull_secrets: non_empty(registry.image_pull_secrets.clone()),
+        node_selector: Some(registry.node_selector.clone()).filter(|labels| !labels.is_empty()),
+        security_context: Some(pods::pod_security()),
+        service_account_name: Some(registry.service_account_name().to_owned()),
+        termination_grace_period_seconds: Some(UNROUTE_SECONDS + DRAIN_SECONDS + EXIT_SECONDS),
+        tolerations: non_empty(registry.tolerations.clone()),
+        topology_spread_constraints: non_empty(spread.collect()),
+        volumes: Some(vec![build_config_volume(registry, config_map), build_data_volume(&registry.storage)]),
+        ..PodSpec::default()
+    }
+}
+
+fn build_container(registry: &ValidRegistry) -> Container {
+    let port = |name: &str, number| ContainerPort {
+        name: Some(name.into()),
+        container_port: number,
+        protocol: Some("TCP".into()),
+        ..ContainerPort::default()
+    };
+    let mount = |name: &str, path: &str, read_only| VolumeMount {
+        name: name.into(),
+        mount_path: path.into(),
+        read_only,
+        ..VolumeMount::default()
+    };
+    // With one pod at a time there is no other to send requests to, and the wait would only make a restart longer.
+    let lifecycle = registry.storage.is_shared().then(|| Lifecycle {
+        pre_stop: Some(LifecycleHandler {
+            sleep: Some(SleepAction { seconds: UNROUTE_SECONDS }),
+            ..LifecycleHandler::default()
+        }),
+        ..Lifecycle::default()
+    });
+    Container {
+        name: "registry".into(),
+        image: Some(registry.image.clone()),
+        image_pull_policy: Some(registry.image_pull_policy.as_str().into()),
+        args: Some(vec!["serve".into(), format!("{}/{}", names::CONFIG_DIRECTORY, names::CONFIG_FILE)]),
+        lifecycle,
+        ports: Some(vec![port("registry", names::REGISTRY_PORT), port("debug", names::DEBUG_PORT)]),
+        resources: Some(registry.resources.clone()),
+        security_context: Some(pods::container_security()),
+        startup_probe: Some(probe(1, 300)),
+        readiness_probe: Some(probe(5, 2)),
+        liveness_probe: Some(probe(10, 6)),
+        // The last lines of the log become the message of the Registry's condition.
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
+        volume_mounts: Some(vec![
+            mount("config", names::CONFIG_DIRECTORY, Some(true)),
+            mount("data", names::DATA_DIRECTORY, None),
+        ]),
+        ..Container::default()
+    }
+}
+
+fn probe(period_seconds: i32, failure_threshold: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some("/debug/health".into()),
+            port: IntOrString::String("debug".into()),
+            scheme: Some("HTTP".into()),
+            ..HTTPGetAction::default()
+        }),
+        failure_threshold: Some(failure_threshold),
+        period_seconds: Some(period_seconds),
+        success_threshold: Some(1),
+        timeout_seconds: Some(5),
+        ..Probe::default()
+    }
+}
+
+/// Configuration and token in one volume: a mount inside a read-only mount has no place to be made.
+fn build_config_volume(registry: &ValidRegistry, config_map: &str) -> Volume {
+    let item = |key: &str, path: &str| KeyToPath { key: key.into(), path: path.into(), mode: None };
+    Volume {
+        name: "config".into(),
+        projected: Some(ProjectedVolumeSource {
+            default_mode: Some(FILE_MODE),
+            sources: Some(vec![
+                VolumeProjection {
+                    config_map: Some(ConfigMapProjection {
+                        name: config_map.into(),
+                        items: Some(vec![item(names::CONFIG_FILE, names::CONFIG_FILE)]),
+                        optional: None,
+                    }),
+                    ..VolumeProjection::default()
+                },
+                VolumeProjection {
+                    secret: Some(SecretProjection {
+                        name: names::admin_secret(&registry.name),
+                        items: Some(vec![item(names::TOKEN_KEY, names::TOKEN_FILE)]),
+                        optional: None,
+                    }),
+                    ..VolumeProjection::default()
+                },
+            ]),
+        }),
+        ..Volume::default()
+    }
+}
+
+fn build_data_volume(storage: &ValidStorage) -> Volume {
+    let mut volume = Volume { name: "data".into(), ..Volume::default() };
+    match storage {
+        ValidStorage::OwnClaim { name, .. } | ValidStorage::ExistingClaim { name, .. } => {
+            volume.persistent_volume_claim =
+                Some(PersistentVolumeClaimVolumeSource { claim_name: name.clone(), read_only: None });
+        }
+        ValidStorage::EmptyDir { limit } => {
+            volume.empty_dir = Some(EmptyDirVolumeSource {
+                medium: None,
+                size_limit: limit.as_ref().map(|limit| Quantity(limit.to_string())),
+            });
+        }
+    }
+    volume
+}
+
+fn non_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+    Some(list).filter(|list| !list.is_empty())
+}

@@ -1,0 +1,83 @@
+//! [pure] A valid Registry to the objects that make it run: one file an object. No clock and no randomness.
+//!
+//! The Secret with the admin token is not rendered: the driver makes it, once, when there is none.
+
+mod config_map;
+mod deployment;
+mod service;
+mod service_account;
+mod volume_claim;
+
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde_json::Value;
+
+use super::validate::ValidRegistry;
+use crate::names;
+
+pub use config_map::build_config;
+
+/// The objects of a Registry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
+    /// The account of the pods, unless one that exists is used.
+    pub service_account: Option<ServiceAccount>,
+    /// The configuration.
+    pub config_map: ConfigMap,
+    /// The claim of the volume, if Berth makes one.
+    pub volume_claim: Option<PersistentVolumeClaim>,
+    /// The Service for clients.
+    pub service: Service,
+    /// The Service for health, metrics and administration.
+    pub debug_service: Service,
+    /// The pods.
+    pub deployment: Deployment,
+}
+
+/// Renders a Registry.
+#[must_use]
+pub fn render(registry: &ValidRegistry) -> Rendered {
+    let config_map = config_map::build_config_map(registry);
+    Rendered {
+        service_account: service_account::build_service_account(registry),
+        volume_claim: volume_claim::build_volume_claim(registry),
+        service: service::build_service(registry),
+        debug_service: service::build_debug_service(registry),
+        deployment: deployment::build_deployment(registry, config_map.metadata.name.as_deref().unwrap_or_default()),
+        config_map,
+    }
+}
+
+impl Rendered {
+    /// The objects in the order in which they are applied: what a pod needs comes before it.
+    ///
+    /// # Errors
+    /// What the serializer says.
+    pub fn objects(&self) -> Result<Vec<Value>, serde_json::Error> {
+        let Self { service_account, config_map, volume_claim, service, debug_service, deployment } = self;
+        let mut objects = Vec::new();
+        objects.extend(service_account.as_ref().map(serde_json::to_value));
+        objects.push(serde_json::to_value(config_map));
+        objects.extend(volume_claim.as_ref().map(serde_json::to_value));
+        objects.push(serde_json::to_value(service));
+        objects.push(serde_json::to_value(debug_service));
+        objects.push(serde_json::to_value(deployment));
+        objects.into_iter().collect()
+    }
+}
+
+/// Name, namespace, labels and owner of an object that goes with its Registry.
+fn metadata(registry: &ValidRegistry, name: String) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        namespace: Some(registry.namespace.clone()),
+        labels: Some(names::registry_labels(&registry.name)),
+        owner_references: registry.owner.clone().map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    }
+}

@@ -1,0 +1,55 @@
+//! The two Services of a Registry: one for clients, one for health, metrics and administration.
+
+use k8s_openapi::{
+    api::core::v1::{Service, ServicePort, ServiceSpec},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+
+use super::{ValidRegistry, metadata};
+use crate::names;
+
+/// The Service that clients use.
+pub(super) fn build_service(registry: &ValidRegistry) -> Service {
+    let mut metadata = metadata(registry, registry.name.clone());
+    metadata.annotations = Some(registry.service.annotations.clone()).filter(|annotations| !annotations.is_empty());
+    Service {
+        metadata,
+        spec: Some(ServiceSpec {
+            type_: Some(registry.service.type_.as_str().into()),
+            selector: Some(names::registry_selector(&registry.name)),
+            ports: Some(vec![ServicePort {
+                node_port: registry.service.node_port,
+                ..port("registry", registry.service.port)
+            }]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The Service of the debug port. It has no address of its own, and stays inside the cluster. A pod that is not ready
+/// is reachable through it, because that is when its health and metrics matter.
+pub(super) fn build_debug_service(registry: &ValidRegistry) -> Service {
+    Service {
+        metadata: metadata(registry, names::debug_service(&registry.name)),
+        spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".into()),
+            cluster_ip: Some("None".into()),
+            publish_not_ready_addresses: Some(true),
+            selector: Some(names::registry_selector(&registry.name)),
+            ports: Some(vec![port("debug", names::DEBUG_PORT)]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn port(name: &str, number: i32) -> ServicePort {
+    ServicePort {
+        name: Some(name.into()),
+        port: number,
+        protocol: Some("TCP".into()),
+        target_port: Some(IntOrString::String(name.into())),
+        ..ServicePort::default()
+    }
+}

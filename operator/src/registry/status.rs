@@ -1,0 +1,288 @@
+//! [pure] The status of a Registry, from what was applied and nothing else. The time is an argument.
+
+use berth_crds::{Effective, EffectiveStorage, Registry, RegistryStatus, Summary};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{
+    apply::Applied,
+    rollout::{Rollout, rollout},
+    validate::{ValidRegistry, ValidStorage},
+    volume::{self, VolumeState},
+};
+use crate::{
+    conditions::{self, Progress, Wanted},
+    names, pods,
+};
+
+/// The status after everything was applied.
+#[must_use]
+pub fn of_applied(
+    registry: &Registry,
+    valid: &ValidRegistry,
+    applied: &Applied,
+    pods: &[Pod],
+    now: Timestamp,
+) -> RegistryStatus {
+    let Applied { deployment, volume_claim, refusal } = applied;
+    let storage = volume::state(&valid.storage, volume_claim.as_ref(), refusal.as_deref());
+    let rollout = deployment
+        .as_ref()
+        .map_or_else(|| Rollout::Progressing("nothing is applied while the Registry is paused".into()), rollout);
+    let progress = progress(valid, &rollout, &storage, pods);
+    let mut wanted = progress.conditions();
+    wanted.push(storage_condition(&storage));
+    if valid.paused {
+        wanted.push(Wanted {
+            type_: "Paused",
+            holds: Some(true),
+            reason: "Paused".into(),
+            message: "changes are held back: set spec.paused to false to go on".into(),
+        });
+    }
+    let previous = registry.status.clone().unwrap_or_default();
+    let counts = deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
+    let ready = counts.and_then(|status| status.ready_replicas).unwrap_or(0);
+    RegistryStatus {
+        observed_generation: registry.metadata.generation,
+        conditions: conditions::merge(&previous.conditions, wanted, registry.metadata.generation, now),
+        replicas: Some(counts.and_then(|status| status.replicas).unwrap_or(0)),
+        ready_replicas: Some(ready),
+        selector: Some(names::selector_text(&names::registry_selector(&valid.name))),
+        url: Some(url(valid)),
+        // Until the rollout is complete, what runs is what ran before.
+        version: if rollout == Rollout::Complete { Some(version(&valid.image)) } else { previous.version },
+        effective: Some(effective(valid)),
+        summary: Some(Summary {
+            replicas: format!("{ready}/{}", valid.replicas),
+            storage: storage_summary(&valid.storage, volume_claim.as_ref()),
+        }),
+    }
+}
+
+/// The status when nothing more could be applied: what was known, and why it is not what the spec asks for.
+#[must_use]
+pub fn of_failure(registry: &Registry, progress: &Progress, now: Timestamp) -> RegistryStatus {
+    let previous = registry.status.clone().unwrap_or_default();
+    let mut wanted = progress.conditions();
+    // What else was known stays as it was.
+    wanted.extend(conditions::find(&previous.conditions, "StorageReady").map(|known| Wanted {
+        type_: "StorageReady",
+        holds: match known.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        },
+        reason: known.reason.clone(),
+        message: known.message.clone(),
+    }));
+    RegistryStatus {
+        observed_generation: registry.metadata.generation,
+        conditions: conditions::merge(&previous.conditions, wanted, registry.metadata.generation, now),
+        ..previous
+    }
+}
+
+fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &VolumeState, pods: &[Pod]) -> Progress {
+    if let VolumeState::Stuck { reason, message } = storage {
+        return Progress::stalled(*reason, message);
+    }
+    match (rollout, pods::trouble(pods)) {
+        (Rollout::Failed(_), Some(trouble)) => return Progress::stalled(trouble.reason, trouble.message),
+        (Rollout::Failed(message), None) => return Progress::stalled("RolloutFailed", message),
+        (Rollout::Progressing(_), Some(trouble)) => return Progress::underway(trouble.reason, trouble.message),
+        (Rollout::Progressing(message), None) => return Progress::underway("Rollout", message),
+        (Rollout::Complete, _) => {}
+    }
+    if let VolumeState::Underway { reason, message } = storage {
+        return Progress::underway(*reason, message);
+    }
+    let message = match valid.replicas {
+        0 => "stopped: spec.replicas is 0".to_owned(),
+        1 => "the replica is ready".to_owned(),
+        replicas => format!("all {replicas} replicas are ready"),
+    };
+    Progress::Done { message }
+}
+
+fn storage_condition(state: &VolumeState) -> Wanted {
+    let (holds, reason, message) = match state {
+        VolumeState::Ready { reason, message } => (true, reason, message),
+        VolumeState::Underway { reason, message } | VolumeState::Stuck { reason, message } => (false, reason, message),
+    };
+    Wanted { type_: "StorageReady", holds: Some(holds), reason: (*reason).to_owned(), message: message.clone() }
+}
+
+fn effective(valid: &ValidRegistry) -> Effective {
+    let modes = |modes: &[berth_crds::AccessMode]| modes.iter().map(|mode| mode.as_str().to_owned()).collect();
+    let storage = match &valid.storage {
+        ValidStorage::OwnClaim { name, size, class: _, access_modes } => EffectiveStorage {
+            claim: Some(name.clone()),
+            size: Some(size.to_string()),
+            access_modes: modes(access_modes),
+        },
+        ValidStorage::ExistingClaim { name, access_modes } => {
+            EffectiveStorage { claim: Some(name.clone()), size: None, access_modes: modes(access_modes) }
+        }
+        ValidStorage::EmptyDir { limit } => {
+            EffectiveStorage { claim: None, size: limit.as_ref().map(ToString::to_string), access_modes: Vec::new() }
+        }
+    };
+    Effective {
+        image: valid.image.clone(),
+        image_pull_policy: valid.image_pull_policy,
+        replicas: valid.replicas,
+        storage,
+        delete: valid.delete,
+        read_only: valid.read_only,
+        service_type: valid.service.type_,
+        service_port: valid.service.port,
+        service_account: valid.service_account_name().to_owned(),
+        resources: valid.resources.clone(),
+        log_level: valid.log_level,
+        log_format: valid.log_format,
+        deletion_policy: valid.deletion_policy,
+    }
+}
+
+fn url(valid: &ValidRegistry) -> String {
+    let ValidRegistry { name, namespace, service, .. } = valid;
+    match service.port {
+        80 => format!("http://{name}.{namespace}.svc"),
+        port => format!("http://{name}.{namespace}.svc:{port}"),
+    }
+}
+
+/// The tag of an image, or the start of its digest.
+fn version(image: &str) -> String {
+    const DIGEST_CHARS: usize = 12;
+    if let Some((_, digest)) = image.split_once('@') {
+        let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
+        return hex.chars().take(DIGEST_CHARS).collect();
+    }
+    // A colon before the last slash belongs to the port of a host.
+    let name = image.rsplit('/').next().unwrap_or(image);
+    name.split_once(':').map_or("latest", |(_, tag)| tag).to_owned()
+}
+
+fn storage_summary(
+    storage: &ValidStorage,
+    claim: Option<&k8s_openapi::api::core::v1::PersistentVolumeClaim>,
+) -> String {
+    let capacity = claim
+        .and_then(|claim| claim.status.as_ref())
+        .and_then(|status| status.capacity.as_ref())
+        .and_then(|capacity| capacity.get("storage"))
+        .map(|quantity| quantity.0.as_str());
+    let with_modes = |size: &str, modes: &[berth_crds::AccessMode]| {
+        let modes: Vec<_> = modes.iter().map(|mode| mode.short()).collect();
+        format!("{size} {}", modes.join(","))
+    };
+    match storage {
+        ValidStorage::OwnClaim { size, access_modes, .. } => {
+            with_modes(capacity.unwrap_or(size.as_str()), access_modes)
+        }
+        ValidStorage::ExistingClaim { name, access_modes } => with_modes(capacity.unwrap_or(name), access_modes),
+        ValidStorage::EmptyDir { limit: Some(limit) } => format!("emptyDir {limit}"),
+        ValidStorage::EmptyDir { limit: None } => "emptyDir".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Settings, registry::validate::validate};
+    use k8s_openapi::api::{apps::v1::Deployment, core::v1::PersistentVolumeClaim};
+    use serde_json::{Value, json};
+
+    fn registry(status: &Value) -> Registry {
+        serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
+            "metadata": {"name": "main", "namespace": "apps", "generation": 4, "uid": "u"}, "status": status,
+            "spec": {"storage": {"persistentVolumeClaim": {"size": "20Gi"}}}}))
+        .unwrap()
+    }
+
+    fn deployment(available: i32) -> Deployment {
+        serde_json::from_value(json!({"metadata": {"generation": 2},
+            "spec": {"replicas": 1, "selector": {}, "template": {}},
+            "status": {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "readyReplicas": available,
+                "availableReplicas": available}}))
+        .unwrap()
+    }
+
+    fn claim(capacity: &str) -> PersistentVolumeClaim {
+        serde_json::from_value(json!({"metadata": {"name": "main"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "20Gi"}}},
+            "status": {"phase": "Bound", "capacity": {"storage": capacity}}}))
+        .unwrap()
+    }
+
+    fn status(applied: &Applied, pods: &Value) -> RegistryStatus {
+        let registry = registry(&json!({"version": "0.0.9", "conditions": [{"type": "Ready", "status": "False",
+            "reason": "Rollout", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}));
+        let valid = validate(&registry, &Settings::default()).unwrap();
+        let pods: Vec<Pod> = serde_json::from_value(pods.clone()).unwrap();
+        of_applied(&registry, &valid, applied, &pods, "2026-01-02T00:00:00.5Z".parse().unwrap())
+    }
+
+    #[test]
+    fn a_ready_registry() {
+        let applied = Applied { deployment: Some(deployment(1)), volume_claim: Some(claim("20Gi")), refusal: None };
+        insta::assert_yaml_snapshot!(status(&applied, &json!([])));
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_the_reason() {
+        let pulling = json!([{"metadata": {"name": "main-1"}, "status": {"containerStatuses": [{"name": "registry",
+            "ready": false, "image": "", "imageID": "", "restartCount": 0,
+            "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}]}}]);
+        for (available, capacity, refusal, pods, expected) in [
+            (0, "20Gi", None, json!([]), ("Reconciling", "Rollout", "0 of 1 pods are available")),
+            (
+                0,
+                "20Gi",
+                None,
+                pulling.clone(),
+                ("Reconciling", "ErrImagePull", "container registry of pod main-1: not found"),
+            ),
+            (
+                1,
+                "10Gi",
+                None,
+                json!([]),
+                ("Reconciling", "Resizing", "PersistentVolumeClaim main grows from 10Gi to 20Gi"),
+            ),
+            (
+                1,
+                "10Gi",
+                Some("no expansion"),
+                json!([]),
+                ("Stalled", "ResizeRefused", "PersistentVolumeClaim main cannot be changed: no expansion"),
+            ),
+        ] {
+            let applied = Applied {
+                deployment: Some(deployment(available)),
+                volume_claim: Some(claim(capacity)),
+                refusal: refusal.map(str::to_owned),
+            };
+            let status = status(&applied, &pods);
+            let (type_, reason, message) = expected;
+            assert!(!conditions::holds(&status.conditions, "Ready"), "{expected:?}");
+            assert!(conditions::holds(&status.conditions, type_), "{expected:?}: {:?}", status.conditions);
+            let ready = conditions::find(&status.conditions, "Ready").unwrap();
+            assert_eq!((ready.reason.as_str(), ready.message.as_str()), (reason, message));
+        }
+    }
+
+    #[test]
+    fn versions() {
+        for (image, expected) in [
+            ("berth.dev/berth-registry:0.1.0", "0.1.0"),
+            ("localhost:5000/berth-registry", "latest"),
+            ("localhost:5000/berth-registry:1", "1"),
+            ("a/b:1@sha256:0123456789abcdef", "0123456789ab"),
+        ] {
+            assert_eq!(version(image), expected, "{image}");
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! [pure] A Registry as it was stored, checked once and completed with the defaults; later steps see only
+//! [`ValidRegistry`].
+//!
+//! Admission checks the same rules before anything is stored. They are checked here again because a resource may come
+//! from a file (`render`), or have been stored before a rule was there.
+
+use std::collections::BTreeMap;
+
+use berth_crds::{
+    AccessMode, DeletionPolicy, EmptyDir, ImagePullPolicy, LogFormat, LogLevel, PersistentVolumeClaim, Registry,
+    RegistrySpec, ServiceType, Size, Storage,
+};
+use k8s_openapi::api::core::v1::{
+    Affinity, LocalObjectReference, ResourceRequirements, Toleration, TopologySpreadConstraint,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource as _;
+
+use crate::{Settings, names, pods, problem::Problems};
+
+/// A Registry that can be rendered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidRegistry {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The reference to it that its objects carry; none when it is not in a cluster.
+    pub owner: Option<OwnerReference>,
+    /// The image of the server.
+    pub image: String,
+    /// When the image is pulled.
+    pub image_pull_policy: ImagePullPolicy,
+    /// Secrets to pull it with.
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// The number of pods.
+    pub replicas: i32,
+    /// Where the content is kept.
+    pub storage: ValidStorage,
+    /// Whether content may be deleted through the API.
+    pub delete: bool,
+    /// Whether writes are refused.
+    pub read_only: bool,
+    /// The Service.
+    pub service: ValidService,
+    /// Requests and limits.
+    pub resources: ResourceRequirements,
+    /// Labels of the nodes.
+    pub node_selector: BTreeMap<String, String>,
+    /// Nearness and distance.
+    pub affinity: Option<Affinity>,
+    /// Tolerated taints.
+    pub tolerations: Vec<Toleration>,
+    /// Spread over zones and nodes.
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+    /// Labels that the pods get in addition.
+    pub pod_labels: BTreeMap<String, String>,
+    /// Annotations of the pods.
+    pub pod_annotations: BTreeMap<String, String>,
+    /// The ServiceAccount of the pods.
+    pub service_account: ValidServiceAccount,
+    /// What is logged.
+    pub log_level: LogLevel,
+    /// In which form.
+    pub log_format: LogFormat,
+    /// Whether nothing may be changed.
+    pub paused: bool,
+    /// What happens to the volume in the end.
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// Where the content is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValidStorage {
+    /// On a volume whose claim Berth makes.
+    OwnClaim {
+        /// The claim's name.
+        name: String,
+        /// How large the volume is.
+        size: Size,
+        /// The class, or the cluster's default.
+        class: Option<String>,
+        /// How nodes may mount it; not empty.
+        access_modes: Vec<AccessMode>,
+    },
+    /// On a volume whose claim was there before.
+    ExistingClaim {
+        /// The claim's name.
+        name: String,
+        /// What it offers, as the spec says.
+        access_modes: Vec<AccessMode>,
+    },
+    /// In the pod.
+    EmptyDir {
+        /// The most that may be stored.
+        limit: Option<Size>,
+    },
+}
+
+impl ValidStorage {
+    /// Whether several pods may use it at once.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Self::OwnClaim { access_modes, .. } | Self::ExistingClaim { access_modes, .. } => {
+                access_modes.contains(&AccessMode::ReadWriteMany)
+            }
+            Self::EmptyDir { .. } => false,
+        }
+    }
+
+    /// The name of the claim, if there is one.
+    #[must_use]
+    pub fn claim(&self) -> Option<&str> {
+        match self {
+            Self::OwnClaim { name, .. } | Self::ExistingClaim { name, .. } => Some(name),
+            Self::EmptyDir { .. } => None,
+        }
+    }
+}
+
+/// The Service in front of the pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidService {
+    /// From where it can be reached.
+    pub type_: ServiceType,
+    /// Its port.
+    pub port: i32,
+    /// The port on every node, when it is not the cluster's choice.
+    pub node_port: Option<i32>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The ServiceAccount of the pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValidServiceAccount {
+    /// One that Berth makes, with these annotations.
+    Own(BTreeMap<String, String>),
+    /// One that was there before, by name.
+    Existing(String),
+}
+
+impl ValidRegistry {
+    /// The name of the ServiceAccount that the pods run as.
+    #[must_use]
+    pub fn service_account_name(&self) -> &str {
+        match &self.service_account {
+            ValidServiceAccount::Own(_) => &self.name,
+            ValidServiceAccount::Existing(name) => name,
+        }
+    }
+}
+
+/// Checks a Registry and computes what it leaves out.
+///
+/// # Errors
+/// Every problem that was found, each with its field.
+pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistry, Problems> {
+    let mut problems = Problems::default();
+    let name = registry.metadata.name.clone().unwrap_or_default();
+    problems.check_name("Registry", &name);
+    // Taken apart without `..`: a new field of the spec must be dealt with here.
+    let RegistrySpec {
+        image,
+        image_pull_policy,
+        image_pull_secrets,
+        replicas,
+        storage,
+        delete,
+        read_only,
+        service,
+        resources,
+        node_selector,
+        affinity,
+        tolerations,
+        topology_spread_constraints,
+        pod_labels,
+        pod_annotations,
+        service_account,
+        log,
+        paused,
+        deletion_policy,
+    } = registry.spec.clone();
+    let replicas = replicas.unwrap_or(1);
+    if replicas < 0 {
+        problems.add("spec.replicas", "must not be negative");
+    }
+    let image = image.unwrap_or_else(|| settings.registry_image.clone());
+    if image.is_empty() || image.contains(char::is_whitespace) {
+        problems.add("spec.image", "must be an image reference, such as registry.example/berth-registry:0.1.0");
+    }
+    let deletion_policy = deletion_policy.unwrap_or_default();
+    let storage = storage_of(&name, storage, &mut problems);
+    if let Some(storage) = &storage {
+        check_sharing(storage, replicas, &mut problems);
+        if deletion_policy == DeletionPolicy::Delete && matches!(storage, ValidStorage::ExistingClaim { .. }) {
+            problems.add(
+                "spec.deletionPolicy",
+                "Delete does not go with existingClaim, which Berth never deletes: use Retain",
+            );
+        }
+    }
+    for key in pod_labels
+        .keys()
+        .filter(|key| names::registry_labels(&name).contains_key(*key) || key.as_str() == names::POLICY_LABEL)
+    {
+        problems.add("spec.podLabels", format!("must leave out {key}, which Berth sets itself"));
+    }
+    let service = service_of(service.unwrap_or_default(), &mut problems);
+    let service_account = account_of(service_account.unwrap_or_default(), &mut problems);
+    let log = log.unwrap_or_default();
+    let Some(storage) = storage.filter(|_| problems.is_empty()) else { return Err(problems) };
+    Ok(ValidRegistry {
+        namespace: registry.metadata.namespace.clone().unwrap_or_else(|| settings.namespace.clone()),
+        owner: registry.controller_owner_ref(&()),
+        image,
+        image_pull_policy: image_pull_policy.unwrap_or_default(),
+        image_pull_secrets,
+        replicas,
+        storage,
+        delete: delete.unwrap_or(true),
+        read_only: read_only.unwrap_or(false),
+        service,
+        resources: resources.unwrap_or_else(|| pods::requests("50m", "64Mi")),
+        node_selector,
+        affinity,
+        tolerations,
+        topology_spread_constraints,
+        pod_labels,
+        pod_annotations,
+        service_account,
+        log_level: log.level.unwrap_or_default(),
+        log_format: log.format.unwrap_or_default(),
+        paused: paused.unwrap_or(false),
+        deletion_policy,
+        name,
+    })
+}
+
+fn storage_of(registry: &str, storage: Storage, problems: &mut Problems) -> Option<ValidStorage> {
+    const BOTH_OR_NEITHER: &str = "must have exactly one of persistentVolumeClaim and emptyDir";
+    let Storage { persistent_volume_claim, empty_dir } = storage;
+    match (persistent_volume_claim, empty_dir) {
+        (Some(claim), None) => claim_of(registry, claim, problems),
+        (None, Some(EmptyDir { size_limit })) => {
+            if let Some(limit) = &size_limit {
+                problems.check_size("spec.storage.emptyDir.sizeLimit", limit);
+            }
+            Some(ValidStorage::EmptyDir { limit: size_limit })
+        }
+        (None, None) | (Some(_), Some(_)) => {
+            problems.add("spec.storage", BOTH_OR_NEITHER);
+            None
+        }
+    }
+}
+
+fn claim_of(registry: &str, claim: PersistentVolumeClaim, problems: &mut Problems) -> Option<ValidStorage> {
+    const FIELD: &str = "spec.storage.persistentVolumeClaim";
+    let PersistentVolumeClaim { size, storage_class_name, access_modes, existing_claim } = claim;
+    let access_modes = access_modes.unwrap_or_else(|| vec![AccessMode::ReadWriteOnce]);
+    if access_modes.is_empty() {
+        problems.add(format!("{FIELD}.accessModes"), "must not be empty: leave it out for ReadWriteOnce");
+    }
+    match (existing_claim, size) {
+        (None, Some(size)) => {
+            problems.check_size(&format!("{FIELD}.size"), &size);
+            Some(ValidStorage::OwnClaim { name: registry.to_owned(), size, class: storage_class_name, access_modes })
+        }
+        (None, None) => {
+            problems.add(format!("{FIELD}.size"), "is missing: say how large the volume shall be, such as 20Gi");
+            None
+        }
+        (Some(name), size) => {
+            if size.is_some() || storage_class_name.is_some() {
+                problems.add(
+                    format!("{FIELD}.existingClaim"),
+                    "has a size and class of its own: leave out size and storageClassName",
+                );
+            }
+            Some(ValidStorage::ExistingClaim { name, access_modes })
+        }
+    }
+}
+
+fn check_sharing(storage: &ValidStorage, replicas: i32, problems: &mut Problems) {
+    if replicas > 1 && !storage.is_shared() {
+        let message = match storage {
+            ValidStorage::EmptyDir { .. } => format!(
+                "{replicas} replicas cannot share an emptyDir: use one replica, or a persistentVolumeClaim with \
+                 accessModes [ReadWriteMany]"
+            ),
+            ValidStorage::OwnClaim { .. } | ValidStorage::ExistingClaim { .. } => format!(
+                "{replicas} replicas share a ReadWriteOnce volume: use one replica, or a volume with accessModes \
+                 [ReadWriteMany]"
+            ),
+        };
+        problems.add("spec.replicas", message);
+    }
+}
+
+fn service_of(service: berth_crds::Service, problems: &mut Problems) -> ValidService {
+    let berth_crds::Service { type_, port, node_port, annotations } = service;
+    let type_ = type_.unwrap_or_default();
+    let port = port.unwrap_or(names::REGISTRY_PORT);
+    if !(1..=65535).contains(&port) {
+        problems.add("spec.service.port", "must be between 1 and 65535");
+    }
+    if node_port.is_some_and(|port| !(1..=65535).contains(&port)) {
+        problems.add("spec.service.nodePort", "must be between 1 and 65535");
+    }
+    if node_port.is_some() && type_ == ServiceType::ClusterIP {
+        problems.add("spec.service.nodePort", "needs type NodePort or LoadBalancer: set type, or leave out nodePort");
+    }
+    ValidService { type_, port, node_port, annotations }
+}
+
+fn account_of(account: berth_crds::ServiceAccount, problems: &mut Problems) -> ValidServiceAccount {
+    let berth_crds::ServiceAccount { name, annotations } = account;
+    match name {
+        None => ValidServiceAccount::Own(annotations),
+        Some(name) => {
+            if !annotations.is_empty() {
+                problems.add(
+                    "spec.serviceAccount",
+                    "a ServiceAccount that exists keeps its own annotations: leave out name or annotations",
+                );
+            }
+            ValidServiceAccount::Existing(name)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn check(spec: &Value, expected: &[&str]) {
+        let registry: Registry = serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
+                "metadata": {"name": "main"}, "spec": spec}))
+        .unwrap();
+        let found = match validate(&registry, &Settings::default()) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.lines(),
+        };
+        assert_eq!(found, expected, "{spec}");
+    }
+
+    #[test]
+    fn every_problem_is_named_with_its_field() {
+        let pvc = json!({"persistentVolumeClaim": {"size": "1Gi"}});
+        check(&json!({"storage": pvc}), &[]);
+        check(&json!({"storage": {}}), &["spec.storage: must have exactly one of persistentVolumeClaim and emptyDir"]);
+        check(
+            &json!({"storage": {"persistentVolumeClaim": {}}}),
+            &["spec.storage.persistentVolumeClaim.size: is missing: say how large the volume shall be, such as 20Gi"],
+        );
+        check(
+            &json!({"storage": {"persistentVolumeClaim": {"size": "20GB"}}}),
+            &[
+                "spec.storage.persistentVolumeClaim.size: \"20GB\" has no known unit: use Ki, Mi, Gi, Ti, Pi or Ei, or k, \
+               M, G, T, P or E, as in 20Gi",
+            ],
+        );
+        check(
+            &json!({"storage": pvc, "replicas": 3, "service": {"nodePort": 30500}}),
+            &[
+                "spec.replicas: 3 replicas share a ReadWriteOnce volume: use one replica, or a volume with accessModes \
+                 [ReadWriteMany]",
+                "spec.service.nodePort: needs type NodePort or LoadBalancer: set type, or leave out nodePort",
+            ],
+        );
+        check(
+            &json!({"storage": {"emptyDir": {}}, "replicas": 2}),
+            &["spec.replicas: 2 replicas cannot share an emptyDir: use one replica, or a persistentVolumeClaim with \
+               accessModes [ReadWriteMany]"],
+        );
+        check(
+            &json!({"storage": {"persistentVolumeClaim": {"existingClaim": "data"}}, "deletionPolicy": "Delete"}),
+            &["spec.deletionPolicy: Delete does not go with existingClaim, which Berth never deletes: use Retain"],
+        );
+        check(
+            &json!({"storage": pvc, "podLabels": {"berth.dev/registry": "x"}}),
+            &["spec.podLabels: must leave out berth.dev/registry, which Berth sets itself"],
+        );
+    }
+
+    #[test]
+    fn a_name_must_fit_its_objects() {
+        let long = "a".repeat(41);
+        for name in ["2main", "a.b", "", long.as_str()] {
+            let mut registry =
+                Registry::new(name, serde_json::from_value(json!({"storage": {"emptyDir": {}}})).unwrap());
+            registry.metadata.namespace = Some("default".into());
+            let problems = validate(&registry, &Settings::default()).unwrap_err();
+            assert!(problems.lines()[0].starts_with("metadata.name: "), "{name}: {problems}");
+        }
+    }
+}
