@@ -57,10 +57,9 @@ figures: toolchain ## Idle memory, time to the first answer, image sizes, measur
 	$(E2E) figures
 
 .PHONY: generate
-generate: toolchain ## Refresh what is generated from the code: CRDs, the chart's copies, snapshots
+generate: toolchain ## Refresh what is generated from the code: resource definitions, the chart's copies, snapshots
 	cargo run --quiet --package berth-operator -- crds --write crds/yaml
-	mkdir -p charts/berth/files/crds && cp crds/yaml/*.yaml charts/berth/files/crds/
-	INSTA_UPDATE=always cargo test --quiet --package berth-operator
+	BERTH_GENERATE=1 INSTA_UPDATE=always cargo test --quiet --package berth-operator
 
 .PHONY: toolchain
 toolchain:
