@@ -26,6 +26,8 @@ pub enum Command {
     Crds(Crds),
     /// Print the permissions that `run` needs, as roles.
     Rbac(Rbac),
+    /// Ask an address over HTTP, and fail unless it answers with success; for `helm test`.
+    Probe(Probe),
 }
 
 /// Arguments of `run`.
@@ -97,6 +99,13 @@ pub struct Rbac {
     /// The operator's own namespace, where leader election needs a Role.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     pub lease_namespace: String,
+}
+
+/// Arguments of `probe`.
+#[derive(Debug, Args)]
+pub struct Probe {
+    /// The address, such as http://berth-operator.berth-system.svc:8080/readyz.
+    pub url: http::Uri,
 }
 
 /// Forms of a line of the log.

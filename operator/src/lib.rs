@@ -19,6 +19,7 @@ pub mod names;
 pub mod offline;
 pub mod ownership;
 pub mod pods;
+pub mod probe;
 pub mod problem;
 pub mod rbac;
 pub mod registry;

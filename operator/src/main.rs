@@ -12,14 +12,14 @@ use std::{
 use anyhow::{Context as _, bail};
 use berth_operator::{
     Settings,
-    cli::{Cli, Command, Crds, LogFormat, Rbac, Render, Run},
+    cli::{Cli, Command, Crds, LogFormat, Probe, Rbac, Render, Run},
     context::{Attempts, Context},
     controllers::{self, Scope},
     leader::Election,
     metrics::Metrics,
     names,
     offline::{self, Source},
-    rbac,
+    probe, rbac,
     server::{self, Readiness},
 };
 use clap::Parser as _;
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Command::Render(arguments) => render(&arguments),
         Command::Crds(arguments) => crds(&arguments),
         Command::Rbac(arguments) => print_rbac(&arguments),
+        Command::Probe(arguments) => probe(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -106,6 +107,13 @@ fn print_rbac(arguments: &Rbac) -> anyhow::Result<()> {
         text.push_str(&serde_saphyr::to_string(role)?);
     }
     print(&text)
+}
+
+fn probe(arguments: Probe) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let status = runtime.block_on(probe::probe(arguments.url))?;
+    print(&format!("{status}\n"))
 }
 
 /// A reader that closes the pipe has seen enough.
