@@ -37,8 +37,7 @@ impl Registry {
             Reference::Digest(digest) => digest.clone(),
             Reference::Tag(tag) => self.read_link(&layout::tag_current_link(name, tag)).await?.ok_or_else(unknown)?,
         };
-        let items = vec![Item::Blob(digest.clone()), Item::Revision(name.clone(), digest.clone())];
-        let held = self.guard.try_acquire(items).ok_or_else(unknown)?;
+        let held = self.guard.try_acquire(revision_items(name, &digest)).ok_or_else(unknown)?;
         self.find(&layout::revision_link(name, &digest)).await?.ok_or_else(unknown)?;
         let limit = MAX_MANIFEST_BYTES as u64;
         let read = read_all(self.store.as_ref(), &layout::blob_data(&digest), limit).await;
@@ -84,7 +83,8 @@ impl Registry {
     async fn store_manifest(&self, name: &RepositoryName, reference: &Reference, stored: &Stored) -> Result<(), Error> {
         let Stored { digest, raw, manifest } = stored;
         let _pushing = self.while_pushing(name).await;
-        let held = self.guard.acquire(items_of(name, digest, manifest)).await?;
+        let held = self.guard.acquire(revision_items(name, digest)).await?;
+        let references = self.guard.acquire(reference_items(name, manifest)).await?;
         self.require_references(name, manifest).await?;
         let data = layout::blob_data(digest);
         if self.find(&data).await?.is_none_or(|stat| stat.size != raw.len() as u64) {
@@ -98,7 +98,9 @@ impl Registry {
             self.store.put(&current, digest.to_string().into()).await?;
             self.ensure_link(&layout::tag_index_link(name, tag, digest), digest).await?;
         }
+        // From now on the manifest itself keeps its references, so they need not be remembered one by one.
         held.verify();
+        drop(references);
         Ok(())
     }
 
@@ -151,11 +153,15 @@ impl Registry {
     }
 }
 
-/// Everything that a push of this manifest relies on.
-fn items_of(name: &RepositoryName, digest: &Digest, manifest: &Manifest) -> Vec<Item> {
-    let revision = |digest: &Digest| [Item::Blob(digest.clone()), Item::Revision(name.clone(), digest.clone())];
+/// A manifest of a repository: its bytes and its link.
+fn revision_items(name: &RepositoryName, digest: &Digest) -> Vec<Item> {
+    vec![Item::Blob(digest.clone()), Item::Revision(name.clone(), digest.clone())]
+}
+
+/// Everything that a manifest relies on.
+fn reference_items(name: &RepositoryName, manifest: &Manifest) -> Vec<Item> {
     let blobs = manifest.blobs().map(|descriptor| Item::Blob(descriptor.digest.clone()));
     let manifests = manifest.manifests().iter().chain(manifest.subject());
-    let manifests = manifests.flat_map(|descriptor| revision(&descriptor.digest));
-    revision(digest).into_iter().chain(blobs).chain(manifests).collect()
+    let manifests = manifests.flat_map(|descriptor| revision_items(name, &descriptor.digest));
+    blobs.chain(manifests).collect()
 }

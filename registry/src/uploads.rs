@@ -124,7 +124,7 @@ impl Registry {
         tokio::spawn(async move {
             let mut session = registry.sessions.lock(id).await?;
             registry.append(&mut session, &name, id, expected, digest.algorithm(), body).await?;
-            registry.finish(&mut session, &name, id, &digest).await
+            registry.finish(&session, &name, id, &digest).await
         })
         .await?
     }
@@ -173,16 +173,11 @@ impl Registry {
         }
     }
 
-    async fn finish(
-        &self,
-        session: &mut Session,
-        name: &RepositoryName,
-        id: Uuid,
-        digest: &Digest,
-    ) -> Result<(), Error> {
+    async fn finish(&self, session: &Session, name: &RepositoryName, id: Uuid, digest: &Digest) -> Result<(), Error> {
         let upload = UploadKey::new(name, id);
-        let hasher = match session.take() {
-            Some(hasher) if hasher.algorithm() == digest.algorithm() => hasher,
+        // A copy: if the end fails, the session can be gone on with.
+        let hasher = match session.as_ref() {
+            Some(hasher) if hasher.algorithm() == digest.algorithm() => hasher.clone(),
             // The chunks came before it was known that the client counts in the other algorithm.
             _ => {
                 let offset = self.store.offset(&upload).await?;

@@ -1,7 +1,5 @@
 //! The binary: what it says about a configuration, and how it starts and stops.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 mod support;
 
 use std::io::{BufRead, BufReader};
