@@ -1,5 +1,4 @@
 //! The YAML beside the types is what the types say.
-#![expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 
 use std::{fs, path::Path};
 

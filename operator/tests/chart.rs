@@ -12,13 +12,15 @@ fn expected() -> BTreeMap<String, String> {
     let definitions = berth_crds::definitions();
     let mut files: BTreeMap<_, _> = definitions
         .iter()
-        .map(|(file, definition)| (format!("files/crds/{file}"), berth_crds::to_yaml(definition).unwrap()))
+        .map(|(file, definition)| {
+            (format!("files/crds/{file}"), berth_crds::to_yaml(definition).expect("a definition is YAML"))
+        })
         .collect();
     let rules = json!({
         "served": concise(&json!(rbac::rules(rbac::WORK))),
         "own": concise(&json!(rbac::rules(rbac::LEADER_ELECTION))),
     });
-    let yaml = serde_saphyr::to_string(&rules).unwrap();
+    let yaml = serde_saphyr::to_string(&rules).expect("rules are YAML");
     let header = "# Made from operator/src/rbac.rs by `make generate`: what the operator may do in a namespace that it\n\
                   # serves, and in its own.\n";
     files.insert("files/rules.yaml".into(), format!("{header}{yaml}"));
