@@ -70,7 +70,8 @@ where
 }
 
 fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+    // Header names as every Go server writes them: scripts look for `Docker-Content-Digest` as it stands here.
+    let mut builder = Builder::new(TokioExecutor::new()).title_case_headers(true);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER_BYTES);
     builder
         .http2()

@@ -180,6 +180,25 @@ async fn an_upload_in_chunks() {
     .await;
 }
 
+/// Two chunks that both believe to be the next one: one is taken, the other is told where the upload ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_chunks_at_once_one_is_taken() {
+    on_both(async |server, mut client| {
+        for _ in 0..20 {
+            let begun = client.post("/v2/a/blobs/uploads/", Bytes::new()).await.expect(202);
+            let target = begun.header("location").to_owned();
+            let mut other = server.client().await;
+            let chunk = vec![1_u8; 300_000];
+            let (one, two) = tokio::join!(client.patch(&target, &[], chunk.clone()), other.patch(&target, &[], chunk));
+            let mut codes = [one.codes(), two.codes()];
+            codes.sort();
+            assert_eq!(codes, ["202", "416 RANGE_INVALID"]);
+            assert_eq!(client.get(&target).await.expect(204).header("range"), "0-299999");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_upload_can_fail_be_cancelled_and_not_be_forged() {
     on_both(async |_, mut client| {

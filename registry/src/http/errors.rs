@@ -5,6 +5,7 @@ use std::fmt;
 use berth_oci::{ErrorCode, NameError, ReferenceError};
 use berth_storage::StoreError;
 use http::{Response, StatusCode, header};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::error::Error;
@@ -59,8 +60,7 @@ impl Failure {
         let mut response = if self.errors.is_empty() {
             answer::full(self.status, "text/plain; charset=utf-8", "404 page not found\n".into(), head)
         } else {
-            let errors: Vec<Value> = self.errors.iter().map(|(code, detail)| entry(*code, detail)).collect();
-            answer::json(self.status, json!({ "errors": errors }).to_string().into(), head)
+            answer::json(self.status, to_json(&self.errors).into(), head)
         };
         for (name, value) in &self.headers {
             answer::set(&mut response, name.clone(), value);
@@ -69,11 +69,24 @@ impl Failure {
     }
 }
 
-fn entry(code: ErrorCode, detail: &Value) -> Value {
-    match detail {
-        Value::Null => json!({ "code": code.as_str(), "message": code.message() }),
-        detail => json!({ "code": code.as_str(), "message": code.message(), "detail": detail }),
-    }
+/// One error of an answer, its fields in the order that Distribution writes them.
+#[derive(Serialize)]
+struct Entry<'a> {
+    code: &'static str,
+    message: &'static str,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    detail: &'a Value,
+}
+
+#[derive(Serialize)]
+struct Entries<'a> {
+    errors: Vec<Entry<'a>>,
+}
+
+fn to_json(errors: &[(ErrorCode, Value)]) -> String {
+    let errors = errors.iter().map(|(code, detail)| Entry { code: code.as_str(), message: code.message(), detail });
+    let errors = errors.collect();
+    serde_json::to_string(&Entries { errors }).unwrap_or_default()
 }
 
 impl From<Rejection> for Failure {
@@ -125,8 +138,12 @@ impl From<Error> for Failure {
         match error {
             Error::BlobUnknown { digest, .. } => not_found(ErrorCode::BlobUnknown, digest.as_str()),
             Error::NameUnknown { name } => not_found(ErrorCode::NameUnknown, json!({ "name": name })),
-            Error::ManifestUnknown { name, reference } => {
-                not_found(ErrorCode::ManifestUnknown, json!({ "name": name, "reference": reference }))
+            // The fields are those of Distribution, for scripts that read them.
+            Error::ManifestUnknown { name, reference } if reference.contains(':') => {
+                not_found(ErrorCode::ManifestUnknown, json!({ "Name": name, "Revision": reference }))
+            }
+            Error::ManifestUnknown { reference, .. } => {
+                not_found(ErrorCode::ManifestUnknown, json!({ "Tag": reference }))
             }
             Error::ManifestUnreadable { .. } => not_found(ErrorCode::ManifestUnknown, text),
             Error::ManifestInvalid(_) => bad_request(ErrorCode::ManifestInvalid, text),
