@@ -33,6 +33,8 @@ const MAX_LINE_BYTES: usize = 64 * 1024;
 pub(crate) struct Remote {
     pub(crate) server: String,
     pub(crate) token_file: PathBuf,
+    /// Whether progress is not told.
+    pub(crate) quiet: bool,
 }
 
 /// Asks a running server, and tells of its progress on standard error.
@@ -64,7 +66,8 @@ pub(crate) async fn remote(remote: &Remote, options: Options) -> Result<Report> 
     let response = tokio::time::timeout(SILENCE, sender.send_request(request)).await;
     let response = response.context("the server does not answer")?.context("the server ended the connection")?;
     let status = response.status();
-    let report = follow(response.into_body()).await.with_context(|| format!("{target} answered {status}"));
+    let report =
+        follow(response.into_body(), remote.quiet).await.with_context(|| format!("{target} answered {status}"));
     connection.abort();
     report
 }
@@ -87,7 +90,7 @@ async fn connect(target: &str) -> Result<TcpStream> {
 }
 
 /// Reads the answer line by line to its last.
-async fn follow(mut body: Incoming) -> Result<Report> {
+async fn follow(mut body: Incoming, quiet: bool) -> Result<Report> {
     let mut buffer = BytesMut::new();
     loop {
         let frame = tokio::time::timeout(SILENCE, body.frame()).await.context("the server has fallen silent")?;
@@ -105,6 +108,7 @@ async fn follow(mut body: Incoming) -> Result<Report> {
                 continue;
             }
             match serde_json::from_slice(&line) {
+                Ok(Line::Progress(_)) if quiet => {}
                 Ok(Line::Progress(progress)) => eprintln!("{progress}"),
                 Ok(Line::Report(report)) => return Ok(report),
                 Ok(Line::Error(refusal)) => bail!("{}: {}", refusal.code, refusal.message),
@@ -117,14 +121,16 @@ async fn follow(mut body: Incoming) -> Result<Report> {
 }
 
 /// Collects on a stopped registry, which must not be in use by a server.
-pub(crate) async fn offline(config: &Config, options: Options) -> Result<Report> {
+pub(crate) async fn offline(config: &Config, options: Options, quiet: bool) -> Result<Report> {
     let store = settings::open_store(&config.storage.driver, LockMode::Exclusive).context("cannot open the store")?;
     let registry = Registry::new(store, Arc::new(Guard::offline()), settings::permissions(config));
     let run = registry.guard.begin_run().context("a collection is running")?;
     let (steps, mut following) = mpsc::channel::<Progress>(64);
     let printing = tokio::spawn(async move {
         while let Some(progress) = following.recv().await {
-            eprintln!("{}", serde_json::json!(progress));
+            if !quiet {
+                eprintln!("{}", serde_json::json!(progress));
+            }
         }
     });
     let report = gc::collect(&registry, &run, options, &Listener::new(steps)).await;

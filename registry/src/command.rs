@@ -70,7 +70,7 @@ struct Collect {
     /// Also delete manifests that no tag leads to.
     #[arg(short = 'm', long)]
     delete_untagged: bool,
-    /// Accepted for Distribution's sake: nothing but progress and the report is printed in any case.
+    /// Print the report and nothing of the progress.
     #[arg(short = 'q', long)]
     quiet: bool,
     /// How long content stays that was written, or said to exist, and that nothing refers to. Of a running server 1h, of
@@ -152,7 +152,7 @@ async fn garbage_collect(arguments: Collect) -> Result<()> {
 }
 
 async fn collect_somewhere(arguments: Collect) -> Result<crate::gc::Report> {
-    let Collect { server, token_file, report_file: _, dry_run, delete_untagged, quiet: _, grace_period, config } =
+    let Collect { server, token_file, report_file: _, dry_run, delete_untagged, quiet, grace_period, config } =
         arguments;
     let options = |default: u64| Options {
         dry_run,
@@ -160,14 +160,14 @@ async fn collect_somewhere(arguments: Collect) -> Result<crate::gc::Report> {
         grace: grace_period.unwrap_or(berth_config::Duration::from_secs(default)).as_std(),
     };
     if let (Some(server), Some(token_file)) = (server, token_file) {
-        return collect::remote(&collect::Remote { server, token_file }, options(3600)).await;
+        return collect::remote(&collect::Remote { server, token_file, quiet }, options(3600)).await;
     }
     let Loaded { config, warnings } = load(config.as_deref())?;
     logging::begin(&config.log);
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    collect::offline(&config, options(0)).await
+    collect::offline(&config, options(0), quiet).await
 }
 
 /// The configuration in force: the file, if there is one, with the variables over it.

@@ -26,9 +26,10 @@ impl Addresses {
         &self.prefix
     }
 
-    /// What stands in front of `/v2/…` in an answer to a request with these headers.
+    /// What stands in front of `/v2/…` in an answer to a request with these headers; `authority` is what HTTP/2 has in
+    /// place of `Host`.
     #[must_use]
-    pub fn base(&self, headers: &HeaderMap) -> String {
+    pub fn base(&self, headers: &HeaderMap, authority: Option<&str>) -> String {
         let prefix = self.prefix.trim_end_matches('/');
         if self.relative {
             return prefix.to_owned();
@@ -43,7 +44,8 @@ impl Addresses {
         let host = parameter(forwarded, "host").or_else(|| first("x-forwarded-host").map(str::to_owned));
         let scheme = parameter(forwarded, "proto").or_else(|| first("x-forwarded-proto").map(str::to_owned));
         let scheme = scheme.filter(|scheme| is_scheme(scheme)).unwrap_or_else(|| "http".to_owned());
-        let host = host.filter(|host| is_authority(host)).or_else(|| text(header::HOST.as_str()).map(str::to_owned));
+        let asked = || text(header::HOST.as_str()).or(authority).map(str::to_owned);
+        let host = host.filter(|host| is_authority(host)).or_else(asked);
         match host.filter(|host| is_authority(host)) {
             Some(host) => format!("{scheme}://{host}{prefix}"),
             // Nobody said which address was asked: a path is right for every one.
@@ -77,7 +79,7 @@ mod tests {
             let headers = headers.iter().map(|(name, value)| {
                 (name.parse::<header::HeaderName>().unwrap(), value.parse::<header::HeaderValue>().unwrap())
             });
-            assert_eq!(addresses.base(&headers.collect()), expected);
+            assert_eq!(addresses.base(&headers.collect(), None), expected);
         }
         let plain = Addresses::default();
         let host = ("host", "reg:5000");
@@ -92,6 +94,7 @@ mod tests {
         check(&plain, &[host, ("forwarded", "Proto=HTTPS")], "HTTPS://reg:5000");
         check(&plain, &[host, ("x-forwarded-proto", "javascript"), ("x-forwarded-host", "a/b")], "http://reg:5000");
         check(&plain, &[], "");
+        assert_eq!(plain.base(&HeaderMap::new(), Some("reg:5000")), "http://reg:5000");
         let fixed = Addresses::new(Some("https://reg.example/".into()), "/hub/".into(), false);
         check(&fixed, &[host, ("x-forwarded-host", "out")], "https://reg.example/hub");
         let relative = Addresses::new(Some("https://reg.example".into()), "/hub/".into(), true);

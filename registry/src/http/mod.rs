@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
@@ -110,6 +111,8 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: SocketAddr) -> R
         // The path without the query: upload addresses carry a signed state that whoever reads the log could use.
         let user_agent = user_agent.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("-");
         let status = status.as_u16();
+        // An IPv4 client of a listener for both looks like one of IPv6.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         tracing::info!(target: "access", %method, path, status, bytes = response_bytes, seconds, %peer, user_agent);
     }
     response
@@ -129,7 +132,7 @@ async fn answer(
     }
     let (parts, body) = request.into_parts();
     let query = form_urlencoded(parts.uri.query().unwrap_or_default());
-    let base = app.addresses.base(&parts.headers);
+    let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str));
     let context = Context { app, method: parts.method, headers: parts.headers, query, base };
     match route {
         Route::Root | Route::Base => Ok(answer::json(StatusCode::OK, "{}".into(), context.is_head())),
