@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_storage::StoreError;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -142,7 +143,8 @@ fn stream_collection(registry: Arc<Registry>, options: Options, run: Run) -> Res
 
 fn refusal(error: &Error) -> Refusal {
     tracing::error!(%error, "garbage collection failed");
-    Refusal { code: "STORE".into(), message: error.to_string() }
+    let code = if matches!(error, Error::Store(StoreError::Locked { .. })) { "IN_USE" } else { "STORE" };
+    Refusal { code: code.into(), message: error.to_string() }
 }
 
 fn to_bytes(line: &Line) -> Bytes {

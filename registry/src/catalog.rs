@@ -102,7 +102,7 @@ mod tests {
         // An upload alone makes no repository.
         store.put(&layout::repositories().join("a/x/_uploads/1/data").unwrap(), "x".into()).await.unwrap();
         let permissions = Permissions { delete: true, read_only: false };
-        let registry = Registry::new(store, Arc::new(Guard::new()), permissions);
+        let registry = Registry::new(store.clone(), store, Arc::new(Guard::new()), permissions);
         for limit in 1..=names.len() + 1 {
             let (mut found, mut last): (Vec<String>, Option<String>) = (Vec::new(), None);
             loop {

@@ -88,7 +88,8 @@ mod tests {
     #[tokio::test]
     async fn only_old_sessions_go_and_a_dry_run_removes_none() {
         let permissions = Permissions { delete: false, read_only: false };
-        let registry = Registry::new(Arc::new(Memory::new()), Arc::new(Guard::new()), permissions);
+        let store = Arc::new(Memory::new());
+        let registry = Registry::new(store.clone(), store, Arc::new(Guard::new()), permissions);
         let name: RepositoryName = "team/app".parse().unwrap();
         let upload = registry.upload_begin(&name).await.unwrap();
         let begun = SystemTime::now();

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use berth_oci::{Digest, RepositoryName};
-use berth_storage::{Key, Stat, Store, StoreError, read_all};
+use berth_storage::{Exclude, Key, Stat, Store, StoreError, read_all};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::Error;
@@ -29,6 +29,8 @@ pub struct Permissions {
 /// A registry. Every method is safe to call from many tasks at once.
 pub struct Registry {
     pub(crate) store: Arc<dyn Store>,
+    /// Keeps other processes from the store during a collection, which the guard cannot.
+    pub(crate) exclude: Arc<dyn Exclude>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) sessions: Sessions,
     permissions: Permissions,
@@ -40,9 +42,9 @@ pub struct Registry {
 impl Registry {
     /// A registry on a store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, guard: Arc<Guard>, permissions: Permissions) -> Self {
+    pub fn new(store: Arc<dyn Store>, exclude: Arc<dyn Exclude>, guard: Arc<Guard>, permissions: Permissions) -> Self {
         let tag_locks = (0..TAG_LOCKS).map(|_| RwLock::new(())).collect();
-        Registry { store, guard, sessions: Sessions::default(), permissions, tag_locks }
+        Registry { store, exclude, guard, sessions: Sessions::default(), permissions, tag_locks }
     }
 
     pub(crate) fn writable(&self) -> Result<(), Error> {

@@ -62,11 +62,12 @@ impl Running {
 pub async fn start(config: &Config) -> Result<Running> {
     let driver = config.storage.driver.clone();
     let store = tokio::task::spawn_blocking(move || settings::open_store(&driver, LockMode::Shared)).await?;
-    let store = store.context("cannot open the store")?;
+    let (store, exclude) = store.context("cannot open the store")?;
     let metrics = Arc::new(Metrics::new());
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(store, metrics.clone()));
     let state_key = settings::state_key(config, store.as_ref()).await?;
-    let registry = Arc::new(Registry::new(store.clone(), Arc::new(Guard::new()), settings::permissions(config)));
+    let guard = Arc::new(Guard::new());
+    let registry = Arc::new(Registry::new(store.clone(), exclude, guard, settings::permissions(config)));
     let health = Arc::new(Health::new());
     let app = Arc::new(App {
         registry: registry.clone(),

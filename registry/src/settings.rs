@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use berth_config::{Config, Driver, Filesystem as FilesystemSettings};
-use berth_storage::{Filesystem, LockMode, Memory, Store, StoreError, layout, read_all};
+use berth_storage::{Exclude, Filesystem, LockMode, Memory, Store, StoreError, layout, read_all};
 use http::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
@@ -15,12 +15,19 @@ use crate::registry::Permissions;
 /// The longest stored key in bytes; ours has 64.
 const MAX_SECRET_BYTES: u64 = 4096;
 
+/// A store, and its ability to keep other processes away.
+pub(crate) type Opened = (Arc<dyn Store>, Arc<dyn Exclude>);
+
 /// Opens the store that a configuration names.
-pub(crate) fn open_store(driver: &Driver, mode: LockMode) -> Result<Arc<dyn Store>, StoreError> {
+pub(crate) fn open_store(driver: &Driver, mode: LockMode) -> Result<Opened, StoreError> {
     match driver {
-        Driver::InMemory => Ok(Arc::new(Memory::new())),
+        Driver::InMemory => {
+            let store = Arc::new(Memory::new());
+            Ok((store.clone(), store))
+        }
         Driver::Filesystem(FilesystemSettings { rootdirectory, maxthreads }) => {
-            Ok(Arc::new(Filesystem::open(rootdirectory, *maxthreads as usize, mode)?))
+            let store = Arc::new(Filesystem::open(rootdirectory, *maxthreads as usize, mode)?);
+            Ok((store.clone(), store))
         }
     }
 }

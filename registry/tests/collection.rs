@@ -286,6 +286,21 @@ async fn push_as_clients_do(client: &mut Client, name: &str, tag: &str, layers: 
     panic!("{name}:{tag} was refused a hundred times");
 }
 
+/// A second server cannot be seen by the first one's guard, so neither of them collects.
+#[tokio::test]
+async fn servers_that_share_a_directory_do_not_collect() {
+    let server = Server::start(false, |_| ()).await;
+    let mut debug = server.debug_client().await;
+    let config = support::config(support::filesystem(&server.directory.path().join("data")));
+    let second = berth_registry::start(&config).await.unwrap();
+    let last = collect(&mut debug, &json!({})).await;
+    assert_eq!(last["error"]["code"], json!("IN_USE"), "{last}");
+    assert!(last["error"]["message"].as_str().unwrap().contains("another server holds the store"), "{last}");
+    second.stop().await;
+    assert_eq!(figures(&collect(&mut debug, &json!({})).await), "Clean manifests 0-0 blobs 0-0");
+    server.running.stop().await;
+}
+
 fn berth(arguments: &[&str]) -> std::process::Output {
     Command::new(env!("CARGO_BIN_EXE_berth-registry")).args(arguments).output().unwrap()
 }

@@ -26,7 +26,7 @@
 //! grace period. The memory is bounded: beyond it, and for everything before the process started, one *floor* stands for
 //! all items: nothing is doomed until the grace period has passed since the floor.
 //!
-//! Several processes on one store are not covered; neither is a store that others change.
+//! Other processes are kept from the store while a run goes on; what changes it in spite of that is not covered.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

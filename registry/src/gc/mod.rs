@@ -1,9 +1,8 @@
 //! Garbage collection: what nothing refers to goes, while people push.
 //!
 //! `snapshot` reads the store, `plan` decides on plain data, `sweep` deletes; [`Guard`] is what keeps a sweep and the
-//! requests of this process apart, and its module comment says why that is enough. One process is meant: the file
-//! system's lock keeps the offline collector away from a running server, and servers that share a directory must not run
-//! a collection while another of them takes pushes.
+//! requests of this process apart, and its module comment says why that is enough. One process is meant: a collection
+//! first makes sure that no other uses the store (`Exclude`), and is refused if one does.
 
 mod guard;
 mod plan;
@@ -96,9 +95,10 @@ impl Listener {
 /// Runs one collection. `run` was taken from the registry's guard before, so that of two requests one is refused at once.
 ///
 /// # Errors
-/// When the store cannot be listed. What cannot be read or deleted is left alone and stands in the report.
+/// When another process uses the store, or it cannot be listed. What cannot be read or deleted is left alone and stands in the report.
 pub async fn collect(registry: &Registry, run: &Run, options: Options, listener: &Listener) -> Result<Report, Error> {
     let start = jiff::Timestamp::now();
+    let _excluded = registry.exclude.exclude().await?;
     // The run was begun before this: whatever a request has acquired since counts as rescued.
     let snapshot = snapshot::take(registry.store.as_ref(), listener).await?;
     let policy = Policy { delete_untagged: options.delete_untagged, grace: options.grace, now: SystemTime::now() };

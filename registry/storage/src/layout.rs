@@ -13,6 +13,8 @@
 //! berth/v1/                                             Distribution ignores what lies here
 //!   http-secret                                         the key that signs upload addresses
 //!   lock                                                filesystem: held by every process that uses the store
+//!   servers/<id>                                        filesystem: held by one process while it uses the store
+//!   collecting                                          filesystem: held by a server while it collects
 //!   tmp/                                                filesystem: files that are being written
 //! ```
 //!
@@ -26,6 +28,8 @@ use crate::Key;
 const BLOBS: &str = "docker/registry/v2/blobs";
 const REPOSITORIES: &str = "docker/registry/v2/repositories";
 pub(crate) const LOCK: &str = "berth/v1/lock";
+pub(crate) const SERVERS: &str = "berth/v1/servers";
+pub(crate) const COLLECTING: &str = "berth/v1/collecting";
 pub(crate) const TEMPORARY: &str = "berth/v1/tmp";
 
 /// Above every blob.

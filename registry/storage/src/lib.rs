@@ -17,6 +17,6 @@ pub use filesystem::{Filesystem, LockMode};
 pub use key::{Key, KeyError};
 pub use memory::Memory;
 pub use store::{
-    Appended, ByteRange, Cursor, Entry, EntryKind, Incoming, ListRequest, MAX_PAGE, Object, Outgoing, Page, Stat,
-    Store, list_all, read_all,
+    Appended, ByteRange, Cursor, Entry, EntryKind, Exclude, Excluded, Incoming, ListRequest, MAX_PAGE, Object,
+    Outgoing, Page, Stat, Store, list_all, read_all,
 };

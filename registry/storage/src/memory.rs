@@ -14,7 +14,8 @@ use futures::{StreamExt, stream};
 
 use crate::layout::UploadKey;
 use crate::store::{
-    Appended, ByteRange, Cursor, Entry, EntryKind, Incoming, ListRequest, MAX_PAGE, Object, Page, clamp,
+    Appended, ByteRange, Cursor, Entry, EntryKind, Exclude, Excluded, Incoming, ListRequest, MAX_PAGE, Object, Page,
+    clamp,
 };
 use crate::{Key, Stat, Store, StoreError};
 
@@ -77,6 +78,13 @@ impl Memory {
 
     fn held(&self, key: &Key) -> Result<Held, StoreError> {
         self.objects().get(key.as_str()).cloned().ok_or_else(|| StoreError::not_found(key))
+    }
+}
+
+#[async_trait]
+impl Exclude for Memory {
+    async fn exclude(&self) -> Result<Excluded, StoreError> {
+        Ok(Excluded::by_nature())
     }
 }
 

@@ -155,6 +155,31 @@ pub trait Store: Send + Sync + 'static {
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError>;
 }
 
+/// The ability to keep other processes from the store, which a collection inside one process needs.
+#[async_trait]
+pub trait Exclude: Send + Sync + 'static {
+    /// Makes sure that no other process uses the store, and that none begins to before the token is dropped: one that
+    /// starts waits. [`StoreError::Locked`] if another process uses it.
+    async fn exclude(&self) -> Result<Excluded, StoreError>;
+}
+
+/// That no other process uses a store, until it is dropped.
+pub struct Excluded {
+    _held: Option<std::fs::File>,
+}
+
+impl Excluded {
+    /// Held by nothing but the process: no other can reach the store.
+    pub(crate) fn by_nature() -> Self {
+        Excluded { _held: None }
+    }
+
+    /// Held by a locked file.
+    pub(crate) fn by_lock(file: std::fs::File) -> Self {
+        Excluded { _held: Some(file) }
+    }
+}
+
 /// Reads a whole object of at most `limit` bytes.
 ///
 /// # Errors

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use berth_oci::{Algorithm, Digest, Hasher, RepositoryName};
 use berth_storage::layout::UploadKey;
 use berth_storage::{
-    ByteRange, EntryKind, Filesystem, Incoming, Key, ListRequest, LockMode, Memory, Store, StoreError, list_all,
-    read_all,
+    ByteRange, EntryKind, Exclude, Filesystem, Incoming, Key, ListRequest, LockMode, Memory, Store, StoreError,
+    list_all, read_all,
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -291,4 +291,38 @@ fn a_server_and_the_offline_collector_exclude_each_other() {
     let refused = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap_err();
     assert!(matches!(refused, StoreError::Locked { holder: "the offline garbage collector", .. }));
     drop(collector);
+}
+
+#[tokio::test]
+async fn a_server_collects_only_while_it_is_the_only_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let servers = directory.path().join("berth/v1/servers");
+    let open = || Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap();
+    let (first, second) = (open(), open());
+    let refused = first.exclude().await.map(|_| ()).unwrap_err();
+    assert!(matches!(refused, StoreError::Locked { holder: "another server", .. }), "{refused}");
+    drop(second);
+    // What a killed server leaves is nobody's.
+    std::fs::write(servers.join("killed"), b"").unwrap();
+    let excluded = first.exclude().await.unwrap();
+    assert_eq!(std::fs::read_dir(&servers).unwrap().count(), 1);
+    assert!(first.exclude().await.is_err(), "one collection at a time");
+
+    // A server that starts now is not there until the collection has ended.
+    let (opened, third) = std::sync::mpsc::channel();
+    let path = directory.path().to_path_buf();
+    let starting = std::thread::spawn(move || {
+        opened.send(Filesystem::open(&path, 25, LockMode::Shared).unwrap()).unwrap();
+    });
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while std::fs::read_dir(&servers).unwrap().count() < 2 {
+        assert!(std::time::Instant::now() < deadline, "the newcomer never registered");
+    }
+    assert!(third.try_recv().is_err());
+    drop(excluded);
+    let third = third.recv().unwrap();
+    starting.join().unwrap();
+    assert!(first.exclude().await.is_err());
+    drop(first);
+    third.exclude().await.map(drop).unwrap();
 }

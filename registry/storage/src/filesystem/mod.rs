@@ -24,7 +24,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::layout::UploadKey;
-use crate::store::{Appended, ByteRange, Incoming, ListRequest, Object, Page};
+use crate::store::{Appended, ByteRange, Exclude, Excluded, Incoming, ListRequest, Object, Page};
 use crate::{Key, Stat, Store, StoreError};
 
 pub use lock::LockMode;
@@ -35,7 +35,7 @@ pub struct Filesystem {
     tree: Arc<tree::Tree>,
     threads: Arc<Semaphore>,
     /// Held for as long as any clone of the store lives.
-    _lock: Arc<lock::Lock>,
+    lock: Arc<lock::Lock>,
 }
 
 impl Filesystem {
@@ -49,7 +49,7 @@ impl Filesystem {
         Ok(Filesystem {
             tree: Arc::new(tree),
             threads: Arc::new(Semaphore::new(max_threads.clamp(1, Semaphore::MAX_PERMITS))),
-            _lock: Arc::new(lock),
+            lock: Arc::new(lock),
         })
     }
 
@@ -70,6 +70,15 @@ impl Filesystem {
         task.await.unwrap_or_else(|stopped| {
             Err(StoreError::Io { key: key.to_string(), action, source: std::io::Error::other(stopped) })
         })
+    }
+}
+
+#[async_trait]
+impl Exclude for Filesystem {
+    async fn exclude(&self) -> Result<Excluded, StoreError> {
+        let lock = self.lock.clone();
+        let key = Key::built(crate::layout::COLLECTING.to_owned());
+        self.blocking(&key, "look for other servers", move |tree| lock.exclude(tree)).await
     }
 }
 

@@ -209,9 +209,15 @@ impl Tree {
         Ok(())
     }
 
-    fn temporary_file(&self) -> io::Result<(Temporary, File)> {
+    /// A file of its own below [`layout::TEMPORARY`], not removed on its own.
+    pub(super) fn new_file(&self) -> io::Result<(PathBuf, File)> {
         let path = self.temporary.join(Uuid::new_v4().to_string());
         let file = File::options().write(true).create_new(true).open(&path)?;
+        Ok((path, file))
+    }
+
+    fn temporary_file(&self) -> io::Result<(Temporary, File)> {
+        let (path, file) = self.new_file()?;
         Ok((Temporary { path }, file))
     }
 
