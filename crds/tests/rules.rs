@@ -68,7 +68,7 @@ fn creating_a_registry() {
         (
             "three replicas on a ReadWriteOnce volume",
             json!({"replicas": 3, "storage": pvc}),
-            "3 replicas share a ReadWriteOnce volume: use one replica, or a volume with accessModes [ReadWriteMany]",
+            "replicas share a ReadWriteOnce volume: use one replica, or a volume with accessModes [ReadWriteMany]",
         ),
         (
             "three replicas on a ReadWriteMany volume",
@@ -78,7 +78,7 @@ fn creating_a_registry() {
         (
             "two replicas on an emptyDir",
             json!({"replicas": 2, "storage": {"emptyDir": {}}}),
-            "2 replicas cannot share an emptyDir",
+            "replicas cannot share an emptyDir",
         ),
         (
             "deletion of an existing claim",

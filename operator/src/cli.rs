@@ -53,9 +53,10 @@ pub struct Run {
     /// The namespace of the Lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     pub lease_namespace: String,
-    /// The name under which this process takes part in the election.
-    #[arg(long, env = "POD_NAME", default_value = "berth-operator")]
-    pub identity: String,
+    /// The name under which this process takes part in the election and writes events; one of its own when it is left
+    /// out.
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "BERTH_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,

@@ -4,7 +4,10 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta},
+};
 use kube::{
     Api, Resource, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -86,8 +89,7 @@ fn tell(error: &kube::Error) -> String {
     }
 }
 
-/// Server-side apply of an object. Whether that changed anything is the API server's word: it leaves the version alone
-/// when nothing did, and only then no event is announced.
+/// Server-side apply of an object, and an event if that changed anything.
 ///
 /// # Errors
 /// [`Error::Apply`].
@@ -108,20 +110,25 @@ where
         name: name.clone(),
         source,
     })?;
-    announce(&applied, live, announcer).await;
-    Ok(applied)
-}
-
-async fn announce<K: Resource<DynamicType = ()>>(applied: &K, live: Option<&ObjectMeta>, announcer: &Announcer<'_>) {
-    let (kind, name) = (K::kind(&()), applied.name_any());
     let reference = Some(applied.object_ref(&()));
     match live {
         None => announcer.normal("Created", format!("created {kind} {name}"), reference).await,
-        Some(live) if live.resource_version != applied.meta().resource_version => {
+        Some(live) if own_fields(live) != own_fields(applied.meta()) => {
             announcer.normal("Updated", format!("updated {kind} {name}"), reference).await;
         }
         Some(_) => {}
     }
+    Ok(applied)
+}
+
+/// What the API server noted of our last apply that changed something: which fields, and when. The version of the object
+/// would not tell, because others change its status and more at the same time.
+fn own_fields(metadata: &ObjectMeta) -> Option<&ManagedFieldsEntry> {
+    metadata.managed_fields.iter().flatten().find(|entry| {
+        entry.manager.as_deref() == Some(names::MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.is_none()
+    })
 }
 
 /// Deletes exactly the object that was seen; one that is gone already is fine.

@@ -154,7 +154,7 @@ where
         .boxed()
 }
 
-/// The policies of the Registries whose spec changed, or that came or went.
+/// The policies of the Registries that changed, came or went.
 fn policies_of_registries(
     context: &Context,
     scope: &Scope,
@@ -163,11 +163,6 @@ fn policies_of_registries(
     watcher(scope.api::<PartialObjectMeta<Registry>>(&context.client), watcher::Config::default())
         .default_backoff()
         .touched_objects()
-        .predicate_filter(
-            // A Registry that is made again under its name is another one.
-            predicates::generation.combine(incarnation),
-            PredicateConfig::default(),
-        )
         .filter_map(move |event| {
             let found = event.ok().map(|registry| {
                 let refers = |policy: &Arc<GCPolicy>| {
@@ -180,14 +175,6 @@ fn policies_of_registries(
         })
         .flatten()
         .boxed()
-}
-
-fn incarnation(object: &PartialObjectMeta<Registry>) -> Option<u64> {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    object.uid().hash(&mut hasher);
-    object.meta().deletion_timestamp.is_some().hash(&mut hasher);
-    Some(hasher.finish())
 }
 
 async fn measured<K, F>(

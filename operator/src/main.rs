@@ -160,6 +160,10 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
         log_level: _,
         log_format: _,
     } = arguments;
+    let identity = match identity {
+        Some(identity) => identity,
+        None => own_identity()?,
+    };
     let stop = stop_on_signal()?;
     let client = Client::try_default().await.context("cannot find a cluster: no kubeconfig, and not in a pod")?;
     let version = client.apiserver_version().await.context("cannot reach the API server")?;
@@ -197,6 +201,13 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
     stop.cancel();
     serving.await.context("the HTTP server ended badly")?;
     result
+}
+
+/// Two processes of one name would both believe that they hold the Lease.
+fn own_identity() -> anyhow::Result<String> {
+    let mut random = [0; 5];
+    getrandom::fill(&mut random).context("cannot make a name for the leader election")?;
+    Ok(format!("{}-{}", names::MANAGER, hex::encode(random)))
 }
 
 fn scopes(mut namespaces: Vec<String>) -> Vec<Scope> {

@@ -50,16 +50,19 @@ use self::{status::RegistryStatus, storage::Storage};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.replicas) || self.replicas <= 1 || !has(self.storage.emptyDir)")
-        .message(Message::Expression("string(self.replicas) + ' replicas cannot share an emptyDir: use one replica, or a \
-            persistentVolumeClaim with accessModes [ReadWriteMany]'".into())),
+        .message("replicas cannot share an emptyDir: use one replica, or a \
+            persistentVolumeClaim with accessModes [ReadWriteMany]")
+        .field_path(".replicas"),
     validation = Rule::new("!has(self.replicas) || self.replicas <= 1 || !has(self.storage.persistentVolumeClaim) \
         || (has(self.storage.persistentVolumeClaim.accessModes) \
         && self.storage.persistentVolumeClaim.accessModes.exists(m, m == 'ReadWriteMany'))")
-        .message(Message::Expression("string(self.replicas) + ' replicas share a ReadWriteOnce volume: use one replica, or a \
-            volume with accessModes [ReadWriteMany]'".into())),
+        .message("replicas share a ReadWriteOnce volume: use one replica, or a \
+            volume with accessModes [ReadWriteMany]")
+        .field_path(".replicas"),
     validation = Rule::new("!has(self.deletionPolicy) || self.deletionPolicy != 'Delete' \
         || !has(self.storage.persistentVolumeClaim) || !has(self.storage.persistentVolumeClaim.existingClaim)")
         .message("deletionPolicy Delete does not go with existingClaim, which Berth never deletes: use Retain")
+        .field_path(".deletionPolicy")
 )]
 pub struct RegistrySpec {
     /// The image of the registry server. The one that belongs to the operator's version when it is left out.

@@ -15,6 +15,8 @@ pub enum Blocked {
     RegistryNotFound(String),
     /// The Registry itself cannot run.
     RegistryInvalid(String),
+    /// The Registry is scaled to nothing, and a run needs its server.
+    RegistryStopped(String),
     /// Several replicas share the volume, and only one of them would know of the run.
     SharedVolume(String),
 }
@@ -26,6 +28,7 @@ impl Blocked {
         let reason = match self {
             Self::RegistryNotFound(_) => "RegistryNotFound",
             Self::RegistryInvalid(_) => "RegistryInvalid",
+            Self::RegistryStopped(_) => "RegistryStopped",
             Self::SharedVolume(_) => "SharedVolume",
         };
         Progress::stalled(reason, self.message())
@@ -40,6 +43,9 @@ impl Blocked {
             }
             Self::RegistryInvalid(name) => {
                 format!("the spec of Registry {name} is not valid: correct what its Ready condition names")
+            }
+            Self::RegistryStopped(name) => {
+                format!("Registry {name} is stopped, and its server does the work: set its spec.replicas to 1")
             }
             Self::SharedVolume(name) => format!(
                 "Registry {name} has several replicas on one volume, where a collection is not safe while they serve: \
@@ -63,12 +69,13 @@ pub fn resolve(name: &str, registry: Option<&Registry>, settings: &Settings) -> 
 /// Checks that the garbage of a valid Registry can be collected.
 ///
 /// # Errors
-/// [`Blocked::SharedVolume`].
+/// [`Blocked::RegistryStopped`] and [`Blocked::SharedVolume`].
 pub fn check(registry: &ValidRegistry) -> Result<(), Blocked> {
-    if registry.replicas > 1 {
-        return Err(Blocked::SharedVolume(registry.name.clone()));
+    match registry.replicas {
+        0 => Err(Blocked::RegistryStopped(registry.name.clone())),
+        1 => Ok(()),
+        _ => Err(Blocked::SharedVolume(registry.name.clone())),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -89,6 +96,7 @@ mod tests {
         let shared = json!({"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteMany"]}});
         assert_eq!(resolve(json!(null)), Err(Blocked::RegistryNotFound("main".into())));
         assert_eq!(resolve(json!({"storage": {}})), Err(Blocked::RegistryInvalid("main".into())));
+        assert_eq!(resolve(json!({"replicas": 0, "storage": shared})), Err(Blocked::RegistryStopped("main".into())));
         assert_eq!(resolve(json!({"replicas": 2, "storage": shared})), Err(Blocked::SharedVolume("main".into())));
         assert_eq!(resolve(json!({"replicas": 1, "storage": shared})), Ok("main".into()));
     }
