@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use berth_operator::{
     Settings,
     cli::{Cli, Command, Crds, LogFormat, Probe, Rbac, Render, Run},
@@ -60,7 +60,9 @@ fn render(arguments: &Render) -> anyhow::Result<()> {
     let settings =
         Settings { registry_image: arguments.registry_image.clone(), namespace: arguments.namespace.clone() };
     let sources = arguments.files.iter().map(|file| read(file)).collect::<anyhow::Result<Vec<_>>>()?;
-    print(&offline::render(&sources, &settings)?)
+    // The error tells its source already, which is said once.
+    let text = offline::render(&sources, &settings).map_err(|error| anyhow!("{error}"))?;
+    print(&text)
 }
 
 fn read(path: &Path) -> anyhow::Result<Source> {
