@@ -159,6 +159,8 @@ fn push_releases(space: &Space, story: &mut Story, releases: &[(&str, &str)]) ->
 async fn run_pod(space: &Space, story: &mut Story, address: &str, image: &str) -> Result<()> {
     let step = Step::start("a pod whose image the kubelet pulls");
     space.cluster.trust_plain_http(address)?;
+    // An earlier demo's image would make this pull a glance at what is there.
+    space.cluster.forget_image(&format!("{address}/team/app"))?;
     space.apply(&kit::app_pod("app", image).to_string())?;
     let pulled = kit::pod_pulled(space, "app").await?;
     story.tell(step, "pod", &pulled);

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
 
 use crate::cluster::Cluster;
 use crate::images::{self, repository};
@@ -30,6 +32,16 @@ pub fn install(cluster: &Cluster) -> Result<()> {
     helm.args(["--set-string", &format!("podAnnotations.berth\\.dev/content={digest}")]);
     run::checked(helm).map_err(|error| error.context(operator_state(cluster)))?;
     step.done("");
+    Ok(())
+}
+
+/// An error that says how to install the operator, unless it is installed and available.
+pub async fn check(cluster: &Cluster) -> Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, NAMESPACE);
+    let available = deployments.get_opt("berth-operator").await?.and_then(|one| one.status?.available_replicas);
+    if available.unwrap_or_default() < 1 {
+        bail!("the operator does not run in this cluster: install it with `cargo run -p berth-e2e -- install`");
+    }
     Ok(())
 }
 

@@ -59,7 +59,7 @@ async fn what_is_rendered_passes_a_server_side_dry_run() -> Result<()> {
         for example in examples()? {
             let mut render = Command::new(operator()?);
             // No cluster is to be had: nothing may be asked.
-            render.args(["render", "-f"]).arg(&example).env("KUBECONFIG", "/dev/null");
+            render.args(["render", "--namespace", &space.name, "-f"]).arg(&example).env("KUBECONFIG", "/dev/null");
             let rendered = run::checked(render)?;
             ensure!(
                 documents(&rendered)?.len() > 1 || rendered.contains("kind: CronJob"),

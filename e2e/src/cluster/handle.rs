@@ -12,6 +12,7 @@ use super::spec::Spec;
 use super::{components, gate};
 use crate::files::write_public;
 use crate::paths::{Cache, ClusterDir};
+use crate::run;
 use crate::tools::Toolbox;
 
 /// The cluster's name when none is given: `$BERTH_E2E_CLUSTER`, else `berth`.
@@ -112,6 +113,19 @@ impl Cluster {
         write_public(&self.spec.dir.certs_d().join(host_port).join("hosts.toml"), hosts_toml(host_port).as_bytes())
     }
 
+    /// Removes an image from containerd under all its names, content included, so that the next pull is a whole one.
+    pub fn forget_image(&self, repository: &str) -> Result<()> {
+        let mut list = self.ctr();
+        list.args(["images", "list"]);
+        let names = names_of_image(&run::checked(list)?, repository);
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut remove = self.ctr();
+        remove.args(["images", "remove", "--sync"]).args(names);
+        run::checked(remove).map(drop)
+    }
+
     /// `GET` from a port inside the namespace: `target` is `HOST:PORT`, and Services go by name.
     pub async fn get(&self, target: &str, path: &str) -> Result<(u16, Vec<u8>)> {
         let (status, body) = gate::get(&self.spec.dir.gate_socket(), target, path).await?;
@@ -123,6 +137,19 @@ impl Cluster {
         let daemons = components::stages(&self.spec).into_iter().flatten().map(|launch| launch.name);
         std::iter::once(HOLDER).chain(daemons).collect()
     }
+}
+
+/// All names, in what `ctr images list` prints, of the images that one name puts into `repository`.
+fn names_of_image(list: &str, repository: &str) -> Vec<String> {
+    let rows = || {
+        list.lines().skip(1).filter_map(|line| {
+            let mut fields = line.split_whitespace();
+            Some((fields.next()?, fields.nth(1)?))
+        })
+    };
+    let in_repository = |name: &str| name.strip_prefix(repository).is_some_and(|rest| rest.starts_with([':', '@']));
+    let digests: Vec<&str> = rows().filter(|(name, _)| in_repository(name)).map(|(_, digest)| digest).collect();
+    rows().filter(|(_, digest)| digests.contains(digest)).map(|(name, _)| name.to_owned()).collect()
 }
 
 fn hosts_toml(host_port: &str) -> String {
@@ -145,6 +172,17 @@ fn gate_port(dir: &ClusterDir) -> Result<u16> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn an_image_has_several_names() {
+        let list = "REF TYPE DIGEST SIZE\n\
+                    main.a.svc:5000/team/app:v1 t sha256:1 1\n\
+                    other.b.svc:5000/team/app:v1 t sha256:1 1\n\
+                    sha256:c t sha256:1 1\n\
+                    main.a.svc:5000/team/apple:v1 t sha256:2 1\n";
+        let names = super::names_of_image(list, "main.a.svc:5000/team/app");
+        assert_eq!(names, ["main.a.svc:5000/team/app:v1", "other.b.svc:5000/team/app:v1", "sha256:c"]);
+    }
+
     #[test]
     fn plain_http_is_named_as_containerd_reads_it() {
         insta::assert_snapshot!(super::hosts_toml("main.default.svc:5000"), @r#"

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{dump, until};
 use crate::cluster::Cluster;
+use crate::install;
 use crate::run::{self, Outcome};
 
 /// The longest a test may take.
@@ -98,7 +99,9 @@ impl Space {
 pub async fn in_namespace(test: &str, body: impl AsyncFnOnce(&Space) -> Result<()>) -> Result<()> {
     // Names differ between runs, since a namespace takes its time to go.
     let suffix = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() % 100_000_000;
-    let space = Space::create(Cluster::for_tests()?, format!("{test}-{suffix}")).await?;
+    let cluster = Cluster::for_tests()?;
+    install::check(&cluster).await?;
+    let space = Space::create(cluster, format!("{test}-{suffix}")).await?;
     let guarded = AssertUnwindSafe(tokio::time::timeout(DEADLINE, body(&space))).catch_unwind().await;
     let failed = !matches!(guarded, Ok(Ok(Ok(()))));
     if failed {
