@@ -1,18 +1,23 @@
 //! Every example is accepted by a real API server, as it stands and as it is rendered, and comes up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use berth_e2e::cluster::objects::PROVISIONER;
 use berth_e2e::images::repository;
-use berth_e2e::kit::{self, in_namespace};
+use berth_e2e::kit::{self, Space, in_namespace};
 use berth_e2e::run;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-/// Examples that need something that this cluster does not have: another node pool, a load balancer. They are accepted
-/// and rendered, and not waited for.
-const NOT_HERE: [&str; 2] = ["production", "placement"];
+/// Examples that need what this cluster cannot have, such as another pool of nodes. They are accepted and rendered, and
+/// not waited for.
+const NOT_HERE: [&str; 1] = ["placement"];
+
+/// The example that the others name a Registry of.
+const SMALLEST: &str = "registry.yaml";
 
 fn examples() -> Result<Vec<PathBuf>> {
     let directory = repository().join("examples");
@@ -59,15 +64,21 @@ async fn what_is_rendered_passes_a_server_side_dry_run() -> Result<()> {
         for example in examples()? {
             let mut render = Command::new(operator()?);
             // No cluster is to be had: nothing may be asked.
-            render.args(["render", "--namespace", &space.name, "-f"]).arg(&example).env("KUBECONFIG", "/dev/null");
+            render.args(["render", "--namespace", &space.name, "-f"]).arg(&example);
+            // A policy alone names a Registry that is in another file.
+            if documents(&std::fs::read_to_string(&example)?)?.iter().all(|document| document["kind"] == "GCPolicy") {
+                render.arg(example.with_file_name(SMALLEST));
+            }
+            render.env("KUBECONFIG", "/dev/null");
             let rendered = run::checked(render)?;
             ensure!(
                 documents(&rendered)?.len() > 1 || rendered.contains("kind: CronJob"),
                 "{}: {rendered}",
                 example.display()
             );
-            space
-                .kubectl_with(&["apply", "--server-side", "--dry-run=server", "-f", "-"], &rendered)
+            let args = ["apply", "--server-side", "--dry-run=server", "-f", "-"];
+            apply_when_ports_are_free(space, &args, &rendered)
+                .await
                 .with_context(|| format!("the rendering of {}", example.display()))?;
         }
         Ok(())
@@ -77,28 +88,64 @@ async fn what_is_rendered_passes_a_server_side_dry_run() -> Result<()> {
 
 #[tokio::test]
 async fn every_example_comes_up() -> Result<()> {
-    for example in examples()? {
-        let stem = example.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-        in_namespace(&format!("ex-{stem}"), async |space| {
-            let text = std::fs::read_to_string(&example)?;
-            let documents = documents(&text)?;
-            for document in &documents {
-                space
-                    .apply(&without_namespace(document.clone()).to_string())
-                    .with_context(|| format!("example {stem}"))?;
+    // Side by side: most of the time is spent waiting.
+    futures::future::try_join_all(examples()?.iter().map(|example| comes_up(example))).await.map(drop)
+}
+
+async fn comes_up(example: &Path) -> Result<()> {
+    let stem = example.file_stem().and_then(|stem| stem.to_str()).context("a file without a name")?;
+    in_namespace(&format!("ex-{stem}"), async |space| {
+        let documents = documents(&std::fs::read_to_string(example)?)?;
+        let here = !NOT_HERE.contains(&stem);
+        for document in &documents {
+            for object in prerequisites(document).iter().filter(|_| here) {
+                space.apply(&object.to_string()).with_context(|| format!("what example {stem} builds on"))?;
             }
-            if NOT_HERE.iter().any(|name| stem.contains(name)) {
-                return Ok(());
-            }
-            for document in documents.iter().filter(|document| document["kind"] == "Registry") {
-                let name = document["metadata"]["name"].as_str().context("an example without a name")?;
-                kit::ready(space, name).await.with_context(|| format!("example {stem}"))?;
-            }
-            Ok(())
-        })
-        .await?;
-    }
+            let document = without_namespace(document.clone());
+            space.apply(&document.to_string()).with_context(|| format!("example {stem}"))?;
+        }
+        for document in documents.iter().filter(|document| here && document["kind"] == "Registry") {
+            let name = document["metadata"]["name"].as_str().context("an example without a name")?;
+            kit::ready(space, name).await.with_context(|| format!("example {stem}"))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Applies, and waits while a port of a node, of which the whole cluster has one, belongs to another test.
+async fn apply_when_ports_are_free(space: &Space, args: &[&str], manifest: &str) -> Result<()> {
+    let outcome = kit::until("the node port is free", Duration::from_secs(60), async || {
+        let outcome = space.kubectl_outcome(args, manifest)?;
+        ensure!(!outcome.stderr.contains("provided port is already allocated"), "{}", outcome.stderr);
+        Ok(outcome)
+    })
+    .await?;
+    ensure!(outcome.success, "{}", outcome.stderr);
     Ok(())
+}
+
+/// What an example takes for granted: a claim, a ServiceAccount, a storage class.
+fn prerequisites(document: &Value) -> Vec<Value> {
+    let spec = &document["spec"];
+    let volume = &spec["storage"]["persistentVolumeClaim"];
+    let mut objects = Vec::new();
+    if let Some(name) = volume["existingClaim"].as_str() {
+        objects.push(json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }));
+    }
+    if let Some(name) = spec["serviceAccount"]["name"].as_str() {
+        objects.push(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}));
+    }
+    if let Some(name) = volume["storageClassName"].as_str() {
+        objects.push(json!({
+            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name},
+            "provisioner": PROVISIONER, "volumeBindingMode": "WaitForFirstConsumer",
+        }));
+    }
+    objects
 }
 
 /// An example may name a namespace; here it goes into the test's own.
