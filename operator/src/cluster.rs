@@ -15,7 +15,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use crate::{context::Announcer, names};
+use crate::{context::Announcer, names, reclaim};
 
 /// Why the cluster did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,11 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether the server found the object as a whole invalid.
+    fn is_invalid(&self) -> bool {
+        matches!(self, Self::Apply { source: kube::Error::Api(status), .. } if status.code == 422)
+    }
 }
 
 /// The server's own words where there are any: the client's repeat them in the form of a debugger.
@@ -89,11 +94,49 @@ fn tell(error: &kube::Error) -> String {
     }
 }
 
-/// Server-side apply of an object, and an event if that changed anything.
+/// Server-side apply of an object, and an event if that changed anything. Where fields that others set make the object
+/// invalid, they are removed; see [`crate::reclaim`].
 ///
 /// # Errors
 /// [`Error::Apply`].
 pub async fn apply<K>(
+    api: &Api<K>,
+    desired: &K,
+    live: Option<&ObjectMeta>,
+    announcer: &Announcer<'_>,
+) -> Result<K, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let error = match apply_once(api, desired, live, announcer).await {
+        Err(error) if error.is_invalid() => error,
+        result => return result,
+    };
+    let Some(live) = live else { return Err(error) };
+    let Some(reclaimed) = live.managed_fields.as_deref().and_then(reclaim::reclaim) else { return Err(error) };
+    let (kind, name) = (K::kind(&()), desired.name_any());
+    // Whoever changes the object meanwhile makes this a conflict, and the reconciliation is tried again.
+    let operations = serde_json::from_value(json!([
+        {"op": "test", "path": "/metadata/uid", "value": live.uid},
+        {"op": "replace", "path": "/metadata/resourceVersion", "value": live.resource_version},
+        {"op": "replace", "path": "/metadata/managedFields", "value": reclaimed.entries},
+    ]))?;
+    api.patch(&name, &PatchParams::default(), &Patch::<()>::Json(operations)).await.map_err(|source| Error::Apply {
+        kind: kind.clone().into_owned(),
+        name: name.clone(),
+        source,
+    })?;
+    let note = format!("removed from {kind} {name} what {} set in its spec: {error}", reclaimed.managers.join(", "));
+    let applied = apply_once(api, desired, Some(live), announcer).await?;
+    announcer.warning("Reclaimed", note, Some(applied.object_ref(&()))).await;
+    Ok(applied)
+}
+
+/// Server-side apply of an object whose refusal is an answer, and an event if that changed anything.
+///
+/// # Errors
+/// [`Error::Apply`].
+pub async fn apply_once<K>(
     api: &Api<K>,
     desired: &K,
     live: Option<&ObjectMeta>,
@@ -124,11 +167,7 @@ where
 /// What the API server noted of our last apply that changed something: which fields, and when. The version of the object
 /// would not tell, because others change its status and more at the same time.
 fn own_fields(metadata: &ObjectMeta) -> Option<&ManagedFieldsEntry> {
-    metadata.managed_fields.iter().flatten().find(|entry| {
-        entry.manager.as_deref() == Some(names::MANAGER)
-            && entry.operation.as_deref() == Some("Apply")
-            && entry.subresource.is_none()
-    })
+    metadata.managed_fields.iter().flatten().find(|entry| reclaim::is_own(entry))
 }
 
 /// Deletes exactly the object that was seen; one that is gone already is fine.

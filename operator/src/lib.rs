@@ -22,6 +22,7 @@ pub mod pods;
 pub mod probe;
 pub mod problem;
 pub mod rbac;
+pub mod reclaim;
 pub mod registry;
 pub mod server;
 

@@ -199,7 +199,8 @@ async fn apply_claim(
     let live = observed.volume_claim.as_ref();
     let claim = volume::never_smaller(claim, live);
     let api = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace);
-    match cluster::apply(&api, &claim, live.map(|claim| &claim.metadata), announcer).await {
+    // The cluster writes into the spec of a claim, too, and nothing of that may be taken away.
+    match cluster::apply_once(&api, &claim, live.map(|claim| &claim.metadata), announcer).await {
         Ok(applied) => Ok((Some(applied), None)),
         Err(error) => match (error.refusal(), live) {
             (Some(refusal), Some(live)) => Ok((Some(live.clone()), Some(refusal.to_owned()))),

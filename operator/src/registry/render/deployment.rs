@@ -27,6 +27,9 @@ const UNROUTE_SECONDS: i64 = 5;
 /// What a pod is given on top of both, before it is killed.
 const EXIT_SECONDS: i64 = 10;
 
+/// How long a rollout may go on without progress before it counts as failed.
+const PROGRESS_DEADLINE_SECONDS: i32 = 600;
+
 /// The least privilege that lets the server, and nobody else, read its mounted files.
 const FILE_MODE: i32 = 0o440;
 
@@ -37,6 +40,11 @@ pub(super) fn build_deployment(registry: &ValidRegistry, config_map: &str) -> De
         metadata: metadata(registry, registry.name.clone()),
         spec: Some(DeploymentSpec {
             replicas: Some(registry.replicas),
+            // The defaults, said aloud: what is not said is left as somebody else sets it, and a paused Deployment or
+            // one that waits for hours would hold every later rollout up.
+            min_ready_seconds: Some(0),
+            paused: Some(false),
+            progress_deadline_seconds: Some(PROGRESS_DEADLINE_SECONDS),
             revision_history_limit: Some(3),
             strategy: Some(build_strategy(registry)),
             template: PodTemplateSpec {

@@ -17,6 +17,7 @@ pub(super) fn build_service(registry: &ValidRegistry) -> Service {
         spec: Some(ServiceSpec {
             type_: Some(registry.service.type_.as_str().into()),
             selector: Some(names::registry_selector(&registry.name)),
+            external_ips: no_external_ips(),
             ports: Some(vec![ServicePort {
                 node_port: registry.service.node_port,
                 ..port("registry", registry.service.port)
@@ -37,11 +38,19 @@ pub(super) fn build_debug_service(registry: &ValidRegistry) -> Service {
             cluster_ip: Some("None".into()),
             publish_not_ready_addresses: Some(true),
             selector: Some(names::registry_selector(&registry.name)),
+            external_ips: no_external_ips(),
             ports: Some(vec![port("debug", names::DEBUG_PORT)]),
             ..ServiceSpec::default()
         }),
         status: None,
     }
+}
+
+/// Said aloud, because what is not said is left as somebody else sets it: a registry is reachable where the spec says,
+/// and nowhere else.
+#[expect(clippy::unnecessary_wraps, reason = "the type of the field")]
+fn no_external_ips() -> Option<Vec<String>> {
+    Some(Vec::new())
 }
 
 fn port(name: &str, number: i32) -> ServicePort {
