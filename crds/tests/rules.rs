@@ -33,6 +33,7 @@ fn check(case: &str, found: &str, expected: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn creating_a_registry() {
     let pvc = json!({"persistentVolumeClaim": {"size": "20Gi"}});
     for (case, spec, expected) in [
@@ -59,6 +60,21 @@ fn creating_a_registry() {
             "a size without a unit",
             json!({"storage": {"persistentVolumeClaim": {"size": "20"}}}),
             "size must be a quantity of at least 1Mi",
+        ),
+        (
+            "a size with an exponent",
+            json!({"storage": {"persistentVolumeClaim": {"size": "1e9"}}}),
+            "size must be a quantity of at least 1Mi",
+        ),
+        (
+            "a size with a sign",
+            json!({"storage": {"persistentVolumeClaim": {"size": "+1Gi"}}}),
+            "size must be a quantity of at least 1Mi",
+        ),
+        (
+            "an access mode that stands alone",
+            json!({"storage": {"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteOncePod", "ReadWriteOnce"]}}}),
+            "ReadWriteOncePod stands alone",
         ),
         (
             "a limit that is none",
@@ -145,6 +161,18 @@ fn changing_a_registry() {
             "accessModes cannot change",
         ),
         (
+            "the default access spelled out",
+            claim(json!({"size": "1Gi"})),
+            claim(json!({"size": "1Gi", "accessModes": ["ReadWriteOnce"]})),
+            "",
+        ),
+        (
+            "what an existing claim offers",
+            claim(json!({"existingClaim": "a"})),
+            claim(json!({"existingClaim": "a", "accessModes": ["ReadWriteMany"]})),
+            "",
+        ),
+        (
             "another claim",
             claim(json!({"existingClaim": "a"})),
             claim(json!({"existingClaim": "b"})),
@@ -165,9 +193,15 @@ fn changing_a_registry() {
 fn names() {
     let forty = "a".repeat(40);
     let forty_one = "a".repeat(41);
-    for (name, is_good) in
-        [("a", true), ("main-2", true), (&*forty, true), (&*forty_one, false), ("2main", false), ("a.b", false)]
-    {
+    for (name, is_good) in [
+        ("a", true),
+        ("main-2", true),
+        (&*forty, true),
+        (&*forty_one, false),
+        ("2main", false),
+        ("a.b", false),
+        ("default", false),
+    ] {
         let mut resource = registry(&json!({"storage": {"emptyDir": {}}}));
         resource.metadata.name = Some(name.into());
         check(name, &refusal(validate_cel(&resource)), if is_good { "" } else { "the name of a Registry becomes" });

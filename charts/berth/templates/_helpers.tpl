@@ -7,7 +7,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 
 {{- define "berth.selector" -}}
 app.kubernetes.io/name: berth-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "berth.name" -}}
@@ -16,6 +16,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "berth.serviceAccount" -}}
 {{ .Values.serviceAccount.name | default (include "berth.name" .) }}
+{{- end }}
+
+{{- /* REPOSITORY@DIGEST when a digest is given, else REPOSITORY:TAG. */}}
+{{- define "berth.image" -}}
+{{- if .image.digest }}{{ printf "%s@%s" .image.repository .image.digest }}{{ else }}{{ printf "%s:%s" .image.repository (.image.tag | default .version) }}{{ end }}
 {{- end }}
 
 {{- define "berth.podSecurity" -}}

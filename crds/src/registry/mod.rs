@@ -45,7 +45,9 @@ use self::{status::RegistryStatus, storage::Storage};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("the name of a Registry becomes that of a Service: use at most 40 of a-z, 0-9 and '-', starting with a letter and not ending with '-'")
+        .message("the name of a Registry becomes that of a Service: use at most 40 of a-z, 0-9 and '-', starting with a letter and not ending with '-'"),
+    validation = Rule::new("self.metadata.name != 'default'")
+        .message("the name of a Registry becomes that of a ServiceAccount, and default is taken in every namespace: use another")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

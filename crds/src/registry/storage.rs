@@ -43,15 +43,19 @@ pub struct Storage {
     validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) \
         && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
         .message("storageClassName cannot change: make a Registry of another name and copy the content to it"),
-    validation = Rule::new("has(self.accessModes) == has(oldSelf.accessModes) \
-        && (!has(self.accessModes) || self.accessModes == oldSelf.accessModes)")
-        .message("accessModes cannot change: make a Registry of another name and copy the content to it")
+    validation = Rule::new("has(self.existingClaim) || (has(self.accessModes) ? self.accessModes : ['ReadWriteOnce']) \
+        == (has(oldSelf.accessModes) ? oldSelf.accessModes : ['ReadWriteOnce'])")
+        .message("accessModes cannot change: make a Registry of another name and copy the content to it"),
+    validation = Rule::new("!has(self.accessModes) || self.accessModes.size() == 1 \
+        || !self.accessModes.exists(m, m == 'ReadWriteOncePod')")
+        .message("ReadWriteOncePod stands alone: leave out the other accessModes")
 )]
 pub struct PersistentVolumeClaim {
     /// How large the volume is, as a quantity of bytes such as 20Gi. It can grow when the storage class allows it, and
     /// never shrinks. Required, unless existingClaim is given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("isQuantity(self) && !quantity(self).isLessThan(quantity('1Mi'))")
+    #[x_kube(validation = Rule::new("self.matches('^[0-9]+([.][0-9]+)?([kMGTPE]|[KMGTPE]i)?$') && isQuantity(self) \
+        && !quantity(self).isLessThan(quantity('1Mi'))")
         .message("size must be a quantity of at least 1Mi, such as 20Gi"))]
     pub size: Option<Size>,
     /// The storage class of the claim. The cluster's default class when it is left out.
@@ -111,7 +115,8 @@ pub struct EmptyDir {
     /// The most that may be stored, as a quantity of bytes such as 1Gi; the pod is evicted beyond it. No limit but the
     /// node's when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("isQuantity(self) && !quantity(self).isLessThan(quantity('1Mi'))")
+    #[x_kube(validation = Rule::new("self.matches('^[0-9]+([.][0-9]+)?([kMGTPE]|[KMGTPE]i)?$') && isQuantity(self) \
+        && !quantity(self).isLessThan(quantity('1Mi'))")
         .message("sizeLimit must be a quantity of at least 1Mi, such as 1Gi"))]
     pub size_limit: Option<Size>,
 }
