@@ -56,6 +56,14 @@ impl Progress {
         Self::Stalled { reason: reason.into(), message: message.into() }
     }
 
+    /// The same, with one more thing to know.
+    #[must_use]
+    pub fn also(mut self, told: &str) -> Self {
+        let (Self::Done { message } | Self::Underway { message, .. } | Self::Stalled { message, .. }) = &mut self;
+        *message = format!("{message}; {told}");
+        self
+    }
+
     /// The conditions that say it.
     #[must_use]
     pub fn conditions(&self) -> Vec<Wanted> {

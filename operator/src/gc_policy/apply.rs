@@ -79,16 +79,16 @@ async fn start(
     }
 }
 
-/// Stops the schedule while no run can be started, and leaves the rest of the CronJob as it is.
+/// Stops the schedule while the CronJob cannot be brought to what is asked for, and leaves the rest of it as it is.
 ///
 /// # Errors
-/// [`ApplyError`], which names the CronJob.
+/// [`Error::Apply`], which names the CronJob.
 pub async fn suspend(
     client: &Client,
     owner: &Owner<'_>,
     observed: &Observed,
     announcer: &Announcer<'_>,
-) -> Result<(), ApplyError> {
+) -> Result<(), Error> {
     let Some(cron_job) = &observed.cron_job else { return Ok(()) };
     let is_suspended = cron_job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
     if is_suspended || owner.check("CronJob", Some(&cron_job.metadata)).is_err() {

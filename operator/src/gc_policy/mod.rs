@@ -23,7 +23,7 @@ use berth_crds::{GCPolicy, GCPolicyStatus, Outcome, Run};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _, runtime::controller::Action};
 
-use self::{fetch::Observed, validate::ValidPolicy};
+use self::{fetch::Observed, target::Blocked, validate::ValidPolicy};
 use crate::{
     cluster::{self, Error},
     conditions::{self, Progress},
@@ -44,6 +44,8 @@ const REVISIT_TAKEN: Duration = Duration::from_secs(10);
 enum Failure {
     #[error(transparent)]
     Invalid(#[from] Problems),
+    #[error("{}", .0.message())]
+    Blocked(Blocked),
     #[error(transparent)]
     Apply(#[from] ApplyError),
 }
@@ -52,6 +54,7 @@ impl Failure {
     fn progress(&self) -> Progress {
         match self {
             Self::Invalid(problems) => Progress::stalled("InvalidSpec", problems.to_string()),
+            Self::Blocked(blocked) => blocked.progress(),
             Self::Apply(ApplyError::Taken(taken @ Taken::Foreign { .. })) => {
                 Progress::stalled("NameTaken", taken.to_string())
             }
@@ -62,6 +65,27 @@ impl Failure {
                 Progress::stalled("Refused", error.to_string())
             }
             Self::Apply(ApplyError::Cluster(error)) => Progress::underway("Error", error.to_string()),
+        }
+    }
+
+    /// Whether the CronJob in the cluster is of a spec that is not asked for any more, and stays so until somebody
+    /// helps: it must not go on deleting by it.
+    fn outdates_schedule(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Blocked(_) => true,
+            Self::Apply(ApplyError::Cluster(error @ Error::Apply { kind, .. })) => {
+                kind == "CronJob" && error.refusal().is_some()
+            }
+            Self::Apply(_) => false,
+        }
+    }
+
+    /// When the policy is looked at again.
+    fn revisit(self) -> Result<Duration, Error> {
+        match self {
+            Self::Invalid(_) | Self::Blocked(_) => Ok(REVISIT),
+            Self::Apply(ApplyError::Taken(_)) => Ok(REVISIT_TAKEN),
+            Self::Apply(ApplyError::Cluster(error)) => Err(error),
         }
     }
 }
@@ -84,22 +108,20 @@ pub async fn reconcile(cached: Arc<GCPolicy>, context: Arc<Context>) -> Result<A
     let previous = policy.status.clone().unwrap_or_default();
     let observed = fetch::fetch(&context.client, &namespace, &policy).await?;
     let now = Timestamp::now();
+    let name = policy.name_any();
+    let owner =
+        Owner { kind: "GCPolicy", label: names::POLICY_LABEL, name: &name, uid: policy.metadata.uid.as_deref() };
     let (valid, advanced) = match validate::validate(&policy, &context.settings) {
         Ok(valid) => {
-            let advanced = advance(&policy, &valid, &observed, &context, &announcer).await;
-            (Some(valid), advanced.map_err(Failure::Apply))
+            let advanced = advance(&policy, &valid, &owner, &observed, &context, &announcer).await;
+            (Some(valid), advanced)
         }
         Err(problems) => (None, Err(Failure::Invalid(problems))),
     };
     let (progress, handled_run_now, result) = match advanced {
         Ok((progress, handled)) => (progress, handled, Ok(REVISIT)),
         Err(failure) => {
-            let progress = failure.progress();
-            let result = match failure {
-                Failure::Invalid(_) => Ok(REVISIT),
-                Failure::Apply(ApplyError::Taken(_)) => Ok(REVISIT_TAKEN),
-                Failure::Apply(ApplyError::Cluster(error)) => Err(error),
-            };
+            let (progress, result) = give_up(failure, &owner, &observed, &context, &announcer).await;
             (progress, previous.handled_run_now.clone(), result)
         }
     };
@@ -112,28 +134,41 @@ pub async fn reconcile(cached: Arc<GCPolicy>, context: Arc<Context>) -> Result<A
     Ok(Action::requeue(until_next(&status, now).map_or(revisit, |wait| wait.min(revisit))))
 }
 
-/// Applies the policy's objects when runs can be started, and stops the schedule when not.
+/// Applies the policy's objects when runs can be started.
 async fn advance(
     policy: &GCPolicy,
     valid: &ValidPolicy,
+    owner: &Owner<'_>,
     observed: &Observed,
     context: &Context,
     announcer: &Announcer<'_>,
-) -> Result<(Progress, Option<String>), ApplyError> {
-    let owner =
-        Owner { kind: "GCPolicy", label: names::POLICY_LABEL, name: &valid.name, uid: policy.metadata.uid.as_deref() };
-    let client = &context.client;
-    match target::resolve(&valid.registry, observed.registry.as_ref(), &context.settings) {
-        Ok(registry) => {
-            let rendered = render::render(valid, &registry);
-            let run_now = valid.run_now.as_deref();
-            let handled = apply::apply(client, &owner, policy, run_now, rendered, observed, announcer).await?;
-            Ok((status::scheduled(valid), handled))
-        }
-        Err(blocked) => {
-            apply::suspend(client, &owner, observed, announcer).await?;
-            let handled = policy.status.as_ref().and_then(|status| status.handled_run_now.clone());
-            Ok((blocked.progress(), handled))
+) -> Result<(Progress, Option<String>), Failure> {
+    let registry =
+        target::resolve(&valid.registry, observed.registry.as_ref(), &context.settings).map_err(Failure::Blocked)?;
+    let rendered = render::render(valid, &registry);
+    let run_now = valid.run_now.as_deref();
+    let handled = apply::apply(&context.client, owner, policy, run_now, rendered, observed, announcer).await?;
+    Ok((status::scheduled(valid), handled))
+}
+
+/// What a failure comes to: how far the policy is, and when it is looked at again. A schedule that the spec does not
+/// ask for any more is stopped; that it could not be is said as loudly as why it should.
+async fn give_up(
+    failure: Failure,
+    owner: &Owner<'_>,
+    observed: &Observed,
+    context: &Context,
+    announcer: &Announcer<'_>,
+) -> (Progress, Result<Duration, Error>) {
+    let progress = failure.progress();
+    if !failure.outdates_schedule() {
+        return (progress, failure.revisit());
+    }
+    match apply::suspend(&context.client, owner, observed, announcer).await {
+        Ok(()) => (progress, failure.revisit()),
+        Err(error) => {
+            let told = format!("the schedule from before still starts runs, because it could not be stopped: {error}");
+            (progress.also(&told), Err(error))
         }
     }
 }
@@ -178,5 +213,37 @@ async fn announce(run: &Run, announcer: &Announcer<'_>) {
             announcer.warning("RunPartial", format!("run {} freed {freed}{counted}{told}", run.job), None).await;
         }
         Outcome::Failed => announcer.warning("RunFailed", format!("run {} failed{told}", run.job), None).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn cluster(kind: &str, code: u16) -> Failure {
+        let status = Status { code, ..Status::failure("no", "Refused") };
+        let source = kube::Error::Api(Box::new(status));
+        Failure::Apply(ApplyError::Cluster(Error::Apply { kind: kind.into(), name: "nightly-gc".into(), source }))
+    }
+
+    #[test]
+    fn a_schedule_that_is_not_asked_for_any_more_is_stopped() {
+        let mut problems = Problems::default();
+        problems.add("spec.timeZone", "is not in the tz database");
+        let foreign = Taken::Foreign { kind: "CronJob", name: "nightly-gc".into(), owner_kind: "GCPolicy" };
+        for (failure, expected) in [
+            (Failure::Invalid(problems), true),
+            (Failure::Blocked(Blocked::RegistryStopped("main".into())), true),
+            (cluster("CronJob", 422), true),
+            (cluster("CronJob", 403), true),
+            // The schedule is applied already, or will be as soon as the server answers again.
+            (cluster("Job", 403), false),
+            (cluster("CronJob", 500), false),
+            // What belongs to somebody else is left alone.
+            (Failure::Apply(ApplyError::Taken(foreign)), false),
+        ] {
+            assert_eq!(failure.outdates_schedule(), expected, "{failure}");
+        }
     }
 }
