@@ -38,8 +38,25 @@ pub enum ScheduleError {
     )]
     Form(String),
     /// A field of the expression has a value that it cannot have.
+    #[error(
+        "{text:?} is not a schedule: the {field} cannot be {part:?}: give '*', numbers from {least} to {most} or names, \
+         ranges of them such as {least}-{most}, steps such as */2, or several with ',' between them"
+    )]
+    Value {
+        /// The expression.
+        text: String,
+        /// What the field is.
+        field: &'static str,
+        /// The part of it between commas.
+        part: String,
+        /// The least number that it takes.
+        least: u32,
+        /// The greatest number that it takes.
+        most: u32,
+    },
+    /// The expression as a whole means nothing.
     #[error("{text:?} is not a schedule: {source}")]
-    Field {
+    Meaning {
         /// The expression.
         text: String,
         /// What is wrong with it.
@@ -53,12 +70,10 @@ impl Schedule {
     /// # Errors
     /// [`ScheduleError`], which holds the text.
     pub fn parse(text: &str, time_zone: TimeZone) -> Result<Self, ScheduleError> {
-        if !has_known_form(text) {
-            return Err(ScheduleError::Form(text.to_owned()));
-        }
+        let written_out = write_out(text)?;
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let text = if text == "@midnight" { "@daily" } else { text };
-        let cron = parser.parse(text).map_err(|source| ScheduleError::Field { text: text.to_owned(), source })?;
+        let cron =
+            parser.parse(&written_out).map_err(|source| ScheduleError::Meaning { text: text.to_owned(), source })?;
         Ok(Self { cron, time_zone })
     }
 
@@ -96,26 +111,87 @@ impl Schedule {
     }
 }
 
-/// Kubernetes takes less than the parser: no seconds, no years, and none of the signs `L`, `W` and `#`.
-fn has_known_form(text: &str) -> bool {
-    const MACROS: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
-    if text.starts_with('@') {
-        return MACROS.contains(&text);
-    }
-    let is_value = |value: &str| value.bytes().all(|b| b.is_ascii_digit()) || is_name(value);
-    let fields: Vec<&str> = text.split(' ').filter(|field| !field.is_empty()).collect();
-    fields.len() == 5
-        && fields.iter().all(|field| {
-            field.split([',', '-', '/']).all(|part| matches!(part, "*" | "?") || (!part.is_empty() && is_value(part)))
-        })
+/// What a field takes: its numbers, and names for the first of them.
+struct Field {
+    name: &'static str,
+    least: u32,
+    most: u32,
+    names: &'static [&'static str],
 }
 
-fn is_name(value: &str) -> bool {
-    const NAMES: [&str; 19] = [
-        "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC", "SUN", "MON", "TUE", "WED",
-        "THU", "FRI", "SAT",
-    ];
-    NAMES.iter().any(|name| name.eq_ignore_ascii_case(value))
+/// The fields in their order, with the bounds of the CronJob controller: Sunday is 0 and never 7.
+const FIELDS: [Field; 5] = [
+    Field { name: "minute", least: 0, most: 59, names: &[] },
+    Field { name: "hour", least: 0, most: 23, names: &[] },
+    Field { name: "day of the month", least: 1, most: 31, names: &[] },
+    Field {
+        name: "month",
+        least: 1,
+        most: 12,
+        names: &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
+    },
+    Field { name: "day of the week", least: 0, most: 6, names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"] },
+];
+
+/// An expression that Kubernetes takes, in the words of the parser.
+///
+/// Kubernetes takes less: no seconds, no years, none of the signs `L`, `W` and `#`, no Sunday as 7, and no range that
+/// ends before it begins; and it takes `5/15`, which is `5-59/15`, and `?`, which is `*`. What passes here is not refused
+/// when the CronJob is applied.
+fn write_out(text: &str) -> Result<String, ScheduleError> {
+    const MACROS: [&str; 6] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly"];
+    if text == "@midnight" {
+        return Ok("@daily".to_owned());
+    }
+    if MACROS.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let fields: Vec<&str> = text.split(' ').filter(|field| !field.is_empty()).collect();
+    if fields.len() != FIELDS.len() {
+        return Err(ScheduleError::Form(text.to_owned()));
+    }
+    let mut written = Vec::new();
+    for (field, parts) in FIELDS.iter().zip(fields) {
+        let parts = parts.split(',').map(|part| {
+            let Field { name, least, most, names: _ } = *field;
+            let error = || ScheduleError::Value { text: text.into(), field: name, part: part.into(), least, most };
+            field.write_out(part).ok_or_else(error)
+        });
+        written.push(parts.collect::<Result<Vec<_>, _>>()?.join(","));
+    }
+    Ok(written.join(" "))
+}
+
+impl Field {
+    /// `*`, `2`, `2-4`, or one of them with a step; nothing for anything else.
+    fn write_out(&self, part: &str) -> Option<String> {
+        let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
+        if !step.is_none_or(|step| number(step).is_some_and(|step| (1..=self.most).contains(&step))) {
+            return None;
+        }
+        if matches!(range, "*" | "?") {
+            return Some(part.replace('?', "*"));
+        }
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        if self.value(first)? > self.value(last)? {
+            return None;
+        }
+        Some(match step {
+            Some(step) if !range.contains('-') => format!("{range}-{}/{step}", self.most),
+            _ => part.to_owned(),
+        })
+    }
+
+    fn value(&self, text: &str) -> Option<u32> {
+        let named = self.names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let value = named.and_then(|at| u32::try_from(at).ok()).map(|at| self.least + at).or_else(|| number(text))?;
+        (self.least..=self.most).contains(&value).then_some(value)
+    }
+}
+
+/// Digits alone: no sign, which the standard library would take.
+fn number(text: &str) -> Option<u32> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -135,6 +211,7 @@ mod tests {
             ("0 3 * * *", "Europe/Berlin", "2026-01-01T00:00:00Z", Some("2026-01-01T02:00:00Z")),
             ("0 3 * * *", "Asia/Kolkata", "2026-01-01T00:00:00Z", Some("2026-01-01T21:30:00Z")),
             ("*/15 * * * *", "Etc/UTC", "2026-01-01T00:01:30Z", Some("2026-01-01T00:15:00Z")),
+            ("5/15 * * * *", "Etc/UTC", "2026-01-01T00:21:00Z", Some("2026-01-01T00:35:00Z")),
             ("0 0 29 2 *", "Etc/UTC", "2026-03-01T00:00:00Z", Some("2028-02-29T00:00:00Z")),
             ("0 12 * * MON-FRI", "Etc/UTC", "2026-01-02T12:00:00Z", Some("2026-01-05T12:00:00Z")),
             // Both day fields given: either of them is enough.
@@ -177,18 +254,47 @@ mod tests {
 
     #[test]
     fn what_is_not_a_schedule_is_refused() {
-        for text in [
-            "",
-            "0 3 * *",
-            "0 0 3 * * *",
-            "@every 1h",
-            "0 3 L * *",
-            "0 3 * * 5#2",
-            "61 * * * *",
-            "a * * * *",
-            "0 3 1,,2 * *",
+        for (text, expected) in [
+            ("", "five fields"),
+            ("0 3 * *", "five fields"),
+            ("0 0 3 * * *", "five fields"),
+            ("@every 1h", "five fields"),
+            ("0 3 L * *", "the day of the month cannot be \"L\""),
+            ("0 3 * * 5#2", "the day of the week cannot be \"5#2\""),
+            ("60 25 * * *", "the minute cannot be \"60\": give '*', numbers from 0 to 59"),
+            ("0 24 * * *", "the hour cannot be \"24\""),
+            ("0 0 0 * *", "the day of the month cannot be \"0\""),
+            ("0 0 1 13 *", "the month cannot be \"13\""),
+            ("0 3 * * 7", "the day of the week cannot be \"7\""),
+            ("0 3 * * 5-7", "the day of the week cannot be \"5-7\""),
+            ("0 3 * * FRI-MON", "the day of the week cannot be \"FRI-MON\""),
+            ("0 22-2 * * *", "the hour cannot be \"22-2\""),
+            ("0 MON * * *", "the hour cannot be \"MON\""),
+            ("*/0 * * * *", "the minute cannot be \"*/0\""),
+            ("*-5 * * * *", "the minute cannot be \"*-5\""),
+            ("1-2-3 * * * *", "the minute cannot be \"1-2-3\""),
+            ("1/2/3 * * * *", "the minute cannot be \"1/2/3\""),
+            ("+1 * * * *", "the minute cannot be \"+1\""),
+            ("99999999999 * * * *", "the minute cannot be \"99999999999\""),
+            ("a * * * *", "the minute cannot be \"a\""),
+            ("0 3 1,,2 * *", "the day of the month cannot be \"\""),
         ] {
-            assert!(Schedule::parse(text, TimeZone::UTC).is_err(), "{text}");
+            let error = Schedule::parse(text, TimeZone::UTC).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_the_check_takes_the_parser_takes_as_well() {
+        for field in ["0", "3-5", "*/2", "1/2", "1-5/2", "0,2,4-6", "?", "*"] {
+            for at in 0..FIELDS.len() {
+                let text = (0..FIELDS.len()).map(|n| if n == at { field } else { "*" }).collect::<Vec<_>>().join(" ");
+                let is_zero_day = matches!(at, 2 | 3) && field.starts_with('0');
+                assert_eq!(Schedule::parse(&text, TimeZone::UTC).is_ok(), !is_zero_day, "{text}");
+            }
+        }
+        for text in ["0 0 1 jan-Mar,DEC SUN-sat", "59 23 31 12 6", "00 03 * * *"] {
+            Schedule::parse(text, TimeZone::UTC).unwrap();
         }
     }
 }
