@@ -76,12 +76,14 @@ pub struct GCPolicySpec {
     #[x_kube(validation = Rule::new("self == '0' || self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h|d))+$')")
         .message("gracePeriod must be a duration that is not negative, such as 30m, 1h or 7d"))]
     pub grace_period: Option<Span>,
-    /// How many succeeded runs keep their Job and logs. 3 when it is left out.
+    /// How many succeeded runs keep their Job and logs. 3 when it is left out. 0 keeps the last one, as 1 does, because
+    /// the status has its report from there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 10")
         .message("successfulRunsHistoryLimit must be between 0 and 10"))]
     pub successful_runs_history_limit: Option<i32>,
-    /// How many failed runs keep their Job and logs. 3 when it is left out.
+    /// How many failed runs keep their Job and logs. 3 when it is left out. 0 keeps the last one, as 1 does, because the
+    /// status has its message from there.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 10")
         .message("failedRunsHistoryLimit must be between 0 and 10"))]
@@ -153,9 +155,9 @@ pub struct GcEffective {
     pub delete_untagged: bool,
     /// How old content must be before it is deleted.
     pub grace_period: String,
-    /// How many succeeded runs keep their Job.
+    /// How many succeeded runs keep their Job; at least one.
     pub successful_runs_history_limit: i32,
-    /// How many failed runs keep their Job.
+    /// How many failed runs keep their Job; at least one.
     pub failed_runs_history_limit: i32,
     /// How long a run may take.
     pub active_deadline: String,

@@ -20,6 +20,8 @@ const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 const MAX_GRACE: Duration = Duration::from_secs(3650 * 24 * 3600);
 const DEFAULT_HISTORY: i32 = 3;
 const MAX_HISTORY: i32 = 10;
+/// With none kept, the Job would be deleted as soon as it is finished, before its report is read.
+const LEAST_KEPT: i32 = 1;
 /// The longest value of the run-now annotation, in bytes; it is kept in the status.
 const MAX_RUN_NOW_BYTES: usize = 256;
 
@@ -48,9 +50,9 @@ pub struct ValidPolicy {
     pub delete_untagged: bool,
     /// How old content must be to be deleted.
     pub grace_period: Duration,
-    /// How many succeeded Jobs are kept.
+    /// How many succeeded Jobs are kept; at least one.
     pub successful_runs_history_limit: i32,
-    /// How many failed Jobs are kept.
+    /// How many failed Jobs are kept; at least one.
     pub failed_runs_history_limit: i32,
     /// How long a run may take.
     pub active_deadline: Duration,
@@ -168,7 +170,7 @@ fn history(field: &str, given: Option<i32>, problems: &mut Problems) -> i32 {
     if !(0..=MAX_HISTORY).contains(&limit) {
         problems.add(field, format!("must be between 0 and {MAX_HISTORY}"));
     }
-    limit
+    limit.max(LEAST_KEPT)
 }
 
 #[cfg(test)]
@@ -206,6 +208,17 @@ mod tests {
                 Err(problems) => problems.to_string(),
             };
             assert!(found.starts_with(expected) && found.is_empty() == expected.is_empty(), "{key} {value}: {found}");
+        }
+    }
+
+    #[test]
+    fn the_last_job_is_kept_until_its_report_is_read() {
+        for (given, expected) in [(0, 1), (1, 1), (10, 10)] {
+            let succeeded =
+                validate(&policy("successfulRunsHistoryLimit", json!(given)), &Settings::default()).unwrap();
+            let failed = validate(&policy("failedRunsHistoryLimit", json!(given)), &Settings::default()).unwrap();
+            let told = (succeeded.successful_runs_history_limit, failed.failed_runs_history_limit);
+            assert_eq!(told, (expected, expected), "{given}");
         }
     }
 }
