@@ -6,7 +6,7 @@ SHELL := bash
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/berth
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
-E2E := cargo run --quiet --package berth-e2e --bin berth-e2e --
+E2E := cargo run --package berth-e2e --bin berth-e2e --
 
 .PHONY: help
 help: ## List the targets
@@ -50,7 +50,7 @@ unit: toolchain ## Unit, snapshot and socket-level tests: no cluster, no network
 e2e: toolchain ## End-to-end tests on a local Kubernetes of their own; KEEP=1 leaves it running
 	@$(if $(KEEP),,trap '$(E2E) down' EXIT;) \
 	$(E2E) up && $(E2E) load-images && $(E2E) install && \
-	cargo test --package berth-e2e --features cluster --test '*' -- --test-threads 4
+	cargo test --package berth-e2e --features cluster --test cluster --test lifecycle -- --test-threads 4
 
 .PHONY: figures
 figures: toolchain ## Idle memory, time to the first answer, image sizes, measured now

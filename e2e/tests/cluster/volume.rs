@@ -106,3 +106,58 @@ async fn a_class_that_does_not_grow_is_told() -> Result<()> {
     })
     .await
 }
+
+#[tokio::test]
+async fn the_finalizer_is_there_only_while_the_volume_is_to_be_deleted() -> Result<()> {
+    in_namespace("finalizer", async |space| {
+        for (policy, expected) in
+            [("Delete", vec!["berth.dev/volume"]), ("Retain", vec![]), ("Delete", vec!["berth.dev/volume"])]
+        {
+            space.apply(&registry("main", &json!({"deletionPolicy": policy})))?;
+            let found = kit::ready(space, "main").await?.metadata.finalizers.unwrap_or_default();
+            ensure!(found == expected, "{policy}: {found:?}");
+        }
+        // The pods of an orphaned Registry go on, and so does what they write to.
+        space.kubectl(&["delete", "reg/main", "--cascade=orphan"])?;
+        let claim = space.api::<PersistentVolumeClaim>().get("main").await?;
+        ensure!(claim.metadata.deletion_timestamp.is_none(), "the claim of an orphaned Deployment is being deleted");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_existing_claim_is_used_and_never_deleted() -> Result<()> {
+    in_namespace("existing-claim", async |space| {
+        space.apply(
+            "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data}, spec: {accessModes: \
+             [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}",
+        )?;
+        space.apply(&registry(
+            "main",
+            &json!({"storage": {"persistentVolumeClaim": {"size": null, "existingClaim": "data"}}}),
+        ))?;
+        kit::ready(space, "main").await?;
+        let claims = space.api::<PersistentVolumeClaim>();
+        ensure!(claims.get_opt("main").await?.is_none(), "a claim was made beside the existing one");
+        kit::delete_and_wait::<Registry>(space, "main").await?;
+        ensure!(claims.get("data").await?.metadata.deletion_timestamp.is_none(), "the claim is being deleted");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_claim_of_somebody_else_is_not_taken_over() -> Result<()> {
+    in_namespace("foreign-claim", async |space| {
+        space.apply(
+            "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: main, labels: {mine: 'yes'}}, spec: \
+             {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}",
+        )?;
+        space.apply(super::ON_A_VOLUME)?;
+        super::conditions::stalled(space, "reg/main", "PersistentVolumeClaim").await?;
+        space.kubectl(&["delete", "pvc/main"])?;
+        kit::ready(space, "main").await.map(drop)
+    })
+    .await
+}

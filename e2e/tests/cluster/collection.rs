@@ -5,6 +5,7 @@ use berth_crds::{GCPolicy, Outcome};
 use berth_e2e::images::app;
 use berth_e2e::kit::{self, Space, in_namespace, until};
 use berth_e2e::paths::Cache;
+use k8s_openapi::api::batch::v1::CronJob;
 use serde_json::json;
 use std::time::Duration;
 
@@ -105,6 +106,56 @@ async fn a_policy_waits_for_its_registry() -> Result<()> {
             .to_string(),
         )?;
         state("True").await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_schedule_runs_by_itself_until_it_is_suspended() -> Result<()> {
+    in_namespace("schedule", async |space| {
+        space.apply(super::TRANSIENT)?;
+        space.apply(
+            "{apiVersion: berth.dev/v1alpha1, kind: GCPolicy, metadata: {name: often}, spec: {registryRef: \
+             {name: main}, schedule: '* * * * *'}}",
+        )?;
+        let policies = space.api::<GCPolicy>();
+        let run = until("the schedule's first run is reported", Duration::from_secs(150), async || {
+            let status = policies.get("often").await?.status.context("no status")?;
+            status.last_run.with_context(|| format!("{:?}", status.conditions))
+        })
+        .await?;
+        ensure!(run.outcome == Outcome::Clean, "{run:?}");
+        space.kubectl(&["patch", "gcpol/often", "--type=merge", "--patch", r#"{"spec": {"suspend": true}}"#])?;
+        is_suspended(space).await?;
+        let status = policies.get("often").await?.status.context("no status")?;
+        ensure!(status.next_run.is_none(), "a next run is shown: {:?}", status.next_run);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_policy_that_is_wrong_collects_nothing() -> Result<()> {
+    in_namespace("wrong-policy", async |space| {
+        space.apply(super::TRANSIENT)?;
+        space.apply(
+            "{apiVersion: berth.dev/v1alpha1, kind: GCPolicy, metadata: {name: often}, spec: {registryRef: \
+             {name: main}, schedule: '0 0 1 1 *'}}",
+        )?;
+        space.kubectl(&["wait", "gcpol/often", "--for=condition=Ready", "--timeout=60s"])?;
+        let wrong = r#"{"spec": {"timeZone": "Europe/Berln", "dryRun": true}}"#;
+        space.kubectl(&["patch", "gcpol/often", "--type=merge", "--patch", wrong])?;
+        super::conditions::stalled(space, "gcpol/often", "Europe/Berln").await?;
+        is_suspended(space).await
+    })
+    .await
+}
+
+async fn is_suspended(space: &Space) -> Result<()> {
+    until("the CronJob is suspended", Duration::from_secs(15), async || {
+        let spec = space.api::<CronJob>().get("often-gc").await?.spec.context("no spec")?;
+        ensure!(spec.suspend == Some(true), "it is not");
+        Ok(())
     })
     .await
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::{Api, discovery};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The time within which a change by others is undone.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
@@ -48,15 +48,27 @@ async fn drift_is_undone_within_five_seconds() -> Result<()> {
         })
         .await?;
 
-        let port = r#"[{"op": "replace", "path": "/spec/ports/0/port", "value": 5999}]"#;
-        space.kubectl(&["patch", "service", "main", "--type=json", "--patch", port])?;
-        until("the edited Service is back", BACK_WITHIN, async || {
-            let service = space.api::<Service>().get("main").await?;
-            let ports: Vec<i32> = service.spec.iter().flat_map(|s| s.ports.iter().flatten()).map(|p| p.port).collect();
-            ensure!(ports == [5000], "ports {ports:?}");
-            Ok(())
-        })
-        .await?;
+        for edit in [
+            json!([{"op": "replace", "path": "/spec/ports/0/port", "value": 5999}]),
+            json!([{"op": "replace", "path": "/spec/selector", "value": {"app": "other"}}]),
+            json!([{"op": "remove", "path": "/metadata/labels"}]),
+        ] {
+            is_undone::<Service>(space, "service/main", &edit, |service| {
+                let spec = service.spec.clone().unwrap_or_default();
+                json!([service.metadata.labels, spec.selector, spec.ports])
+            })
+            .await?;
+        }
+        for edit in [
+            json!([{"op": "replace", "path": "/spec/strategy", "value": {"type": "RollingUpdate"}}]),
+            json!([{"op": "add", "path": "/spec/paused", "value": true}]),
+        ] {
+            is_undone::<Deployment>(space, "deployment/main", &edit, |deployment| {
+                let spec = deployment.spec.clone().unwrap_or_default();
+                json!([spec.strategy, spec.paused.unwrap_or_default(), spec.replicas])
+            })
+            .await?;
+        }
 
         let maps = space.api::<ConfigMap>();
         let ours = ListParams::default().labels("berth.dev/registry=main");
@@ -70,6 +82,22 @@ async fn drift_is_undone_within_five_seconds() -> Result<()> {
             Ok(())
         })
         .await
+    })
+    .await
+}
+
+/// What `part` shows of an object is within five seconds what it was before an edit.
+async fn is_undone<K>(space: &Space, object: &str, edit: &Value, part: impl Fn(&K) -> Value) -> Result<()>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    let before = part(&space.api::<K>().get("main").await?);
+    space.kubectl(&["patch", object, "--type=json", "--patch", &edit.to_string()])?;
+    until(&format!("{object} is as it was before {edit}"), BACK_WITHIN, async || {
+        let now = part(&space.api::<K>().get("main").await?);
+        ensure!(now == before, "it is {now}, it was {before}");
+        Ok(())
     })
     .await
 }
