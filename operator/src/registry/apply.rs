@@ -14,7 +14,7 @@ use super::{
     fetch::Observed,
     render::Rendered,
     rollout::{Rollout, rollout},
-    validate::{ValidRegistry, ValidStorage},
+    validate::{ValidRegistry, ValidServiceAccount, ValidStorage},
     volume,
 };
 use crate::{
@@ -62,7 +62,7 @@ pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Obser
         deployment,
         pods: _,
     } = observed;
-    if registry.service_account_name() == registry.name {
+    if let ValidServiceAccount::Own(_) = registry.service_account {
         owner.check("ServiceAccount", service_account.as_ref().map(|object| &object.metadata))?;
     }
     owner.check("Secret", admin_secret.as_ref().map(|object| &object.metadata))?;
@@ -129,7 +129,7 @@ pub async fn apply(
         for stale in stale_config_maps(owner, &config_map, observed) {
             cluster::delete(&config_maps, stale, announcer).await?;
         }
-        if let Some(stale) = stale_account(owner, service_account.as_ref(), observed) {
+        if let Some(stale) = stale_account(owner, &registry.service_account, observed) {
             cluster::delete(&accounts, stale, announcer).await?;
         }
     }
@@ -215,12 +215,70 @@ fn stale_config_maps<'a>(owner: &Owner<'_>, current: &ConfigMap, observed: &'a O
     all.filter(|live| live.name != current.metadata.name && owner.controls(live)).collect()
 }
 
-/// [pure] The account that was made before the spec named one that exists.
+/// [pure] The account that was made before the spec named another.
 fn stale_account<'a>(
     owner: &Owner<'_>,
-    current: Option<&ServiceAccount>,
+    wanted: &ValidServiceAccount,
     observed: &'a Observed,
 ) -> Option<&'a ObjectMeta> {
     let live = &observed.service_account.as_ref()?.metadata;
-    (current.is_none() && owner.controls(live)).then_some(live)
+    match wanted {
+        ValidServiceAccount::Own(_) => None,
+        // The spec may name the very account that was made: it is in use.
+        ValidServiceAccount::Existing(name) if live.name.as_ref() == Some(name) => None,
+        ValidServiceAccount::Existing(_) => Some(live).filter(|live| owner.controls(live)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Settings, registry::validate::validate};
+    use serde_json::{Value, json};
+
+    const OWNER: Owner<'_> = Owner { kind: "Registry", label: names::REGISTRY_LABEL, name: "main", uid: Some("u1") };
+
+    fn registry(account: &Value) -> ValidRegistry {
+        let registry = serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
+            "metadata": {"name": "main", "namespace": "default", "uid": "u1"},
+            "spec": {"storage": {"emptyDir": {}}, "serviceAccount": account}}))
+        .unwrap();
+        validate(&registry, &Settings::default()).unwrap()
+    }
+
+    /// A cluster with nothing but an account `main`.
+    fn observed(made_by_us: bool) -> Observed {
+        let mut metadata = json!({"name": "main"});
+        if made_by_us {
+            metadata["ownerReferences"] = json!([{"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
+                "name": "main", "uid": "u1", "controller": true}]);
+        }
+        Observed {
+            service_account: Some(serde_json::from_value(json!({"metadata": metadata})).unwrap()),
+            admin_secret: None,
+            config_maps: Vec::new(),
+            volume_claim: None,
+            service: None,
+            debug_service: None,
+            deployment: None,
+            pods: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_account_in_use_is_neither_taken_over_nor_deleted() {
+        for (account, made_by_us, is_free, is_stale) in [
+            (json!({}), true, true, false),
+            (json!({}), false, false, false),
+            (json!({"name": "main"}), true, true, false),
+            (json!({"name": "main"}), false, true, false),
+            (json!({"name": "other"}), true, true, true),
+            (json!({"name": "other"}), false, true, false),
+        ] {
+            let (registry, observed) = (registry(&account), observed(made_by_us));
+            let at = format!("{account}, made by us: {made_by_us}");
+            assert_eq!(check_names(&OWNER, &registry, &observed).is_ok(), is_free, "{at}");
+            assert_eq!(stale_account(&OWNER, &registry.service_account, &observed).is_some(), is_stale, "{at}");
+        }
+    }
 }
