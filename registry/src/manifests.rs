@@ -82,9 +82,10 @@ impl Registry {
 
     async fn store_manifest(&self, name: &RepositoryName, reference: &Reference, stored: &Stored) -> Result<(), Error> {
         let Stored { digest, raw, manifest } = stored;
-        let _pushing = self.while_pushing(name).await;
+        // The guard before the lock: whoever waits here for a deletion to end must not hold up the whole repository.
         let held = self.guard.acquire(revision_items(name, digest)).await?;
         let references = self.guard.acquire(reference_items(name, manifest)).await?;
+        let _pushing = self.while_pushing(name).await;
         self.require_references(name, manifest).await?;
         let data = layout::blob_data(digest);
         if self.find(&data).await?.is_none_or(|stat| stat.size != raw.len() as u64) {
@@ -164,4 +165,60 @@ fn reference_items(name: &RepositoryName, manifest: &Manifest) -> Vec<Item> {
     let manifests = manifest.manifests().iter().chain(manifest.subject());
     let manifests = manifests.flat_map(|descriptor| revision_items(name, &descriptor.digest));
     blobs.chain(manifests).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use berth_storage::Memory;
+
+    use super::*;
+    use crate::gc::Guard;
+    use crate::registry::Permissions;
+
+    fn registry() -> Arc<Registry> {
+        let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: true, read_only: false });
+        Arc::new(Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions))
+    }
+
+    /// An index of nothing: a manifest that needs nothing else.
+    fn empty_index(note: &str) -> Bytes {
+        let media_type = berth_oci::media_type::OCI_INDEX;
+        let text = format!(
+            "{{\"schemaVersion\":2,\"mediaType\":\"{media_type}\",\"manifests\":[],\
+             \"annotations\":{{\"note\":\"{note}\"}}}}"
+        );
+        text.into()
+    }
+
+    #[tokio::test]
+    async fn a_push_that_waits_for_the_collector_holds_up_no_other() {
+        let registry = registry();
+        let name: RepositoryName = "team/app".parse().unwrap();
+        let (first, doomed, other) = (empty_index("first"), empty_index("doomed"), empty_index("other"));
+        let put = async |tag: &str, raw: &Bytes| {
+            let reference = Reference::Tag(tag.parse().unwrap());
+            let put = registry.manifest_put(&name, &reference, None, raw.clone());
+            tokio::time::timeout(Duration::from_secs(10), put).await.expect("the push waits")
+        };
+        let first = put("first", &first).await.unwrap().digest;
+        let run = registry.guard.begin_run().unwrap();
+        let items = revision_items(&name, &Digest::sha256(&doomed));
+        let held_back = run.doom(&items, Duration::ZERO, |_| ());
+        let (waiting, tag) = (registry.clone(), Reference::Tag("doomed".parse().unwrap()));
+        let (raw, to) = (doomed.clone(), name.clone());
+        let waiting = tokio::spawn(async move { waiting.manifest_put(&to, &tag, None, raw).await });
+        // One thread and a store in memory: after some turns the push has come to where it waits.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let first = Reference::Digest(first);
+        let delete = registry.manifest_delete(&name, &first);
+        tokio::time::timeout(Duration::from_secs(10), delete).await.expect("the deletion waits").unwrap();
+        put("other", &other).await.unwrap();
+        assert!(!waiting.is_finished());
+        drop(held_back);
+        waiting.await.unwrap().unwrap();
+    }
 }
