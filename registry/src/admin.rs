@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use berth_storage::StoreError;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Error;
-use crate::gc::{self, Listener, Options, Report, Run};
+use crate::gc::{self, Listener, Options, Progress, Report, Run};
 use crate::http::{Body, answer};
 use crate::registry::Registry;
 
@@ -28,6 +28,8 @@ pub(crate) const GC_PATH: &str = "/admin/v1/gc";
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How many steps wait for a slow client before some are left out.
 const QUEUED_STEPS: usize = 64;
+/// How long nothing is said at most.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The administration of a registry.
 pub(crate) struct Admin {
@@ -117,7 +119,7 @@ fn is_authorized(headers: &HeaderMap, expected: &str) -> bool {
 }
 
 fn stream_collection(registry: Arc<Registry>, options: Options, run: Run) -> Response<Body> {
-    let (steps, mut following) = mpsc::channel(QUEUED_STEPS);
+    let (steps, following) = mpsc::channel(QUEUED_STEPS);
     let (end, ended) = oneshot::channel();
     tokio::spawn(async move {
         let outcome = gc::collect(&registry, &run, options, &Listener::new(steps)).await;
@@ -125,8 +127,7 @@ fn stream_collection(registry: Arc<Registry>, options: Options, run: Run) -> Res
         drop(run);
         let _ = end.send(outcome);
     });
-    let steps = stream::poll_fn(move |context| following.poll_recv(context));
-    let steps = steps.map(|progress| Line::Progress(json!(progress)));
+    let steps = with_heartbeat(following, HEARTBEAT).map(|progress| Line::Progress(json!(progress)));
     let last = stream::once(async move {
         match ended.await {
             Ok(Ok(report)) => Line::Report(report),
@@ -139,6 +140,18 @@ fn stream_collection(registry: Arc<Registry>, options: Options, run: Run) -> Res
     answer::set(&mut response, header::CONTENT_TYPE, "application/x-ndjson");
     *response.body_mut() = answer::lines(steps.chain(last).map(|line| to_bytes(&line)));
     response
+}
+
+/// Every step, and where there is none for a while the last one again: a client takes silence for a server that is gone.
+fn with_heartbeat(following: mpsc::Receiver<Progress>, every: Duration) -> impl Stream<Item = Progress> {
+    let none_yet = Progress { phase: gc::Phase::List, done: 0, total: 0 };
+    stream::unfold((following, none_yet), move |(mut following, last)| async move {
+        let step = match tokio::time::timeout(every, following.recv()).await {
+            Ok(step) => step?,
+            Err(_) => last,
+        };
+        Some((step, (following, step)))
+    })
 }
 
 fn refusal(error: &Error) -> Refusal {
@@ -181,6 +194,19 @@ mod tests {
         assert_eq!(line, "{\"progress\":{\"done\":3,\"phase\":\"mark\",\"total\":10}}\n");
         let line = to_bytes(&Line::Error(Refusal { code: "STORE".into(), message: "gone".into() }));
         assert_eq!(line, "{\"error\":{\"code\":\"STORE\",\"message\":\"gone\"}}\n");
+    }
+
+    #[tokio::test]
+    async fn a_collection_that_takes_long_is_heard_of() {
+        let (steps, following) = mpsc::channel(1);
+        let mut heard = std::pin::pin!(with_heartbeat(following, Duration::from_millis(1)));
+        let nothing = gc::Progress { phase: gc::Phase::List, done: 0, total: 0 };
+        assert_eq!(heard.next().await, Some(nothing));
+        let step = gc::Progress { phase: gc::Phase::Sweep, done: 1, total: 2 };
+        steps.send(step).await.unwrap();
+        assert_eq!((heard.next().await, heard.next().await), (Some(step), Some(step)));
+        drop(steps);
+        assert_eq!(heard.next().await, None);
     }
 
     #[test]

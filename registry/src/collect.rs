@@ -23,7 +23,7 @@ use crate::settings;
 /// For how long a server that does not listen yet, or not any more, is tried again.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);
-/// How long a server may say nothing: it tells of its progress all the time, except while it lists one page.
+/// How long a server may say nothing: it tells of its progress every few seconds, but the disk or the node may be slow.
 const SILENCE: Duration = Duration::from_secs(600);
 /// The longest line of an answer in bytes.
 const MAX_LINE_BYTES: usize = 64 * 1024;

@@ -10,7 +10,7 @@ mod report;
 mod snapshot;
 mod sweep;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
@@ -63,6 +63,7 @@ pub struct Progress {
 pub struct Listener {
     sender: Option<mpsc::Sender<Progress>>,
     told: Mutex<Option<Instant>>,
+    pause: Duration,
 }
 
 impl Listener {
@@ -72,20 +73,26 @@ impl Listener {
     /// A listener behind a channel.
     #[must_use]
     pub fn new(sender: mpsc::Sender<Progress>) -> Self {
-        Listener { sender: Some(sender), told: Mutex::new(None) }
+        Listener { sender: Some(sender), told: Mutex::new(None), pause: Listener::PAUSE }
+    }
+
+    /// A listener that misses nothing while its channel has room.
+    #[cfg(test)]
+    pub(crate) fn every_step(sender: mpsc::Sender<Progress>) -> Self {
+        Listener { pause: Duration::ZERO, ..Listener::new(sender) }
     }
 
     /// Nobody listens.
     #[must_use]
     pub fn none() -> Self {
-        Listener { sender: None, told: Mutex::new(None) }
+        Listener { sender: None, told: Mutex::new(None), pause: Listener::PAUSE }
     }
 
     pub(crate) fn tell(&self, phase: Phase, done: usize, total: usize) {
         let Some(sender) = &self.sender else { return };
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let is_end = phase != Phase::List && (done == 0 || done == total);
-        if is_end || told.is_none_or(|told| told.elapsed() >= Listener::PAUSE) {
+        if is_end || told.is_none_or(|told| told.elapsed() >= self.pause) {
             *told = Some(Instant::now());
             let _ = sender.try_send(Progress { phase, done: done as u64, total: total as u64 });
         }
@@ -100,8 +107,8 @@ pub async fn collect(registry: &Registry, run: &Run, options: Options, listener:
     let start = jiff::Timestamp::now();
     let _excluded = registry.exclude.exclude().await?;
     // The run was begun before this: whatever a request has acquired since counts as rescued.
-    let snapshot = snapshot::take(registry.store.as_ref(), listener).await?;
+    let snapshot = Arc::new(snapshot::take(registry.store.as_ref(), listener).await?);
     let policy = Policy { delete_untagged: options.delete_untagged, grace: options.grace, now: SystemTime::now() };
-    let swept = sweep::sweep(registry.store.as_ref(), run, &snapshot, &policy, options.dry_run, listener).await;
+    let swept = sweep::sweep(registry.store.as_ref(), run, &snapshot, policy, options.dry_run, listener).await?;
     Ok(report::of(&snapshot, &swept, options.dry_run, start, jiff::Timestamp::now()))
 }

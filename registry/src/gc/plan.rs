@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use berth_oci::{Digest, RepositoryName};
 
-use super::snapshot::{RepositoryState, Snapshot};
+use super::snapshot::{RepositoryState, Revision, Snapshot};
 
 /// What decides besides the snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -105,16 +105,16 @@ fn kept_by_tags_and_age(repository: &RepositoryState, policy: &Policy) -> HashMa
     let tagged = repository.tags.values().map(|digest| (digest.clone(), Reason::Tagged));
     let young = repository.revisions.iter().filter(|(_, revision)| policy.is_young(revision.modified));
     let young = young.map(|(digest, _)| (digest.clone(), Reason::Young));
-    spread(repository, tagged.chain(young))
+    spread(&repository.revisions, tagged.chain(young))
 }
 
 /// Everything that stays because these manifests do: what their indexes hold, and what says something about them.
 pub(super) fn spread(
-    repository: &RepositoryState,
+    revisions: &BTreeMap<Digest, Revision>,
     roots: impl IntoIterator<Item = (Digest, Reason)>,
 ) -> HashMap<Digest, Reason> {
     let mut referrers: HashMap<&Digest, Vec<&Digest>> = HashMap::new();
-    for (digest, revision) in &repository.revisions {
+    for (digest, revision) in revisions {
         if let Some(subject) = revision.references.as_ref().and_then(|references| references.subject.as_ref()) {
             referrers.entry(subject).or_default().push(digest);
         }
@@ -128,7 +128,7 @@ pub(super) fn spread(
         if kept.contains_key(&digest) {
             continue;
         }
-        let references = repository.revisions.get(&digest).and_then(|revision| revision.references.as_deref());
+        let references = revisions.get(&digest).and_then(|revision| revision.references.as_deref());
         let children = references.into_iter().flat_map(|references| &references.children);
         hanging.extend(children.map(|child| (child.clone(), Reason::InIndex)));
         let of_it = referrers.get(&digest).into_iter().flatten();
@@ -174,11 +174,54 @@ pub(super) fn blobs(
     snapshot.blobs.iter().map(|(digest, stat)| (digest.clone(), reason(digest, stat.modified))).collect()
 }
 
-/// The manifests of one repository that go, each index before what it holds: if a deletion fails half-way, no index is
+/// The manifests of one repository that go, in groups that can be deleted one after another: whatever would have to stay
+/// because of a manifest is in its group, with what leads there. Small groups share one of up to `size` manifests.
+pub(super) fn groups(
+    repository: &RepositoryState,
+    going: &BTreeSet<Digest>,
+    size: usize,
+) -> Vec<BTreeMap<Digest, Revision>> {
+    // A manifest that stays connects nothing: what hangs on it stays anyway. One that is missing does.
+    let connects = |digest: &Digest| going.contains(digest) || !repository.revisions.contains_key(digest);
+    let mut neighbours: HashMap<&Digest, Vec<&Digest>> = HashMap::new();
+    for digest in going {
+        let references = repository.revisions.get(digest).and_then(|revision| revision.references.as_deref());
+        let others =
+            references.into_iter().flat_map(|references| references.children.iter().chain(&references.subject));
+        for other in others.filter(|other| connects(other)) {
+            neighbours.entry(digest).or_default().push(other);
+            neighbours.entry(other).or_default().push(digest);
+        }
+    }
+    let mut groups: Vec<BTreeMap<Digest, Revision>> = Vec::new();
+    let mut current = BTreeMap::new();
+    let mut seen: HashSet<&Digest> = HashSet::new();
+    for start in going {
+        let mut waiting = vec![start];
+        while let Some(digest) = waiting.pop() {
+            if !seen.insert(digest) {
+                continue;
+            }
+            waiting.extend(neighbours.get(digest).into_iter().flatten());
+            if let Some(revision) = repository.revisions.get(digest) {
+                current.insert(digest.clone(), revision.clone());
+            }
+        }
+        if current.len() >= size {
+            groups.push(std::mem::take(&mut current));
+        }
+    }
+    if !current.is_empty() {
+        groups.push(current);
+    }
+    groups
+}
+
+/// Manifests of one repository that go, each index before what it holds: if a deletion fails half-way, no index is
 /// left without its manifests.
-pub(super) fn in_order_of_deletion(repository: &RepositoryState, going: &BTreeSet<Digest>) -> Vec<Digest> {
+pub(super) fn in_order_of_deletion(revisions: &BTreeMap<Digest, Revision>, going: &BTreeSet<Digest>) -> Vec<Digest> {
     let children = |digest: &Digest| {
-        let references = repository.revisions.get(digest).and_then(|revision| revision.references.clone());
+        let references = revisions.get(digest).and_then(|revision| revision.references.clone());
         let children = references.map(|references| references.children.clone()).unwrap_or_default();
         let children: BTreeSet<Digest> = children.into_iter().filter(|child| going.contains(child)).collect();
         children

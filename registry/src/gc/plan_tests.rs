@@ -247,7 +247,7 @@ fn an_index_is_deleted_before_what_it_holds() {
         .manifest("r", "f", 1, "^d");
     let repository = picture.repository("r").clone();
     let going: BTreeSet<Digest> = repository.revisions.keys().cloned().collect();
-    let order = in_order_of_deletion(&repository, &going);
+    let order = in_order_of_deletion(&repository.revisions, &going);
     assert_eq!(order.len(), going.len());
     let place = |name: &str| order.iter().position(|found| *found == digest(name)).unwrap();
     assert!(place("d") < place("c") && place("c") < place("b") && place("b") < place("a"));
@@ -256,6 +256,31 @@ fn an_index_is_deleted_before_what_it_holds() {
 #[test]
 fn a_ring_of_subjects_ends() {
     let mut picture = Picture::default().manifest("r", "a", 1, "^b").manifest("r", "b", 1, "^a");
-    let kept = spread(picture.repository("r"), [(digest("a"), Reason::Tagged)]);
+    let kept = spread(&picture.repository("r").revisions, [(digest("a"), Reason::Tagged)]);
     assert_eq!(kept.len(), 2);
+}
+
+#[test]
+fn a_group_holds_all_that_stays_or_goes_together() {
+    let mut picture = Picture::default()
+        .manifest("a", "index", 0, "+one +two +kept")
+        .manifest("a", "one", 0, "")
+        .manifest("a", "two", 0, "")
+        .manifest("a", "signature", 0, "^index")
+        .manifest("a", "kept", 0, "")
+        .manifest("a", "other", 0, "+kept")
+        .manifest("a", "left", 0, "^missing")
+        .manifest("a", "right", 0, "^missing")
+        .manifest("a", "alone", 0, "");
+    let repository = std::mem::take(picture.repository("a"));
+    let going: BTreeSet<Digest> = repository.revisions.keys().filter(|of| **of != digest("kept")).cloned().collect();
+    let names = |group: &BTreeMap<Digest, Revision>| {
+        let all = ["index", "one", "two", "signature", "kept", "other", "left", "right", "alone"];
+        all.into_iter().filter(|name| group.contains_key(&digest(name))).collect::<Vec<_>>().join(" ")
+    };
+    let mut found: Vec<String> = groups(&repository, &going, 1).iter().map(names).collect();
+    found.sort();
+    assert_eq!(found, ["alone", "index one two signature", "left right", "other"]);
+    let all: Vec<String> = groups(&repository, &going, 100).iter().map(names).collect();
+    assert_eq!(all, ["index one two signature other left right alone"]);
 }

@@ -40,8 +40,8 @@ pub struct RepositoryState {
     pub revisions: BTreeMap<Digest, Revision>,
     /// What its tags name now.
     pub tags: BTreeMap<Tag, Digest>,
-    /// What its tags have named.
-    pub history: BTreeSet<(Digest, Tag)>,
+    /// For each manifest, the tags that have named it.
+    pub history: BTreeMap<Digest, BTreeSet<Tag>>,
     /// Whether something in it could not be read.
     pub unreadable: bool,
 }
@@ -119,7 +119,9 @@ async fn list_repositories(
                     repository.revisions.insert(digest, Revision { modified: stat.modified, references: None });
                 }
                 RepositoryObjectKind::TagCurrent(tag) => tags.push((name, tag)),
-                RepositoryObjectKind::TagIndex(tag, digest) => drop(repository.history.insert((digest, tag))),
+                RepositoryObjectKind::TagIndex(tag, digest) => {
+                    repository.history.entry(digest).or_default().insert(tag);
+                }
                 RepositoryObjectKind::Upload(_) | RepositoryObjectKind::Other => {}
             }
         }

@@ -4,19 +4,17 @@
 //! only where nothing refers to it: the link of a manifest goes before its bytes, layer links go before the blob.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use berth_oci::{Digest, RepositoryName};
 use berth_storage::{Key, Store, layout};
 
 use super::guard::{Item, Run};
 use super::plan::{self, Policy, Reason};
-use super::snapshot::{RepositoryState, Snapshot};
+use super::snapshot::{Revision, Snapshot};
 use super::{Listener, Phase};
 use crate::error::Error;
 use crate::registry::absent_is_none;
-
-/// Which repositories link to a blob.
-type Linked<'a> = BTreeMap<&'a Digest, Vec<&'a RepositoryName>>;
 
 /// What a sweep did, or would have done.
 #[derive(Debug, Default)]
@@ -26,107 +24,153 @@ pub(super) struct Swept {
     pub(super) problems: Vec<String>,
 }
 
+/// Manifests of one repository that are doomed together.
+type Group = (RepositoryName, BTreeMap<Digest, Revision>);
+
+/// How many manifests are doomed at once, unless more hang together: whoever pushes one of them again waits for all.
+const GROUP_SIZE: usize = 64;
+
 struct Sweeper<'a> {
     store: &'a dyn Store,
     run: &'a Run,
-    snapshot: &'a Snapshot,
-    policy: &'a Policy,
+    snapshot: &'a Arc<Snapshot>,
+    policy: Policy,
     dry_run: bool,
+    listener: &'a Listener,
+    /// How many manifests and blobs have been looked at, and how many there are as far as known.
+    done: usize,
+    total: usize,
     swept: Swept,
 }
 
+/// Deletes what the policy lets go.
+///
+/// # Errors
+/// When the process stops. What cannot be deleted is reported.
 pub(super) async fn sweep(
     store: &dyn Store,
     run: &Run,
-    snapshot: &Snapshot,
-    policy: &Policy,
+    snapshot: &Arc<Snapshot>,
+    policy: Policy,
     dry_run: bool,
     listener: &Listener,
-) -> Swept {
-    let mut sweeper = Sweeper { store, run, snapshot, policy, dry_run, swept: Swept::default() };
-    let reasons = plan::revisions(snapshot, policy);
-    for (name, repository) in &snapshot.repositories {
-        let going = repository.revisions.keys();
-        let going: BTreeSet<Digest> = going
-            .filter(|digest| reasons.get(&(name.clone(), (*digest).clone())).is_some_and(|reason| reason.deletes()))
-            .cloned()
-            .collect();
-        if !going.is_empty() {
-            sweeper.revisions(name, repository, &going).await;
-        }
+) -> Result<Swept, Error> {
+    let swept = Swept::default();
+    let mut sweeper = Sweeper { store, run, snapshot, policy, dry_run, listener, done: 0, total: 0, swept };
+    // A store of many manifests takes seconds to decide on, in which requests have to be answered.
+    let plain = snapshot.clone();
+    let groups = tokio::task::spawn_blocking(move || going_revisions(&plain, &policy)).await?;
+    sweeper.expect(groups.iter().map(|(_, group)| group.len()).sum());
+    for (name, group) in &groups {
+        sweeper.revisions(name, group).await;
     }
-    let gone = std::mem::take(&mut sweeper.swept.revisions);
-    // Decided anew: what was spared or could not be deleted is a root like any other.
-    let reasons = plan::blobs(snapshot, policy, |name, digest| !gone.contains(&(name.clone(), digest.clone())));
-    sweeper.swept.revisions = gone;
-    let going: Vec<&Digest> =
-        reasons.iter().filter(|(_, reason)| **reason == Reason::Unreferenced).map(|(digest, _)| digest).collect();
-    let linked = linked(snapshot);
-    listener.tell(Phase::Sweep, 0, going.len());
-    for (done, digest) in going.iter().enumerate() {
-        sweeper.blob(digest, &linked).await;
-        listener.tell(Phase::Sweep, done + 1, going.len());
+    let (plain, gone) = (snapshot.clone(), sweeper.swept.revisions.clone());
+    let going = tokio::task::spawn_blocking(move || going_blobs(&plain, &policy, &gone)).await?;
+    sweeper.expect(going.len());
+    for (digest, repositories) in &going {
+        sweeper.blob(digest, repositories).await;
     }
-    sweeper.swept
+    Ok(sweeper.swept)
 }
 
-fn linked(snapshot: &Snapshot) -> Linked<'_> {
-    let mut linked = Linked::new();
-    for (name, repository) in &snapshot.repositories {
-        for digest in &repository.layers {
-            linked.entry(digest).or_default().push(name);
+fn going_revisions(snapshot: &Snapshot, policy: &Policy) -> Vec<Group> {
+    let mut going: BTreeMap<RepositoryName, BTreeSet<Digest>> = BTreeMap::new();
+    for ((name, digest), reason) in plan::revisions(snapshot, policy) {
+        if reason.deletes() {
+            going.entry(name).or_default().insert(digest);
         }
     }
-    linked
+    let mut groups = Vec::new();
+    for (name, going) in &going {
+        let Some(repository) = snapshot.repositories.get(name) else { continue };
+        groups.extend(plan::groups(repository, going, GROUP_SIZE).into_iter().map(|group| (name.clone(), group)));
+    }
+    groups
+}
+
+/// The blobs that go, each with the repositories that link to it. Decided when the manifests are gone: what was spared or
+/// could not be deleted is a root like any other.
+fn going_blobs(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    gone: &BTreeSet<(RepositoryName, Digest)>,
+) -> BTreeMap<Digest, Vec<RepositoryName>> {
+    let reasons = plan::blobs(snapshot, policy, |name, digest| !gone.contains(&(name.clone(), digest.clone())));
+    let going = reasons.into_iter().filter(|(_, reason)| *reason == Reason::Unreferenced);
+    let mut going: BTreeMap<Digest, Vec<RepositoryName>> = going.map(|(digest, _)| (digest, Vec::new())).collect();
+    for (name, repository) in &snapshot.repositories {
+        for digest in &repository.layers {
+            if let Some(repositories) = going.get_mut(digest) {
+                repositories.push(name.clone());
+            }
+        }
+    }
+    going
 }
 
 impl Sweeper<'_> {
-    async fn revisions(&mut self, name: &RepositoryName, repository: &RepositoryState, going: &BTreeSet<Digest>) {
+    fn expect(&mut self, more: usize) {
+        self.total += more;
+        self.listener.tell(Phase::Sweep, self.done, self.total);
+    }
+
+    fn advance(&mut self, by: usize) {
+        self.done += by;
+        self.listener.tell(Phase::Sweep, self.done, self.total);
+    }
+
+    async fn revisions(&mut self, name: &RepositoryName, group: &BTreeMap<Digest, Revision>) {
         let item = |digest: &Digest| Item::Revision(name.clone(), digest.clone());
-        let items: Vec<Item> = going.iter().map(item).collect();
+        let items: Vec<Item> = group.keys().map(item).collect();
         let spread = |spared: &mut HashSet<Item>| {
             let roots = spared.iter().filter_map(|item| match item {
                 Item::Revision(_, digest) => Some((digest.clone(), Reason::Tagged)),
                 Item::Blob(_) => None,
             });
-            let with_them = plan::spread(repository, roots.collect::<Vec<_>>());
+            let with_them = plan::spread(group, roots.collect::<Vec<_>>());
             spared.extend(with_them.keys().map(item));
         };
         if self.dry_run {
             let mut spared = self.run.would_spare(&items, self.policy.grace);
             spread(&mut spared);
-            let would_go = going.iter().filter(|digest| !spared.contains(&item(digest)));
+            let would_go = group.keys().filter(|digest| !spared.contains(&item(digest)));
             self.swept.revisions.extend(would_go.map(|digest| (name.clone(), digest.clone())));
+            self.advance(group.len());
             return;
         }
         let mut doomed = self.run.doom(&items, self.policy.grace, spread);
-        let gone: BTreeSet<Digest> = going.iter().filter(|digest| doomed.has(&item(digest))).cloned().collect();
-        for digest in plan::in_order_of_deletion(repository, &gone) {
-            if let Err(error) = self.delete_revision(name, repository, &digest).await {
-                // What is left may hang on this one, so all of it stays.
+        let going: BTreeSet<Digest> = group.keys().filter(|digest| doomed.has(&item(digest))).cloned().collect();
+        self.advance(group.len() - going.len());
+        let mut left = going.len();
+        for digest in plan::in_order_of_deletion(group, &going) {
+            if let Err(error) = self.delete_revision(name, &digest).await {
+                // What is left of the group may hang on this one, so all of it stays.
                 self.swept.problems.push(format!("manifest {name}@{digest} cannot be deleted: {error}"));
-                return;
+                break;
             }
             tracing::info!(repository = %name, %digest, reason = ?Reason::Untagged, "deleted a manifest");
             self.swept.revisions.insert((name.clone(), digest.clone()));
             doomed.free(&item(&digest));
+            self.advance(1);
+            left -= 1;
         }
+        self.advance(left);
     }
 
-    async fn delete_revision(
-        &self,
-        name: &RepositoryName,
-        repository: &RepositoryState,
-        digest: &Digest,
-    ) -> Result<(), Error> {
-        let history = repository.history.iter().filter(|(of, _)| of == digest);
-        for (_, tag) in history {
+    async fn delete_revision(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        let repository = self.snapshot.repositories.get(name);
+        for tag in repository.and_then(|repository| repository.history.get(digest)).into_iter().flatten() {
             self.delete(&layout::tag_index_link(name, tag, digest)).await?;
         }
         self.delete(&layout::revision_link(name, digest)).await
     }
 
-    async fn blob(&mut self, digest: &Digest, linked: &Linked<'_>) {
+    async fn blob(&mut self, digest: &Digest, repositories: &[RepositoryName]) {
+        self.sweep_blob(digest, repositories).await;
+        self.advance(1);
+    }
+
+    async fn sweep_blob(&mut self, digest: &Digest, repositories: &[RepositoryName]) {
         let item = Item::Blob(digest.clone());
         let items = std::slice::from_ref(&item);
         if self.dry_run {
@@ -140,7 +184,6 @@ impl Sweeper<'_> {
             return;
         }
         // The links go while nobody can acquire the digest: a link without its blob would make a mount lie.
-        let repositories = linked.get(digest).map(Vec::as_slice).unwrap_or_default();
         match self.delete_blob(digest, repositories).await {
             Ok(()) => {
                 let bytes = self.snapshot.blobs.get(digest).map_or(0, |stat| stat.size);
@@ -151,7 +194,7 @@ impl Sweeper<'_> {
         }
     }
 
-    async fn delete_blob(&self, digest: &Digest, repositories: &[&RepositoryName]) -> Result<(), Error> {
+    async fn delete_blob(&self, digest: &Digest, repositories: &[RepositoryName]) -> Result<(), Error> {
         for name in repositories {
             self.delete(&layout::layer_link(name, digest)).await?;
         }
@@ -160,5 +203,50 @@ impl Sweeper<'_> {
 
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         absent_is_none(self.store.delete(key).await).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use berth_oci::{Reference, media_type};
+    use berth_storage::Memory;
+    use tokio::sync::mpsc;
+
+    use super::super::{Guard, Options, Progress, collect};
+    use crate::registry::{Permissions, Registry};
+
+    use super::*;
+
+    /// More manifests than a group, each of which is a blob as well, and a step for every one of both.
+    #[tokio::test]
+    async fn every_deletion_is_a_step() {
+        const COUNT: usize = GROUP_SIZE * 2 + 1;
+        let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: true, read_only: false });
+        let registry = Arc::new(Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions));
+        let name: RepositoryName = "team/app".parse().unwrap();
+        for n in 0..COUNT {
+            let media_type = media_type::OCI_INDEX;
+            let raw = format!(
+                "{{\"schemaVersion\":2,\"mediaType\":\"{media_type}\",\"manifests\":[],\"annotations\":{{\"n\":\"{n}\"}}}}"
+            );
+            let reference = Reference::Digest(Digest::sha256(raw.as_bytes()));
+            registry.manifest_put(&name, &reference, None, raw.into()).await.unwrap();
+        }
+        let run = registry.guard.begin_run().unwrap();
+        let (steps, mut following) = mpsc::channel(10 * COUNT);
+        let options = Options { dry_run: false, delete_untagged: true, grace: Duration::ZERO };
+        let report = collect(&registry, &run, options, &Listener::every_step(steps)).await.unwrap();
+        assert_eq!((report.manifests_deleted, report.blobs_deleted), (COUNT as u64, COUNT as u64));
+        let mut done = Vec::new();
+        while let Some(Progress { phase, done: now, total }) = following.recv().await {
+            if phase == Phase::Sweep {
+                assert!(now <= total);
+                done.push(now as usize);
+            }
+        }
+        done.dedup();
+        assert_eq!(done, (0..=2 * COUNT).collect::<Vec<_>>());
     }
 }
