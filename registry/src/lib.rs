@@ -19,6 +19,7 @@ pub mod http;
 mod logging;
 mod manifests;
 pub mod metrics;
+mod patience;
 mod purge;
 pub mod registry;
 pub mod route;

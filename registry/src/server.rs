@@ -19,9 +19,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::Body;
+use crate::patience::{Patience, Patient};
 
 /// How long a client may take to send the head of a request, and how long a connection may be idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+const PATIENCE: Patience =
+    Patience { first_bytes: HEADER_TIMEOUT, write: Duration::from_secs(120), end: Duration::from_secs(5) };
 /// How many connections are served at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 16 * 1024;
 /// The most that is read at once of a connection: large enough that uploads arrive in few pieces.
@@ -32,6 +35,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `stop`, and then for at most `drain` more.
 pub(crate) async fn serve<H, F>(listener: TcpListener, handler: H, stop: CancellationToken, drain: Duration)
 where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    serve_with(listener, handler, stop, drain, PATIENCE).await;
+}
+
+async fn serve_with<H, F>(
+    listener: TcpListener,
+    handler: H,
+    stop: CancellationToken,
+    drain: Duration,
+    patience: Patience,
+) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -52,7 +68,7 @@ where
             let answer = handler(request, peer);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = builder.serve_connection(TokioIo::new(Patient::new(stream, patience)), service).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             let _permit = permit;
@@ -98,5 +114,55 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<
             tracing::warn!(%error, "cannot accept a connection");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::http::answer;
+
+    /// A server that answers every request at once, without a look at its body.
+    async fn start(patience: Patience) -> (SocketAddr, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let handler = async |_, _| answer::full(StatusCode::FORBIDDEN, "text/plain", "no".into(), false);
+        let handler = move |request, peer| handler(request, peer);
+        tokio::spawn(serve_with(listener, handler, stop.clone(), Duration::ZERO, patience));
+        (address, stop)
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_is_closed() {
+        let (address, stop) = start(Patience { first_bytes: Duration::from_millis(20), ..PATIENCE }).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(10), stream.read_u8()).await;
+        assert!(read.expect("it stays open").is_err());
+        stop.cancel();
+    }
+
+    /// What a client of Go does: it writes on while it waits for the answer.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_answer_reaches_a_client_that_is_still_sending() {
+        const BODY_BYTES: usize = 64 * 1024 * 1024;
+        let (address, stop) = start(PATIENCE).await;
+        let (mut reader, mut writer) = TcpStream::connect(address).await.unwrap().into_split();
+        let sending = tokio::spawn(async move {
+            let head = format!("PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: {BODY_BYTES}\r\n\r\n");
+            writer.write_all(head.as_bytes()).await?;
+            let piece = vec![0; 64 * 1024];
+            for _ in 0..BODY_BYTES / piece.len() {
+                writer.write_all(&piece).await?;
+            }
+            writer.shutdown().await
+        });
+        sending.await.unwrap().unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 403 ") && text.ends_with("no"), "{text}");
+        stop.cancel();
     }
 }
