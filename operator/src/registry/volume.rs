@@ -64,9 +64,16 @@ pub fn state(storage: &ValidStorage, claim: Option<&PersistentVolumeClaim>, refu
         }
     };
     let Some(claim) = claim else {
-        return VolumeState::Stuck {
-            reason: "ClaimNotFound",
-            message: format!("PersistentVolumeClaim {name} does not exist: create it in the Registry's namespace"),
+        return match storage {
+            // Applying makes it or fails, so only a Registry of which nothing is applied has none.
+            ValidStorage::OwnClaim { .. } => VolumeState::Underway {
+                reason: "ClaimNotMade",
+                message: format!("PersistentVolumeClaim {name} is made when the Registry is no longer paused"),
+            },
+            ValidStorage::ExistingClaim { .. } | ValidStorage::EmptyDir { .. } => VolumeState::Stuck {
+                reason: "ClaimNotFound",
+                message: format!("PersistentVolumeClaim {name} does not exist: create it in the Registry's namespace"),
+            },
         };
     };
     if let Some(refusal) = refusal {
@@ -162,6 +169,12 @@ mod tests {
     fn the_storage_tells_its_state() {
         let storage = |mode| ValidStorage::ExistingClaim { name: "main".into(), access_modes: vec![mode] };
         let once = storage(AccessMode::ReadWriteOnce);
+        let own = ValidStorage::OwnClaim {
+            name: "main".into(),
+            size: berth_crds::Size::new("1Gi"),
+            class: None,
+            access_modes: vec![AccessMode::ReadWriteOnce],
+        };
         let bound = claim("1Gi", &json!({"phase": "Bound", "capacity": {"storage": "1Gi"}}));
         let growing = claim(
             "2Gi",
@@ -173,6 +186,7 @@ mod tests {
         for (storage, claim, refusal, expected) in [
             (&ValidStorage::EmptyDir { limit: None }, None, None, "the content lives as long as the pod"),
             (&once, None, None, "PersistentVolumeClaim main does not exist: create it in the Registry's namespace"),
+            (&own, None, None, "PersistentVolumeClaim main is made when the Registry is no longer paused"),
             (&once, Some(&bound), None, "PersistentVolumeClaim main is bound to 1Gi"),
             (&once, Some(&growing), None, "PersistentVolumeClaim main grows from 1Gi to 2Gi: waits for the pod"),
             (&once, Some(&pending), None, "PersistentVolumeClaim main waits for a volume"),
