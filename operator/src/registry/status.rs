@@ -94,8 +94,11 @@ fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &VolumeState, pod
         (Rollout::Progressing(message), None) => return Progress::underway("Rollout", message),
         (Rollout::Complete, _) => {}
     }
-    if let VolumeState::Underway { reason, message } = storage {
-        return Progress::underway(*reason, message);
+    match storage {
+        // Many volumes are made or grown only when a pod uses them, and here there shall be none.
+        VolumeState::Underway { .. } if valid.replicas == 0 => {}
+        VolumeState::Underway { reason, message } => return Progress::underway(*reason, message),
+        VolumeState::Ready { .. } | VolumeState::Stuck { .. } => {}
     }
     let message = match valid.replicas {
         0 => "stopped: spec.replicas is 0".to_owned(),
@@ -272,6 +275,46 @@ mod tests {
             let ready = conditions::find(&status.conditions, "Ready").unwrap();
             assert_eq!((ready.reason.as_str(), ready.message.as_str()), (reason, message));
         }
+    }
+
+    fn stopped(spec: &Value, deployment: Option<Deployment>, claim: Option<&Value>) -> RegistryStatus {
+        let mut registry = registry(&json!({}));
+        registry.spec = serde_json::from_value(spec.clone()).unwrap();
+        let valid = validate(&registry, &Settings::default()).unwrap();
+        let volume_claim = claim.map(|claim| serde_json::from_value(claim.clone()).unwrap());
+        let applied = Applied { deployment, volume_claim, refusal: None };
+        of_applied(&registry, &valid, &applied, &[], "2026-01-02T00:00:00Z".parse().unwrap())
+    }
+
+    fn told<'a>(status: &'a RegistryStatus, type_: &str) -> Option<(&'a str, &'a str)> {
+        conditions::find(&status.conditions, type_).map(|found| (found.status.as_str(), found.message.as_str()))
+    }
+
+    /// A claim of a class that waits for its first pod stays pending for as long as there is none.
+    #[test]
+    fn a_stopped_registry_waits_for_no_volume() {
+        let none: Deployment = serde_json::from_value(json!({"metadata": {"generation": 1},
+            "spec": {"replicas": 0, "selector": {}, "template": {}}, "status": {"observedGeneration": 1}}))
+        .unwrap();
+        let pending = json!({"metadata": {"name": "main"}, "status": {"phase": "Pending"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "a", "resources": {"requests": {"storage": "1Gi"}}}});
+        let spec = json!({"replicas": 0, "storage": {"persistentVolumeClaim": {"size": "1Gi"}}});
+        let status = stopped(&spec, Some(none), Some(&pending));
+        assert_eq!(told(&status, "Ready"), Some(("True", "stopped: spec.replicas is 0")));
+        assert_eq!(told(&status, "Reconciling"), None);
+        let storage = Some(("False", "PersistentVolumeClaim main waits for a volume"));
+        assert_eq!(told(&status, "StorageReady"), storage);
+    }
+
+    /// A claim made by hand would be in the way later.
+    #[test]
+    fn a_registry_paused_from_the_start_asks_nobody_for_a_claim() {
+        let spec = json!({"paused": true, "storage": {"persistentVolumeClaim": {"size": "1Gi"}}});
+        let status = stopped(&spec, None, None);
+        assert_eq!(told(&status, "Stalled"), None);
+        assert_eq!(told(&status, "Ready"), Some(("False", "nothing is applied while the Registry is paused")));
+        let storage = Some(("False", "PersistentVolumeClaim main is made when the Registry is no longer paused"));
+        assert_eq!(told(&status, "StorageReady"), storage);
     }
 
     #[test]
