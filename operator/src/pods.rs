@@ -53,18 +53,25 @@ pub struct Trouble {
     pub message: String,
 }
 
-/// The trouble of the newest pod that has any.
+/// The trouble of the newest pod that has any. A pod that failed for good, as one that was evicted, lies around long
+/// after another took its place, and then is nobody's trouble any more.
 #[must_use]
 pub fn trouble(pods: &[Pod]) -> Option<Trouble> {
     let mut newest_first: Vec<&Pod> = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
     newest_first.sort_by(|a, b| b.metadata.creation_timestamp.cmp(&a.metadata.creation_timestamp));
-    newest_first.into_iter().find_map(trouble_of)
+    let newest = newest_first.first().and_then(|pod| pod.metadata.creation_timestamp.clone());
+    let was_replaced = |pod: &Pod| has_failed(pod) && pod.metadata.creation_timestamp < newest;
+    newest_first.into_iter().filter(|pod| !was_replaced(pod)).find_map(trouble_of)
+}
+
+fn has_failed(pod: &Pod) -> bool {
+    pod.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Failed"))
 }
 
 fn trouble_of(pod: &Pod) -> Option<Trouble> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let status = pod.status.as_ref()?;
-    if status.phase.as_deref() == Some("Failed") {
+    if has_failed(pod) {
         let reason = status.reason.clone().unwrap_or_else(|| "PodFailed".into());
         let why = status.message.as_deref().unwrap_or("it gives no message");
         return Some(Trouble { reason, message: format!("pod {name} failed: {why}") });
@@ -174,6 +181,31 @@ mod tests {
             let expected =
                 expected.map(|(reason, message)| Trouble { reason: reason.into(), message: message.to_owned() });
             assert_eq!(found, expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_failed_pod_is_forgotten_once_there_is_a_newer_one() {
+        let at = |day: u8, name: &str, status: &Value| -> Pod {
+            let metadata = json!({"name": name, "creationTimestamp": format!("2026-01-{day:02}T00:00:00Z")});
+            serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
+        };
+        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "disk pressure"});
+        let running = json!({"phase": "Running"});
+        let leaving = {
+            let mut pod = at(3, "leaving", &running);
+            pod.metadata.deletion_timestamp = pod.metadata.creation_timestamp.clone();
+            pod
+        };
+        for (pods, expected) in [
+            (vec![at(1, "a", &evicted), at(2, "b", &running)], None),
+            (vec![at(1, "a", &running), at(2, "b", &evicted)], Some("pod b failed: disk pressure")),
+            (vec![at(1, "a", &evicted), at(2, "b", &evicted)], Some("pod b failed: disk pressure")),
+            // Times are whole seconds: which of these two came first is not known.
+            (vec![at(1, "a", &evicted), at(1, "b", &running)], Some("pod a failed: disk pressure")),
+            (vec![at(1, "a", &evicted), leaving], Some("pod a failed: disk pressure")),
+        ] {
+            assert_eq!(trouble(&pods).map(|trouble| trouble.message).as_deref(), expected, "{pods:?}");
         }
     }
 }
