@@ -5,8 +5,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// The longest message that is kept, in characters.
-const MAX_MESSAGE_CHARS: usize = 1000;
+/// The longest message that is kept, in bytes: the API takes 1024 for an event, and here a mark of the cut is added.
+const MAX_MESSAGE_BYTES: usize = 1000;
 
 /// One condition as it should be, without its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,12 +120,12 @@ pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Conditio
     conditions.iter().find(|c| c.type_ == type_)
 }
 
-/// At most [`MAX_MESSAGE_CHARS`] of a text.
+/// At most [`MAX_MESSAGE_BYTES`] of a text, cut between characters.
 #[must_use]
 pub fn shorten(text: &str) -> String {
-    match text.char_indices().nth(MAX_MESSAGE_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+    match text.len() {
+        0..=MAX_MESSAGE_BYTES => text.to_owned(),
+        _ => format!("{}…", &text[..text.floor_char_boundary(MAX_MESSAGE_BYTES)]),
     }
 }
 
@@ -159,8 +159,16 @@ mod tests {
 
     #[test]
     fn long_messages_are_cut_between_characters() {
-        let text = "é".repeat(MAX_MESSAGE_CHARS + 5);
-        assert_eq!(shorten(&text).chars().count(), MAX_MESSAGE_CHARS + 1);
+        // The longest note of an event that the API takes, in bytes.
+        const MAX_NOTE_BYTES: usize = 1024;
+        for character in ["a", "é", "…", "🦀"] {
+            let text = character.repeat(MAX_MESSAGE_BYTES + 5);
+            let short = shorten(&text);
+            assert!(short.len() <= MAX_NOTE_BYTES, "{character}: {} bytes", short.len());
+            assert!(text.starts_with(short.strip_suffix('…').unwrap()), "{character}");
+        }
+        let longest = "a".repeat(MAX_MESSAGE_BYTES);
+        assert_eq!(shorten(&longest), longest);
         assert_eq!(shorten("short"), "short");
     }
 }
