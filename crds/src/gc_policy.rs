@@ -133,6 +133,10 @@ pub struct GCPolicyStatus {
     /// The value of the run-now annotation that was handled last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handled_run_now: Option<String>,
+    /// How many values of the run-now annotation were handled: the number of the next requested run, which tells it from
+    /// an earlier one of the same value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested_runs: Option<i64>,
     /// The values that are in effect, defaults included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<GcEffective>,
@@ -171,6 +175,9 @@ pub struct GcEffective {
 pub struct Run {
     /// The name of the Job that ran.
     pub job: String,
+    /// The uid of that Job, which tells it from a later one of the same name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_uid: Option<String>,
     /// When it started.
     pub start: Time,
     /// When it ended.

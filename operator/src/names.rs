@@ -58,10 +58,11 @@ pub fn cron_job(policy: &str) -> String {
     format!("{policy}-gc")
 }
 
-/// The Job that a value of the run-now annotation starts.
+/// The Job that a value of the run-now annotation starts, which is the `number`th that the policy of that uid handles.
+/// The same until it is noted as handled, so that it is started once; and then never again, whatever the value.
 #[must_use]
-pub fn run_now_job(policy: &str, value: &str) -> String {
-    format!("{policy}-gc-{}", digest(value.as_bytes()))
+pub fn run_now_job(policy: &str, uid: &str, number: i64, value: &str) -> String {
+    format!("{policy}-gc-{}", digest(format!("{uid}\n{number}\n{value}").as_bytes()))
 }
 
 /// The first ten hexadecimal digits of the SHA-256 of `content`: enough to tell versions of one object apart.

@@ -1,6 +1,5 @@
 //! [client] The rendered objects of a policy into the cluster.
 
-use berth_crds::GCPolicy;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::{
     Api, Client, Resource as _, ResourceExt as _,
@@ -19,37 +18,30 @@ use crate::{
 
 /// Applies the schedule, and starts the run that is asked for, once.
 ///
-/// Gives the value of the run-now annotation that is dealt with.
-///
 /// # Errors
 /// [`ApplyError`], which names the object.
 pub async fn apply(
     client: &Client,
     owner: &Owner<'_>,
-    policy: &GCPolicy,
-    run_now: Option<&str>,
+    namespace: &str,
     rendered: Rendered,
     observed: &Observed,
     announcer: &Announcer<'_>,
-) -> Result<Option<String>, ApplyError> {
-    let namespace = policy.namespace().unwrap_or_default();
+) -> Result<(), ApplyError> {
     // Taken apart without `..`: an object that is rendered and not applied does not compile.
     let Rendered { cron_job, run_now: job } = rendered;
     let live = observed.cron_job.as_ref().map(|object| &object.metadata);
     owner.check("CronJob", live)?;
-    let cron_jobs = Api::<CronJob>::namespaced(client.clone(), &namespace);
+    let cron_jobs = Api::<CronJob>::namespaced(client.clone(), namespace);
     cluster::apply(&cron_jobs, &cron_job, live, announcer).await?;
-
-    let handled = policy.status.as_ref().and_then(|status| status.handled_run_now.clone());
-    let (Some(value), Some(job)) = (run_now, job) else { return Ok(handled) };
-    if handled.as_deref() != Some(value) {
-        start(client, owner, &namespace, &job, announcer).await?;
+    match job {
+        Some(job) => start(client, owner, namespace, &job, announcer).await,
+        None => Ok(()),
     }
-    Ok(Some(value.to_owned()))
 }
 
-/// Creates the Job of a requested run. Its name follows from the value that asks for it: when it is there already, the
-/// operator was stopped before it could note so.
+/// Creates the Job of a requested run. No other run has its name: when it is there already, the operator was stopped
+/// before it could note so. One that is on its way out is waited for: whether it ran cannot be told.
 async fn start(
     client: &Client,
     owner: &Owner<'_>,
@@ -69,11 +61,8 @@ async fn start(
         }
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             let live = api.get_metadata_opt(&name).await.map_err(failed)?;
-            match owner.check("Job", live.as_ref().map(|job| &job.metadata)) {
-                // A run of that value that is just being cleaned up was a run of that value.
-                Ok(()) | Err(Taken::Leaving { .. }) => Ok(()),
-                Err(taken) => Err(taken.into()),
-            }
+            let Some(live) = live else { return Err(Taken::Leaving { kind: "Job", name }.into()) };
+            Ok(owner.check("Job", Some(&live.metadata))?)
         }
         Err(source) => Err(failed(source).into()),
     }

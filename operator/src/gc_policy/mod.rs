@@ -113,20 +113,20 @@ pub async fn reconcile(cached: Arc<GCPolicy>, context: Arc<Context>) -> Result<A
         Owner { kind: "GCPolicy", label: names::POLICY_LABEL, name: &name, uid: policy.metadata.uid.as_deref() };
     let (valid, advanced) = match validate::validate(&policy, &context.settings) {
         Ok(valid) => {
-            let advanced = advance(&policy, &valid, &owner, &observed, &context, &announcer).await;
+            let advanced = advance(&valid, &owner, &observed, &context, &announcer).await;
             (Some(valid), advanced)
         }
         Err(problems) => (None, Err(Failure::Invalid(problems))),
     };
-    let (progress, handled_run_now, result) = match advanced {
-        Ok((progress, handled)) => (progress, handled, Ok(REVISIT)),
+    let (progress, started, result) = match advanced {
+        Ok(progress) => (progress, valid.as_ref().and_then(|valid| valid.run_now.clone()), Ok(REVISIT)),
         Err(failure) => {
             let (progress, result) = give_up(failure, &owner, &observed, &context, &announcer).await;
-            (progress, previous.handled_run_now.clone(), result)
+            (progress, None, result)
         }
     };
     let runs = runs::collect(&previous.runs, &observed.jobs, &observed.pods);
-    let outcome = status::Outcome { valid: valid.as_ref(), progress, runs, handled_run_now };
+    let outcome = status::Outcome { valid: valid.as_ref(), progress, runs, started };
     let status = status::status(&policy, outcome, now);
     report(&api, &policy, &previous, &status, &announcer).await?;
     let revisit = result?;
@@ -136,19 +136,17 @@ pub async fn reconcile(cached: Arc<GCPolicy>, context: Arc<Context>) -> Result<A
 
 /// Applies the policy's objects when runs can be started.
 async fn advance(
-    policy: &GCPolicy,
     valid: &ValidPolicy,
     owner: &Owner<'_>,
     observed: &Observed,
     context: &Context,
     announcer: &Announcer<'_>,
-) -> Result<(Progress, Option<String>), Failure> {
+) -> Result<Progress, Failure> {
     let registry =
         target::resolve(&valid.registry, observed.registry.as_ref(), &context.settings).map_err(Failure::Blocked)?;
     let rendered = render::render(valid, &registry);
-    let run_now = valid.run_now.as_deref();
-    let handled = apply::apply(&context.client, owner, policy, run_now, rendered, observed, announcer).await?;
-    Ok((status::scheduled(valid), handled))
+    apply::apply(&context.client, owner, &valid.namespace, rendered, observed, announcer).await?;
+    Ok(status::scheduled(valid))
 }
 
 /// What a failure comes to: how far the policy is, and when it is looked at again. A schedule that the spec does not

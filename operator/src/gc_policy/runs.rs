@@ -18,8 +18,9 @@ use crate::conditions;
 
 /// The most of a termination message that is read; Kubernetes keeps no more.
 const MAX_MESSAGE_BYTES: usize = 4096;
-/// The label by which Kubernetes ties a pod to its Job.
+/// The labels by which Kubernetes ties a pod to its Job.
 const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
+const JOB_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 
 /// What a run leaves behind.
 #[derive(Debug, Deserialize)]
@@ -62,9 +63,8 @@ struct Failure {
 pub fn collect(known: &[Run], jobs: &[Job], pods: &[Pod]) -> Vec<Run> {
     let mut runs = known.to_vec();
     for job in jobs {
-        let name = job.metadata.name.as_deref().unwrap_or_default();
-        if !runs.iter().any(|run| run.job == name) {
-            runs.extend(read(name, job, pods));
+        if !known.iter().any(|run| is_of(run, job)) {
+            runs.extend(read(job, pods));
         }
     }
     runs.sort_by(|a, b| b.start.cmp(&a.start).then_with(|| b.job.cmp(&a.job)));
@@ -74,11 +74,19 @@ pub fn collect(known: &[Run], jobs: &[Job], pods: &[Pod]) -> Vec<Run> {
 
 /// The runs of `now` that are not in `before`, the oldest first.
 pub fn news<'a>(before: &'a [Run], now: &'a [Run]) -> impl Iterator<Item = &'a Run> {
-    now.iter().rev().filter(|run| !before.iter().any(|old| old.job == run.job))
+    now.iter().rev().filter(|run| !before.iter().any(|old| (&old.job, &old.job_uid) == (&run.job, &run.job_uid)))
+}
+
+/// Whether a run is that of a Job. A name alone may be that of another one, which is deleted since.
+fn is_of(run: &Run, job: &Job) -> bool {
+    match (&run.job_uid, &job.metadata.uid) {
+        (Some(of), Some(uid)) => of == uid,
+        _ => job.metadata.name.as_ref() == Some(&run.job),
+    }
 }
 
 /// The run of a Job, once it is finished.
-fn read(name: &str, job: &Job, pods: &[Pod]) -> Option<Run> {
+fn read(job: &Job, pods: &[Pod]) -> Option<Run> {
     let status = job.status.as_ref()?;
     let finished = |type_: &str| {
         status.conditions.iter().flatten().find(|condition| condition.type_ == type_ && condition.status == "True")
@@ -88,23 +96,24 @@ fn read(name: &str, job: &Job, pods: &[Pod]) -> Option<Run> {
         (None, Some(failed)) => (failed, Some(failed)),
         (None, None) => return None,
     };
-    let exit = exit_of(name, pods);
+    let exit = exit_of(job, pods);
     let message = exit.and_then(|exit| exit.message.as_deref()).unwrap_or_default();
     match (parse(message), failure) {
-        (Ok(Message::Report(report)), None) => Some(run_of_report(name, report)),
+        (Ok(Message::Report(report)), None) => Some(run_of_report(job, report)),
         (Ok(Message::Failure { error }), _) => {
             let Failure { code, message } = error;
-            Some(failed_run(name, job, ended, &format!("{code}: {message}")))
+            Some(failed_run(job, ended, &format!("{code}: {message}")))
         }
         // A report of a run that was stopped all the same, or no report at all.
-        (_, Some(failure)) => Some(failed_run(name, job, ended, &tell_failure(failure, exit, message))),
-        (Err(error), None) => Some(failed_run(
-            name,
-            job,
-            ended,
-            &format!("the run ended well and left no report that can be read: {error}"),
-        )),
+        (_, Some(failure)) => Some(failed_run(job, ended, &tell_failure(failure, exit, message))),
+        (Err(error), None) => {
+            Some(failed_run(job, ended, &format!("the run ended well and left no report that can be read: {error}")))
+        }
     }
+}
+
+fn name_of(job: &Job) -> &str {
+    job.metadata.name.as_deref().unwrap_or_default()
 }
 
 fn parse(message: &str) -> Result<Message, String> {
@@ -117,7 +126,7 @@ fn parse(message: &str) -> Result<Message, String> {
     serde_json::from_str(message).map_err(|error| error.to_string())
 }
 
-fn run_of_report(name: &str, report: Report) -> Run {
+fn run_of_report(job: &Job, report: Report) -> Run {
     let Report {
         outcome,
         dry_run,
@@ -134,7 +143,8 @@ fn run_of_report(name: &str, report: Report) -> Run {
     // The API's numbers are signed.
     let count = |number: u64| Some(i64::try_from(number).unwrap_or(i64::MAX));
     Run {
-        job: name.to_owned(),
+        job: name_of(job).to_owned(),
+        job_uid: job.metadata.uid.clone(),
         start: conditions::whole_second(start.0),
         end: Some(conditions::whole_second(end.0)),
         outcome: match outcome {
@@ -152,13 +162,14 @@ fn run_of_report(name: &str, report: Report) -> Run {
     }
 }
 
-fn failed_run(name: &str, job: &Job, ended: &JobCondition, message: &str) -> Run {
+fn failed_run(job: &Job, ended: &JobCondition, message: &str) -> Run {
     let status = job.status.as_ref();
     let created = || job.metadata.creation_timestamp.clone();
     let start = status.and_then(|status| status.start_time.clone()).or_else(created);
     let end = status.and_then(|status| status.completion_time.clone()).or_else(|| ended.last_transition_time.clone());
     Run {
-        job: name.to_owned(),
+        job: name_of(job).to_owned(),
+        job_uid: job.metadata.uid.clone(),
         start: start.or_else(|| end.clone()).unwrap_or(Time(jiff::Timestamp::UNIX_EPOCH)),
         end,
         outcome: Outcome::Failed,
@@ -188,13 +199,20 @@ fn tell_failure(failure: &JobCondition, exit: Option<&ContainerStateTerminated>,
 }
 
 /// How the container of the Job's newest pod ended.
-fn exit_of<'a>(job: &str, pods: &'a [Pod]) -> Option<&'a ContainerStateTerminated> {
-    let of_job = |pod: &&Pod| {
-        pod.metadata.labels.as_ref().and_then(|labels| labels.get(JOB_LABEL)).is_some_and(|name| name == job)
-    };
-    let newest = pods.iter().filter(of_job).max_by_key(|pod| pod.metadata.creation_timestamp.clone())?;
-    let containers = newest.status.as_ref()?.container_statuses.as_ref()?;
+fn exit_of<'a>(job: &Job, pods: &'a [Pod]) -> Option<&'a ContainerStateTerminated> {
+    let containers = newest_pod(job, pods)?.status.as_ref()?.container_statuses.as_ref()?;
     containers.iter().find(|container| container.name == CONTAINER)?.state.as_ref()?.terminated.as_ref()
+}
+
+fn newest_pod<'a>(job: &Job, pods: &'a [Pod]) -> Option<&'a Pod> {
+    // The name alone may be that of an earlier Job, whose pod is just leaving.
+    let (label, value) = match &job.metadata.uid {
+        Some(uid) => (JOB_UID_LABEL, uid.as_str()),
+        None => (JOB_LABEL, name_of(job)),
+    };
+    let of_job =
+        |pod: &&Pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get(label)).is_some_and(|of| of == value);
+    pods.iter().filter(of_job).max_by_key(|pod| pod.metadata.creation_timestamp.clone())
 }
 
 fn is_dry_run(job: &Job) -> bool {
@@ -280,7 +298,7 @@ mod tests {
         let run = |n: usize| Run {
             job: format!("j{n:02}"),
             start: Time(jiff::Timestamp::from_second(i64::try_from(n).unwrap()).unwrap()),
-            ..failed_run("", &Job::default(), &JobCondition::default(), "x")
+            ..failed_run(&Job::default(), &JobCondition::default(), "x")
         };
         let known: Vec<Run> = (0..12).map(run).collect();
         let complete = json!({"type": "Complete", "status": "True"});
@@ -289,5 +307,27 @@ mod tests {
         assert_eq!(told, ["new", "j11", "j10", "j09", "j08", "j07", "j06", "j05", "j04", "j03"]);
         assert_eq!(runs[1].message.as_deref(), Some("x"), "a known run stays as it was");
         assert_eq!(news(&known, &runs).map(|run| run.job.as_str()).collect::<Vec<_>>(), ["new"]);
+    }
+
+    #[test]
+    fn jobs_of_one_name_are_told_apart() {
+        let with_uid = |uid: &str| {
+            let mut job = job("j", &json!({"type": "Complete", "status": "True"}));
+            job.metadata.uid = Some(uid.into());
+            job
+        };
+        let mut left = pod("j", 0, "");
+        let mut new = pod("j", 0, &REPORT.replace("T03:00:00.25Z", "T03:00:05Z"));
+        for (pod, uid) in [(&mut left, "u1"), (&mut new, "u2")] {
+            pod.metadata.labels.as_mut().unwrap().insert(JOB_UID_LABEL.into(), uid.into());
+        }
+        let known = collect(&[], &[with_uid("u1")], std::slice::from_ref(&left));
+        assert_eq!(collect(&known, &[with_uid("u1")], std::slice::from_ref(&left)), known);
+        let runs = collect(&known, &[with_uid("u2")], &[left, new]);
+        let told: Vec<_> = runs.iter().map(|run| (run.job_uid.as_deref(), run.outcome)).collect();
+        assert_eq!(told, [(Some("u2"), Outcome::Clean), (Some("u1"), Outcome::Failed)]);
+        assert_eq!(news(&known, &runs).count(), 1);
+        let before_uids = Run { job_uid: None, ..known[0].clone() };
+        assert_eq!(collect(std::slice::from_ref(&before_uids), &[with_uid("u2")], &[]), [before_uids]);
     }
 }

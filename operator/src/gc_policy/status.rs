@@ -3,7 +3,7 @@
 use berth_crds::{GCPolicy, GCPolicyStatus, GcEffective, GcSummary, Run};
 use jiff::Timestamp;
 
-use super::validate::ValidPolicy;
+use super::validate::{RunNow, ValidPolicy};
 use crate::conditions::{self, Progress};
 
 /// What a status is computed from.
@@ -15,8 +15,8 @@ pub struct Outcome<'a> {
     pub progress: Progress,
     /// The last runs.
     pub runs: Vec<Run>,
-    /// The value of the run-now annotation that is dealt with.
-    pub handled_run_now: Option<String>,
+    /// The requested run that was started just now.
+    pub started: Option<RunNow>,
 }
 
 /// The progress of a policy whose objects are applied.
@@ -34,7 +34,7 @@ pub fn scheduled(valid: &ValidPolicy) -> Progress {
 /// The status.
 #[must_use]
 pub fn status(policy: &GCPolicy, outcome: Outcome<'_>, now: Timestamp) -> GCPolicyStatus {
-    let Outcome { valid, progress, runs, handled_run_now } = outcome;
+    let Outcome { valid, progress, runs, started } = outcome;
     let previous = policy.status.clone().unwrap_or_default();
     let is_scheduled = matches!(progress, Progress::Done { .. });
     let next_run = valid
@@ -50,7 +50,8 @@ pub fn status(policy: &GCPolicy, outcome: Outcome<'_>, now: Timestamp) -> GCPoli
         summary: valid.map(|valid| summary(valid, last_run.as_ref())).or(previous.summary),
         last_run,
         runs,
-        handled_run_now,
+        requested_runs: started.as_ref().map(|run_now| run_now.number + 1).or(previous.requested_runs),
+        handled_run_now: started.map(|run_now| run_now.value).or(previous.handled_run_now),
         effective: valid.map(effective).or(previous.effective),
     }
 }
@@ -114,7 +115,7 @@ mod tests {
             valid: Some(&valid),
             progress: scheduled(&valid),
             runs: Vec::new(),
-            handled_run_now: Some("1".into()),
+            started: Some(RunNow { value: "1".into(), number: 0 }),
         };
         insta::assert_yaml_snapshot!(status(&policy, outcome, "2026-01-01T00:00:00Z".parse().unwrap()));
     }

@@ -4,7 +4,7 @@
 //! cannot: that the schedule and the time zone mean something, and that durations are within bounds.
 
 use berth_config::Duration;
-use berth_crds::{GCPolicy, GCPolicySpec, RUN_NOW_ANNOTATION, RegistryRef, Span};
+use berth_crds::{GCPolicy, GCPolicySpec, GCPolicyStatus, RUN_NOW_ANNOTATION, RegistryRef, Span};
 use jiff::tz::TimeZone;
 use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{Resource as _, ResourceExt as _};
@@ -58,8 +58,17 @@ pub struct ValidPolicy {
     pub active_deadline: Duration,
     /// Requests and limits of a run's container.
     pub resources: ResourceRequirements,
-    /// The value of the run-now annotation, unless it is empty.
-    pub run_now: Option<String>,
+    /// The run that the annotation asks for and that was not started yet.
+    pub run_now: Option<RunNow>,
+}
+
+/// A run that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunNow {
+    /// The value of the annotation.
+    pub value: String,
+    /// How many were handled before.
+    pub number: i64,
 }
 
 /// Checks a policy and computes what it leaves out.
@@ -119,9 +128,16 @@ pub fn validate(policy: &GCPolicy, settings: &Settings) -> Result<ValidPolicy, P
         failed_runs_history_limit,
         active_deadline,
         resources: resources.unwrap_or_else(|| pods::requests("10m", "32Mi")),
-        run_now,
+        run_now: run_now.and_then(|value| requested(value, policy.status.as_ref())),
         name,
     })
+}
+
+/// The run that a value asks for; none when it was handled last.
+fn requested(value: String, status: Option<&GCPolicyStatus>) -> Option<RunNow> {
+    let handled = status.and_then(|status| status.handled_run_now.as_ref());
+    let number = status.and_then(|status| status.requested_runs).unwrap_or(0);
+    (handled != Some(&value)).then_some(RunNow { value, number })
 }
 
 fn schedule_of(text: &str, time_zone: &str, problems: &mut Problems) -> Option<Schedule> {
@@ -175,7 +191,10 @@ fn history(field: &str, given: Option<i32>, problems: &mut Problems) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::names;
     use serde_json::{Value, json};
 
     fn policy(key: &str, value: Value) -> GCPolicy {
@@ -220,5 +239,35 @@ mod tests {
             let told = (succeeded.successful_runs_history_limit, failed.failed_runs_history_limit);
             assert_eq!(told, (expected, expected), "{given}");
         }
+    }
+
+    /// What two values after each other, and a crash between the Job and the status, come to.
+    #[test]
+    fn every_request_has_a_job_of_its_own() {
+        let job = |uid: &str, value: &str, status: Value| {
+            let policy: GCPolicy = serde_json::from_value(json!({
+                "apiVersion": "berth.dev/v1alpha1", "kind": "GCPolicy",
+                "metadata": {"name": "nightly", "uid": uid, "annotations": {RUN_NOW_ANNOTATION: value}},
+                "spec": {"registryRef": {"name": "main"}, "schedule": "@daily"},
+                "status": status
+            }))
+            .unwrap();
+            let run_now = validate(&policy, &Settings::default()).unwrap().run_now?;
+            Some(names::run_now_job("nightly", uid, run_now.number, &run_now.value))
+        };
+        let handled = |value: &str, number: i64| json!({"handledRunNow": value, "requestedRuns": number});
+        assert_eq!(job("u1", "", json!({})), None);
+        assert_eq!(job("u1", "A", handled("A", 1)), None);
+        assert_eq!(job("u1", "A", json!({})), job("u1", "A", json!({})), "a crash before the status starts no second");
+        let all = [
+            job("u1", "A", json!({})),
+            job("u1", "B", json!({})),
+            job("u1", "B", handled("A", 1)),
+            job("u1", "A", handled("B", 2)),
+            job("u1", "B", handled("A", 3)),
+            job("u2", "A", json!({})),
+        ];
+        let different: BTreeSet<_> = all.iter().flatten().collect();
+        assert_eq!(different.len(), all.len(), "{all:?}");
     }
 }

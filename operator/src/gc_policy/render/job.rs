@@ -2,16 +2,18 @@
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 
-use super::{ValidPolicy, ValidRegistry, metadata, pod::build_pod_template};
+use super::{RunNow, ValidPolicy, ValidRegistry, metadata, pod::build_pod_template};
 use crate::names;
 
-/// How long the Job of a requested run is kept. The history limits of the CronJob do not count it, because it has its
-/// owner in the policy.
-const KEEP_SECONDS: i32 = 24 * 3600;
+/// How long the Job of a requested run is kept for its logs; the report is in the status by then. The history limits of
+/// the CronJob do not count it, because it has its owner in the policy.
+const KEEP_SECONDS: i32 = 3600;
 
-pub(super) fn build_job(policy: &ValidPolicy, registry: &ValidRegistry, value: &str) -> Job {
+pub(super) fn build_job(policy: &ValidPolicy, registry: &ValidRegistry, run_now: &RunNow) -> Job {
+    let RunNow { value, number } = run_now;
+    let uid = policy.owner.as_ref().map_or("", |owner| &owner.uid);
     Job {
-        metadata: metadata(policy, names::run_now_job(&policy.name, value)),
+        metadata: metadata(policy, names::run_now_job(&policy.name, uid, *number, value)),
         spec: Some(JobSpec { ttl_seconds_after_finished: Some(KEEP_SECONDS), ..build_job_spec(policy, registry) }),
         status: None,
     }

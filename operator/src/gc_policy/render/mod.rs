@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use serde_json::Value;
 
-use super::validate::ValidPolicy;
+use super::validate::{RunNow, ValidPolicy};
 use crate::{names, registry::validate::ValidRegistry};
 
 /// The name of the container that collects.
@@ -23,7 +23,7 @@ pub const DRY_RUN_ARGUMENT: &str = "--dry-run";
 pub struct Rendered {
     /// The runs that the schedule starts.
     pub cron_job: CronJob,
-    /// The run that the annotation asks for.
+    /// The run that the annotation asks for and that was not started yet.
     pub run_now: Option<Job>,
 }
 
@@ -32,7 +32,7 @@ pub struct Rendered {
 pub fn render(policy: &ValidPolicy, registry: &ValidRegistry) -> Rendered {
     Rendered {
         cron_job: cron_job::build_cron_job(policy, registry),
-        run_now: policy.run_now.as_ref().map(|value| job::build_job(policy, registry, value)),
+        run_now: policy.run_now.as_ref().map(|run_now| job::build_job(policy, registry, run_now)),
     }
 }
 
