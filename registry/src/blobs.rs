@@ -4,21 +4,34 @@ use berth_oci::{Digest, RepositoryName};
 use berth_storage::{ByteRange, Object, Stat, layout};
 
 use crate::error::Error;
-use crate::gc::Item;
+use crate::gc::{Held, Item};
 use crate::registry::{Registry, absent_is_none};
 
 impl Registry {
-    /// What is known of a blob.
+    /// What is known of a blob, for whoever asks whether it exists: that is remembered, since a push may build on it.
     ///
     /// # Errors
     /// [`Error::BlobUnknown`] if the repository does not have it.
     pub async fn blob_stat(&self, name: &RepositoryName, digest: &Digest) -> Result<Stat, Error> {
+        let (stat, held) = self.blob_find(name, digest).await?;
+        held.verify();
+        Ok(stat)
+    }
+
+    /// What is known of a blob, for whoever fetches it.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`] if the repository does not have it.
+    pub async fn blob_describe(&self, name: &RepositoryName, digest: &Digest) -> Result<Stat, Error> {
+        self.blob_find(name, digest).await.map(|(stat, _)| stat)
+    }
+
+    async fn blob_find(&self, name: &RepositoryName, digest: &Digest) -> Result<(Stat, Held), Error> {
         let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
         let held = self.guard.try_acquire(vec![Item::Blob(digest.clone())]).ok_or_else(unknown)?;
         self.find(&layout::layer_link(name, digest)).await?.ok_or_else(unknown)?;
         let stat = self.find(&layout::blob_data(digest)).await?.ok_or_else(unknown)?;
-        held.verify();
-        Ok(stat)
+        Ok((stat, held))
     }
 
     /// Opens a blob, or a part of it.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::error::Error;
-use crate::gc::Item;
+use crate::gc::{Held, Item};
 use crate::registry::{Registry, absent_is_none};
 
 /// How many references of one manifest are looked for at once.
@@ -27,11 +27,29 @@ pub struct Stored {
 }
 
 impl Registry {
-    /// The manifest that a tag or digest names.
+    /// The manifest that a tag or digest names, for whoever fetches it. That is no promise that it stays: of a pull, only
+    /// what is open is read.
     ///
     /// # Errors
     /// [`Error::ManifestUnknown`] if the repository does not have it.
     pub async fn manifest_get(&self, name: &RepositoryName, reference: &Reference) -> Result<Stored, Error> {
+        self.manifest_read(name, reference).await.map(|(stored, _)| stored)
+    }
+
+    /// The manifest that a tag or digest names, for whoever asks whether it exists. Who asks for a digest may build on the
+    /// answer and push an index, so it is remembered; what a tag names stays because of the tag.
+    ///
+    /// # Errors
+    /// [`Error::ManifestUnknown`] if the repository does not have it.
+    pub async fn manifest_stat(&self, name: &RepositoryName, reference: &Reference) -> Result<Stored, Error> {
+        let (stored, held) = self.manifest_read(name, reference).await?;
+        if matches!(reference, Reference::Digest(_)) {
+            held.verify();
+        }
+        Ok(stored)
+    }
+
+    async fn manifest_read(&self, name: &RepositoryName, reference: &Reference) -> Result<(Stored, Held), Error> {
         let unknown = || Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() };
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
@@ -47,8 +65,7 @@ impl Registry {
             digest: digest.clone(),
             source,
         })?;
-        held.verify();
-        Ok(Stored { digest, raw, manifest })
+        Ok((Stored { digest, raw, manifest }, held))
     }
 
     /// Stores a manifest, whose references must be there, and lets a tag name it if it was pushed by one.
@@ -190,6 +207,33 @@ mod tests {
              \"annotations\":{{\"note\":\"{note}\"}}}}"
         );
         text.into()
+    }
+
+    #[tokio::test]
+    async fn only_who_asks_for_a_digest_is_remembered() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        for (asks, tag, spared) in
+            [(true, false, true), (true, true, false), (false, false, false), (false, true, false)]
+        {
+            let (registry, name) = (registry(), "team/app".parse().unwrap());
+            let tagged = Reference::Tag("v1".parse().unwrap());
+            let raw = empty_index("one");
+            // Written without a push, which would be remembered itself.
+            let digest = Digest::sha256(&raw);
+            registry.store.put(&layout::blob_data(&digest), raw).await.unwrap();
+            registry.ensure_link(&layout::revision_link(&name, &digest), &digest).await.unwrap();
+            registry.ensure_link(&layout::tag_current_link(&name, &"v1".parse().unwrap()), &digest).await.unwrap();
+            let reference = if tag { tagged } else { Reference::Digest(digest.clone()) };
+            let found = if asks {
+                registry.manifest_stat(&name, &reference).await
+            } else {
+                registry.manifest_get(&name, &reference).await
+            };
+            assert_eq!(found.unwrap().digest, digest);
+            let run = registry.guard.begin_run().unwrap();
+            let items = revision_items(&name, &digest);
+            assert_eq!(run.would_spare(&items, HOUR).len(), if spared { 2 } else { 0 }, "{asks} {tag}");
+        }
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@
 //! item is spared with it: a request that acquires an index does not have to acquire everything below it.
 //!
 //! What was acknowledged without a link, such as `HEAD` of a blob that a client then does not push, is remembered for the
-//! grace period. The memory is bounded: beyond it, and for everything before the process started, one *floor* stands for
+//! grace period; what was only fetched is not, or else pulls would fill the memory. The memory is bounded: beyond it, and for everything before the process started, one *floor* stands for
 //! all items: nothing is doomed until the grace period has passed since the floor.
 //!
 //! Other processes are kept from the store while a run goes on; what changes it in spite of that is not covered.
@@ -74,6 +74,26 @@ struct State {
 struct Rescued {
     items: HashSet<Item>,
     everything: bool,
+    spared: Spared,
+}
+
+/// How many items that were to go a run has spared, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spared {
+    /// Requests used them during the run.
+    pub in_use: u64,
+    /// Somebody was told within the grace period that they exist.
+    pub told: u64,
+    /// Somebody may have been told: the process started within the grace period, or has had to forget what it told.
+    pub floor: u64,
+}
+
+impl Spared {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.in_use + self.told + self.floor
+    }
 }
 
 impl Rescued {
@@ -115,9 +135,12 @@ impl Acknowledged {
         self.floor = self.floor.max(Some(middle));
     }
 
-    fn within(&self, item: &Item, grace: Duration, now: Instant) -> bool {
-        let latest = self.times.get(item).copied().max(self.floor);
-        latest.is_some_and(|time| now.saturating_duration_since(time) < grace)
+    fn told_within(&self, item: &Item, grace: Duration, now: Instant) -> bool {
+        self.times.get(item).is_some_and(|time| now.saturating_duration_since(*time) < grace)
+    }
+
+    fn floor_within(&self, grace: Duration, now: Instant) -> bool {
+        self.floor.is_some_and(|time| now.saturating_duration_since(time) < grace)
     }
 }
 
@@ -255,19 +278,37 @@ pub struct Run {
 }
 
 impl Run {
-    /// Which of these items must stay.
-    fn spared(state: &State, items: &[Item], grace: Duration) -> HashSet<Item> {
+    /// Which of these items must stay. They are counted.
+    fn spared(state: &mut State, items: &[Item], grace: Duration) -> HashSet<Item> {
         let now = Instant::now();
-        let rescued = |item: &Item| state.run.as_ref().is_none_or(|rescued| rescued.has(item));
-        let must_stay = |item: &&Item| rescued(item) || state.acknowledged.within(item, grace, now);
-        items.iter().filter(must_stay).cloned().collect()
+        let mut found = HashSet::new();
+        let Some(run) = &mut state.run else { return items.iter().cloned().collect() };
+        for item in items {
+            if run.has(item) {
+                run.spared.in_use += 1;
+            } else if state.acknowledged.told_within(item, grace, now) {
+                run.spared.told += 1;
+            } else if state.acknowledged.floor_within(grace, now) {
+                run.spared.floor += 1;
+            } else {
+                continue;
+            }
+            found.insert(item.clone());
+        }
+        found
+    }
+
+    /// How many of the items that were to be doomed have been spared so far, without those that hang on them.
+    #[must_use]
+    pub fn has_spared(&self) -> Spared {
+        self.guard.state().run.as_ref().map(|run| run.spared).unwrap_or_default()
     }
 
     /// Dooms all items but those that must stay and those that hang on them: `spread` adds these to a set.
     #[must_use]
     pub fn doom(&self, items: &[Item], grace: Duration, spread: impl FnOnce(&mut HashSet<Item>)) -> Doomed<'_> {
         let mut state = self.guard.state();
-        let mut spared = Run::spared(&state, items, grace);
+        let mut spared = Run::spared(&mut state, items, grace);
         if !spared.is_empty() {
             spread(&mut spared);
         }
@@ -279,7 +320,7 @@ impl Run {
     /// What [`Run::doom`] would spare, for a run that deletes nothing.
     #[must_use]
     pub fn would_spare(&self, items: &[Item], grace: Duration) -> HashSet<Item> {
-        Run::spared(&self.guard.state(), items, grace)
+        Run::spared(&mut self.guard.state(), items, grace)
     }
 }
 
@@ -352,6 +393,7 @@ mod tests {
         assert!(!dooms(&run, &before, Duration::ZERO));
         assert!(!dooms(&run, &during, Duration::ZERO));
         assert!(dooms(&run, &never, Duration::ZERO));
+        assert_eq!(run.has_spared(), Spared { in_use: 2, ..Spared::default() });
         drop(run);
         let next = guard.begin_run().unwrap();
         assert!(dooms(&next, &before, Duration::ZERO), "a later run looks anew");
@@ -368,6 +410,7 @@ mod tests {
         assert!(!dooms(&run, &told, HOUR));
         assert!(dooms(&run, &told, Duration::ZERO));
         assert!(dooms(&run, &dropped, HOUR), "nobody was told");
+        assert_eq!(run.has_spared(), Spared { told: 1, ..Spared::default() });
     }
 
     #[test]
@@ -376,6 +419,7 @@ mod tests {
         let run = guard.begin_run().unwrap();
         assert!(!dooms(&run, &blob(b"1"), HOUR));
         assert!(dooms(&run, &blob(b"1"), Duration::ZERO));
+        assert_eq!(run.has_spared(), Spared { floor: 1, ..Spared::default() });
     }
 
     #[test]

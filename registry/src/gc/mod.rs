@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
-pub use guard::{Guard, Held, Item, Run};
+pub use guard::{Guard, Held, Item, Run, Spared};
 pub use plan::{Plan, Policy, Reason, plan};
 pub use report::{Outcome, Report, ReportLimits};
 pub use snapshot::{References, RepositoryState, Revision, Snapshot};
@@ -110,5 +110,10 @@ pub async fn collect(registry: &Registry, run: &Run, options: Options, listener:
     let snapshot = Arc::new(snapshot::take(registry.store.as_ref(), listener).await?);
     let policy = Policy { delete_untagged: options.delete_untagged, grace: options.grace, now: SystemTime::now() };
     let swept = sweep::sweep(registry.store.as_ref(), run, &snapshot, policy, options.dry_run, listener).await?;
-    Ok(report::of(&snapshot, &swept, options.dry_run, start, jiff::Timestamp::now()))
+    let spared = run.has_spared();
+    let Spared { in_use, told, floor } = spared;
+    if spared.total() > 0 {
+        tracing::info!(in_use, told, floor, "spared what requests use or were told of within the grace period");
+    }
+    Ok(report::of(&snapshot, &swept, spared, options.dry_run, start, jiff::Timestamp::now()))
 }

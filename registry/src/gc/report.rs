@@ -3,6 +3,7 @@
 use berth_storage::Stat;
 use serde::{Deserialize, Serialize};
 
+use super::guard::Spared;
 use super::snapshot::Snapshot;
 use super::sweep::Swept;
 
@@ -39,6 +40,10 @@ pub struct Report {
     pub bytes_freed: u64,
     /// How many bytes stay.
     pub bytes_kept: u64,
+    /// How many manifests and blobs nothing refers to and stay all the same, because a request used them or was told of
+    /// them within the grace period, or may have been before the server started.
+    #[serde(default)]
+    pub spared: u64,
     /// What could not be read or deleted, as sentences.
     pub problems: Vec<String>,
 }
@@ -60,6 +65,7 @@ impl ReportLimits {
 pub(super) fn of(
     snapshot: &Snapshot,
     swept: &Swept,
+    spared: Spared,
     dry_run: bool,
     start: jiff::Timestamp,
     end: jiff::Timestamp,
@@ -80,6 +86,7 @@ pub(super) fn of(
         blobs_deleted: swept.blobs.len() as u64,
         bytes_freed: freed,
         bytes_kept: all_bytes - freed,
+        spared: spared.total(),
         problems: shorten(problems),
     }
 }
@@ -109,7 +116,7 @@ mod tests {
         let long = "manifest team/app@sha256:".to_owned() + &"0".repeat(1000);
         let swept = Swept { problems: vec![long; 500], ..Swept::default() };
         let now = jiff::Timestamp::UNIX_EPOCH;
-        let report = of(&Snapshot::default(), &swept, false, now, now);
+        let report = of(&Snapshot::default(), &swept, Spared::default(), false, now, now);
         assert_eq!(report.outcome, Outcome::Partial);
         assert_eq!(report.problems.last().map(String::as_str), Some("and 490 more, which the log names"));
         let json = serde_json::to_string(&report).unwrap();
@@ -119,12 +126,13 @@ mod tests {
     #[test]
     fn the_words_are_those_of_the_contract() {
         let now = jiff::Timestamp::UNIX_EPOCH;
-        let report = of(&Snapshot::default(), &Swept::default(), true, now, now);
+        let report =
+            of(&Snapshot::default(), &Swept::default(), Spared { in_use: 1, told: 2, floor: 3 }, true, now, now);
         assert_eq!(
             serde_json::to_string(&report).unwrap(),
             "{\"outcome\":\"Clean\",\"dryRun\":true,\"start\":\"1970-01-01T00:00:00Z\",\"end\":\"1970-01-01T00:00:00Z\",\
              \"manifestsKept\":0,\"manifestsDeleted\":0,\"blobsKept\":0,\"blobsDeleted\":0,\"bytesFreed\":0,\
-             \"bytesKept\":0,\"problems\":[]}"
+             \"bytesKept\":0,\"spared\":6,\"problems\":[]}"
         );
     }
 }

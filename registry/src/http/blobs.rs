@@ -44,13 +44,13 @@ async fn stat(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> 
 async fn read(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Failure> {
     let registry = &context.app.registry;
     if is_known_to_client(context, digest) {
-        registry.blob_stat(name, digest).await?;
+        registry.blob_describe(name, digest).await?;
         return Ok(described(StatusCode::NOT_MODIFIED, digest));
     }
     let range = match wanted_range(context, digest) {
         None => None,
         Some(header) => {
-            let size = registry.blob_stat(name, digest).await?.size;
+            let size = registry.blob_describe(name, digest).await?.size;
             match range::asked(Some(header), size) {
                 Asked::Whole => None,
                 Asked::Part(range) => Some(range),

@@ -47,7 +47,11 @@ pub(crate) async fn handle(
 
 async fn read(context: &Context<'_>, name: &RepositoryName, reference: &Reference) -> Result<Response<Body>, Failure> {
     let registry = &context.app.registry;
-    let mut stored = registry.manifest_get(name, reference).await?;
+    let find = async |reference: &Reference| match context.is_head() {
+        true => registry.manifest_stat(name, reference).await,
+        false => registry.manifest_get(name, reference).await,
+    };
+    let mut stored = find(reference).await?;
     let kind = stored.manifest.kind();
     let by_tag = matches!(reference, Reference::Tag(_));
     match accept::choose(kind, by_tag, &context.headers) {
@@ -62,7 +66,7 @@ async fn read(context: &Context<'_>, name: &RepositoryName, reference: &Referenc
                 let detail = "the manifest list has no image for linux/amd64, and the Accept header names no lists";
                 not_found(ErrorCode::ManifestUnknown, detail)
             })?;
-            stored = registry.manifest_get(name, &Reference::Digest(image)).await?;
+            stored = find(&Reference::Digest(image)).await?;
         }
     }
     Ok(describe(context, &stored))
