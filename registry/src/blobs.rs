@@ -1,5 +1,7 @@
 //! Blobs of a repository: a repository has a blob if it links to it and the bytes are there.
 
+use std::sync::Arc;
+
 use berth_oci::{Digest, RepositoryName};
 use berth_storage::{ByteRange, Object, Stat, layout};
 
@@ -68,8 +70,19 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::ReadOnly`], or what the store says.
-    pub async fn blob_mount(&self, from: &RepositoryName, to: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+    pub async fn blob_mount(
+        self: &Arc<Self>,
+        from: &RepositoryName,
+        to: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, Error> {
         self.writable()?;
+        let (registry, from, to, digest) = (self.clone(), from.clone(), to.clone(), digest.clone());
+        // In a task of its own: a client that goes away must not let go of the blob while its link is being written.
+        tokio::spawn(async move { registry.mount(&from, &to, &digest).await }).await?
+    }
+
+    async fn mount(&self, from: &RepositoryName, to: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
         let Some(held) = self.guard.try_acquire(vec![Item::Blob(digest.clone())]) else { return Ok(false) };
         if self.find(&layout::layer_link(from, digest)).await?.is_none()
             || self.find(&layout::blob_data(digest)).await?.is_none()
