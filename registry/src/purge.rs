@@ -40,7 +40,8 @@ pub(crate) async fn watch(registry: Arc<Registry>, settings: UploadPurging, stop
     }
 }
 
-/// Removes every session of which nothing has been written since `before`, and counts them.
+/// Removes every session of which nothing has been written since `before`, and counts them. What cannot be removed is left
+/// for the next time.
 pub(crate) async fn purge(registry: &Registry, before: SystemTime, dry_run: bool) -> Result<usize, Error> {
     let mut latest: HashMap<(String, String), SystemTime> = HashMap::new();
     let (below, mut after): (_, Option<Cursor>) = (layout::repositories(), None);
@@ -66,13 +67,17 @@ pub(crate) async fn purge(registry: &Registry, before: SystemTime, dry_run: bool
     for ((name, id), _) in latest.into_iter().filter(|(_, modified)| *modified < before) {
         let (Ok(name), Ok(id)) = (name.parse::<RepositoryName>(), id.parse::<Uuid>()) else { continue };
         tracing::info!(repository = %name, upload = %id, dry_run, "an old upload");
-        if !dry_run {
-            match registry.upload_cancel(&name, id).await {
-                Ok(()) | Err(Error::UploadUnknown { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        if dry_run {
+            count += 1;
+            continue;
         }
-        count += 1;
+        // It is looked at again: since it was listed, its client may have gone on.
+        match registry.upload_expire(&name, id, before).await {
+            Ok(true) => count += 1,
+            Ok(false) | Err(Error::UploadUnknown { .. }) => {}
+            // The others can be removed all the same.
+            Err(error) => tracing::warn!(repository = %name, upload = %id, %error, "cannot remove an old upload"),
+        }
     }
     Ok(count)
 }
@@ -98,6 +103,7 @@ mod tests {
         assert_eq!(purge(&registry, earlier, false).await.unwrap(), 0);
         assert_eq!(purge(&registry, later, true).await.unwrap(), 1);
         assert_eq!(registry.upload_offset(&name, upload.id).await.unwrap(), 0);
+        assert!(!registry.upload_expire(&name, upload.id, earlier).await.unwrap(), "its client has gone on");
         assert_eq!(purge(&registry, later, false).await.unwrap(), 1);
         assert!(matches!(registry.upload_offset(&name, upload.id).await, Err(Error::UploadUnknown { .. })));
     }

@@ -9,11 +9,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use berth_oci::{Algorithm, Digest, Hasher, RepositoryName};
 use berth_storage::layout::{self, UploadKey};
-use berth_storage::{Incoming, StoreError};
+use berth_storage::{EntryKind, Incoming, StoreError, list_all};
 use futures::{StreamExt, stream};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
@@ -129,16 +129,70 @@ impl Registry {
         .await?
     }
 
+    /// Makes a body a blob of the repository in one step. If that fails, nothing is left of it: nobody was told of the
+    /// session, so nobody can go on with it.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`] if the content has another digest; [`Error::BodyInterrupted`] if the body ends early.
+    pub async fn upload_whole(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        digest: &Digest,
+        body: Incoming,
+    ) -> Result<(), Error> {
+        self.writable()?;
+        let (registry, name, digest) = (self.clone(), name.clone(), digest.clone());
+        tokio::spawn(async move {
+            let Upload { id, .. } = registry.upload_begin(&name).await?;
+            let finished = registry.upload_finish(&name, id, 0, &digest, body).await;
+            if finished.is_err()
+                && let Err(error) = registry.cancel(&name, id, None).await
+                && !matches!(error, Error::UploadUnknown { .. })
+            {
+                tracing::warn!(repository = %name, upload = %id, %error, "the data of a failed upload stays for now");
+            }
+            finished
+        })
+        .await?
+    }
+
     /// Forgets a session and its data.
     ///
     /// # Errors
     /// [`Error::UploadUnknown`] if there is no such session.
-    pub async fn upload_cancel(&self, name: &RepositoryName, id: Uuid) -> Result<(), Error> {
+    pub async fn upload_cancel(self: &Arc<Self>, name: &RepositoryName, id: Uuid) -> Result<(), Error> {
         self.writable()?;
+        let (registry, name) = (self.clone(), name.clone());
+        tokio::spawn(async move { registry.cancel(&name, id, None).await.map(|_| ()) }).await?
+    }
+
+    /// Forgets a session of which nothing was written since `before`, and its data. `false` if something was.
+    ///
+    /// # Errors
+    /// [`Error::UploadUnknown`] if there is no such session.
+    pub(crate) async fn upload_expire(
+        &self,
+        name: &RepositoryName,
+        id: Uuid,
+        before: SystemTime,
+    ) -> Result<bool, Error> {
+        self.writable()?;
+        self.cancel(name, id, Some(before)).await
+    }
+
+    async fn cancel(&self, name: &RepositoryName, id: Uuid, before: Option<SystemTime>) -> Result<bool, Error> {
         let _session = self.sessions.lock(id).await?;
-        let cancelled = self.store.abort(&UploadKey::new(name, id)).await;
+        let upload = UploadKey::new(name, id);
+        if let Some(before) = before {
+            for entry in list_all(self.store.as_ref(), upload.directory(), false).await? {
+                if matches!(entry.kind, EntryKind::Object(stat) if stat.modified >= before) {
+                    return Ok(false);
+                }
+            }
+        }
+        let cancelled = self.store.abort(&upload).await;
         self.sessions.forget(id);
-        cancelled.map_err(|error| unknown_session(error, name, id))
+        cancelled.map(|()| true).map_err(|error| unknown_session(error, name, id))
     }
 
     async fn append(
@@ -226,4 +280,50 @@ pub fn no_body() -> Incoming {
 
 fn unknown_session(error: StoreError, name: &RepositoryName, id: Uuid) -> Error {
     if error.is_not_found() { Error::UploadUnknown { name: name.clone(), id } } else { error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_storage::Memory;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::gc::Guard;
+    use crate::registry::Permissions;
+
+    async fn left_below(registry: &Registry) -> usize {
+        list_all(registry.store.as_ref(), &layout::repositories(), false).await.unwrap().len()
+    }
+
+    /// Three ways in which a blob at once fails; the last is that of a client that goes away, whose request is dropped.
+    #[tokio::test]
+    async fn nothing_is_left_of_a_whole_blob_that_fails() {
+        let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: false, read_only: false });
+        let registry = Arc::new(Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions));
+        let name: RepositoryName = "team/app".parse().unwrap();
+        let digest = Digest::sha256(b"expected");
+        let other: Incoming = Box::pin(stream::iter([Ok(Bytes::from("other"))]));
+        let refused = registry.upload_whole(&name, &digest, other).await;
+        assert!(matches!(refused, Err(Error::DigestMismatch { .. })), "{refused:?}");
+        let broken: Incoming = Box::pin(stream::iter([Ok(Bytes::from("exp")), Err("reset".into())]));
+        let refused = registry.upload_whole(&name, &digest, broken).await;
+        assert!(matches!(refused, Err(Error::BodyInterrupted { .. })), "{refused:?}");
+        assert_eq!(left_below(&registry).await, 0);
+
+        let (pieces, body) = tokio::sync::mpsc::channel(1);
+        let body = stream::unfold(body, |mut body| async move { body.recv().await.map(|piece| (piece, body)) });
+        pieces.send(Ok(Bytes::from("exp"))).await.unwrap();
+        let mut request = Box::pin(registry.upload_whole(&name, &digest, Box::pin(body)));
+        assert!(futures::poll!(request.as_mut()).is_pending());
+        while left_below(&registry).await == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(request);
+        pieces.send(Err("reset".into())).await.unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while left_below(&registry).await > 0 {
+            assert!(std::time::Instant::now() < deadline, "the data stays");
+            tokio::task::yield_now().await;
+        }
+    }
 }

@@ -497,6 +497,29 @@ async fn an_upload_is_gone_on_with_after_a_restart() {
     second.stop().await;
 }
 
+/// Where the length of a body is not said beforehand, what arrived is compared with what was announced.
+#[tokio::test]
+async fn a_chunk_is_as_long_as_it_says() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    on_both(async |_, mut client| {
+        let begun = client.post("/v2/a/blobs/uploads/", Bytes::new()).await.expect(202);
+        let location = begun.header("location").to_owned();
+        let (_, path) = location.split_once("/v2/").unwrap();
+        let mut stream = tokio::net::TcpStream::connect(client.address).await.unwrap();
+        let request = format!(
+            "PATCH /v2/{path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-range: 0-99\r\n\
+             transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("SIZE_INVALID"), "{answer}");
+        assert!(answer.contains("100 bytes, but 5 arrived") && answer.contains("Range: 0-4"), "{answer}");
+        assert_eq!(client.get(&location).await.expect(204).header("range"), "0-4", "the upload can be gone on with");
+    })
+    .await;
+}
+
 /// Every file of a push, in the layout of CNCF Distribution.
 #[tokio::test]
 async fn the_files_of_a_push_are_those_of_distribution() {

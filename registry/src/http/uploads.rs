@@ -1,6 +1,7 @@
 //! `/v2/<name>/blobs/uploads/` and the sessions below it.
 
 use berth_oci::{Digest, ErrorCode, RepositoryName};
+use berth_storage::ByteRange;
 use http::{HeaderName, Response, StatusCode, header};
 use hyper::body::Incoming;
 use uuid::Uuid;
@@ -34,17 +35,11 @@ pub(crate) async fn begin(
         }
     }
     let digest = context.query("digest").map(parse_digest).transpose()?;
-    let upload = registry.upload_begin(name).await?;
     let Some(digest) = digest else {
-        let state = state_of(name, &upload);
+        let state = state_of(name, &registry.upload_begin(name).await?);
         return Ok(progress(context, StatusCode::ACCEPTED, &state));
     };
-    let finished = registry.upload_finish(name, upload.id, 0, &digest, answer::incoming(body)).await;
-    if let Err(error) = finished {
-        // Nobody was told of the session, so nobody can go on with it.
-        let _ = registry.upload_cancel(name, upload.id).await;
-        return Err(error.into());
-    }
+    registry.upload_whole(name, &digest, answer::incoming(body)).await?;
     Ok(created(context, name, &digest))
 }
 
@@ -65,16 +60,24 @@ pub(crate) async fn handle(
             Ok(progress(context, StatusCode::NO_CONTENT, &State { offset, ..state }))
         }
         UploadAction::Append => {
-            let expected = expected_offset(context, &state)?;
+            let chunk = chunk(context)?;
+            let expected = chunk.as_ref().map_or(state.offset, |chunk| chunk.start);
             let appended = registry.upload_append(name, id, expected, answer::incoming(body)).await;
             let offset = appended.map_err(|error| with_progress(context, &state, error))?;
+            if let Some(ByteRange { start, end }) = chunk.filter(|chunk| chunk.end != offset) {
+                // A body whose length is not said beforehand. What has arrived stays, as of one that broke off.
+                let detail = format!("Content-Range says {} bytes, but {} arrived", end - start, offset - start);
+                let failure = bad_request(ErrorCode::SizeInvalid, detail);
+                return Err(at_offset(context, &State { offset, ..state }, failure));
+            }
             Ok(progress(context, StatusCode::ACCEPTED, &State { offset, ..state }))
         }
         UploadAction::Finish => {
             let digest = context.query("digest");
             let digest = digest.ok_or_else(|| bad_request(ErrorCode::DigestInvalid, "digest missing"))?;
             let digest = parse_digest(digest)?;
-            let expected = expected_offset(context, &state)?;
+            // Whether all of the chunk has arrived shows in the digest.
+            let expected = chunk(context)?.map_or(state.offset, |chunk| chunk.start);
             let finished = registry.upload_finish(name, id, expected, &digest, answer::incoming(body)).await;
             finished.map_err(|error| with_progress(context, &state, error))?;
             Ok(created(context, name, &digest))
@@ -92,24 +95,29 @@ fn parse_digest(text: &str) -> Result<Digest, Failure> {
     text.parse().map_err(|error: berth_oci::DigestError| bad_request(ErrorCode::DigestInvalid, error.to_string()))
 }
 
-/// Where the client believes that the upload ends: what its chunk says, or else what its address says.
-fn expected_offset(context: &Context<'_>, state: &State) -> Result<u64, Failure> {
-    let Some(text) = context.header(header::CONTENT_RANGE) else { return Ok(state.offset) };
+/// Which bytes of the upload the client says that it sends, if it does; they must be as many as the body has, as far as
+/// that is known.
+fn chunk(context: &Context<'_>) -> Result<Option<ByteRange>, Failure> {
+    let Some(text) = context.header(header::CONTENT_RANGE) else { return Ok(None) };
     let chunk = range::chunk(text).ok_or_else(|| bad_request(ErrorCode::RangeInvalid, text))?;
     let length = context.header(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
     if length.is_some_and(|length| length != chunk.end - chunk.start) {
         return Err(bad_request(ErrorCode::SizeInvalid, format!("Content-Range {text} and Content-Length disagree")));
     }
-    Ok(chunk.start)
+    Ok(Some(chunk))
 }
 
 /// A chunk that does not begin where the upload ends is told where that is.
 fn with_progress(context: &Context<'_>, state: &State, error: Error) -> Failure {
     let Error::UploadOffset { offset, .. } = error else { return error.into() };
-    let state = State { offset, ..state.clone() };
-    Failure::from(error)
-        .with(header::LOCATION, location(context, &state))
-        .with(header::RANGE, range_text(offset))
+    at_offset(context, &State { offset, ..state.clone() }, error.into())
+}
+
+/// An error that says how far the upload has come.
+fn at_offset(context: &Context<'_>, state: &State, failure: Failure) -> Failure {
+    failure
+        .with(header::LOCATION, location(context, state))
+        .with(header::RANGE, range_text(state.offset))
         .with(UPLOAD_ID, state.id.to_string())
 }
 
