@@ -23,7 +23,7 @@ use berth_crds::{GCPolicy, GCPolicyStatus, Outcome, Run};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _, runtime::controller::Action};
 
-use self::{fetch::Observed, target::Blocked, validate::ValidPolicy};
+use self::{fetch::Observed, runs::Collected, target::Blocked, validate::ValidPolicy};
 use crate::{
     cluster::{self, Error},
     conditions::{self, Progress},
@@ -38,6 +38,9 @@ use crate::{
 const REVISIT: Duration = Duration::from_secs(300);
 /// How soon a name that somebody else's object has is looked at again; those objects are not watched.
 const REVISIT_TAKEN: Duration = Duration::from_secs(10);
+
+/// How soon a finished run is looked for again whose report could not be read yet.
+const REVISIT_UNREAD: Duration = Duration::from_secs(5);
 
 /// Why a policy could not be brought to what its spec asks for.
 #[derive(Debug, thiserror::Error)]
@@ -125,11 +128,11 @@ pub async fn reconcile(cached: Arc<GCPolicy>, context: Arc<Context>) -> Result<A
             (progress, None, result)
         }
     };
-    let runs = runs::collect(&previous.runs, &observed.jobs, &observed.pods);
+    let Collected { runs, is_unread } = runs::collect(&previous.runs, &observed);
     let outcome = status::Outcome { valid: valid.as_ref(), progress, runs, started };
     let status = status::status(&policy, outcome, now);
     report(&api, &policy, &previous, &status, &announcer).await?;
-    let revisit = result?;
+    let revisit = if is_unread { result?.min(REVISIT_UNREAD) } else { result? };
     context.attempts.succeeded(&policy);
     Ok(Action::requeue(until_next(&status, now).map_or(revisit, |wait| wait.min(revisit))))
 }

@@ -13,7 +13,10 @@ use k8s_openapi::{
 };
 use serde::Deserialize;
 
-use super::render::{CONTAINER, DRY_RUN_ARGUMENT};
+use super::{
+    fetch::Observed,
+    render::{CONTAINER, DRY_RUN_ARGUMENT},
+};
 use crate::conditions;
 
 /// The most of a termination message that is read; Kubernetes keeps no more.
@@ -58,18 +61,39 @@ struct Failure {
     message: String,
 }
 
-/// The last runs, the newest first: those that are known, and those of Jobs that finished since.
+/// What is known of the runs.
+#[derive(Debug)]
+pub struct Collected {
+    /// The last runs, the newest first: those that are known, and those of Jobs that finished since.
+    pub runs: Vec<Run>,
+    /// Whether a Job is finished and how it ended can only be read later.
+    pub is_unread: bool,
+}
+
+/// Reads the runs of the Jobs that finished since.
 #[must_use]
-pub fn collect(known: &[Run], jobs: &[Job], pods: &[Pod]) -> Vec<Run> {
+pub fn collect(known: &[Run], observed: &Observed) -> Collected {
     let mut runs = known.to_vec();
-    for job in jobs {
-        if !known.iter().any(|run| is_of(run, job)) {
-            runs.extend(read(job, pods));
+    let mut is_unread = false;
+    for job in observed.jobs.iter().filter(|job| !known.iter().any(|run| is_of(run, job))) {
+        match read(job, observed) {
+            Reading::Underway => {}
+            Reading::Unread => is_unread = true,
+            Reading::Finished(run) => runs.push(*run),
         }
     }
     runs.sort_by(|a, b| b.start.cmp(&a.start).then_with(|| b.job.cmp(&a.job)));
     runs.truncate(MAX_RUNS);
-    runs
+    Collected { runs, is_unread }
+}
+
+/// What a Job tells.
+enum Reading {
+    /// It runs, or will.
+    Underway,
+    /// It is finished, and its pod was not seen to be: what is noted stays, so it is not noted yet.
+    Unread,
+    Finished(Box<Run>),
 }
 
 /// The runs of `now` that are not in `before`, the oldest first.
@@ -85,29 +109,40 @@ fn is_of(run: &Run, job: &Job) -> bool {
     }
 }
 
-/// The run of a Job, once it is finished.
-fn read(job: &Job, pods: &[Pod]) -> Option<Run> {
-    let status = job.status.as_ref()?;
+fn read(job: &Job, observed: &Observed) -> Reading {
     let finished = |type_: &str| {
-        status.conditions.iter().flatten().find(|condition| condition.type_ == type_ && condition.status == "True")
+        let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.into_iter().find(|condition| condition.type_ == type_ && condition.status == "True")
     };
     let (ended, failure) = match (finished("Complete"), finished("Failed")) {
         (Some(complete), _) => (complete, None),
         (None, Some(failed)) => (failed, Some(failed)),
-        (None, None) => return None,
+        (None, None) => return Reading::Underway,
     };
-    let exit = exit_of(job, pods);
+    let pod = newest_pod(job, &observed.pods);
+    if pod.map_or(observed.has_more_pods, is_running) {
+        return Reading::Unread;
+    }
+    Reading::Finished(Box::new(finished_run(job, pod, ended, failure)))
+}
+
+/// The run of a finished Job.
+fn finished_run(job: &Job, pod: Option<&Pod>, ended: &JobCondition, failure: Option<&JobCondition>) -> Run {
+    let exit = pod.and_then(exit_of);
     let message = exit.and_then(|exit| exit.message.as_deref()).unwrap_or_default();
     match (parse(message), failure) {
-        (Ok(Message::Report(report)), None) => Some(run_of_report(job, report)),
+        (Ok(Message::Report(report)), None) => run_of_report(job, report),
         (Ok(Message::Failure { error }), _) => {
             let Failure { code, message } = error;
-            Some(failed_run(job, ended, &format!("{code}: {message}")))
+            failed_run(job, ended, &format!("{code}: {message}"))
         }
         // A report of a run that was stopped all the same, or no report at all.
-        (_, Some(failure)) => Some(failed_run(job, ended, &tell_failure(failure, exit, message))),
+        (_, Some(failure)) => failed_run(job, ended, &tell_failure(failure, exit, message)),
+        (Err(_), None) if pod.is_none() => {
+            failed_run(job, ended, "the run ended well, and its report is gone with its pod")
+        }
         (Err(error), None) => {
-            Some(failed_run(job, ended, &format!("the run ended well and left no report that can be read: {error}")))
+            failed_run(job, ended, &format!("the run ended well and left no report that can be read: {error}"))
         }
     }
 }
@@ -198,12 +233,20 @@ fn tell_failure(failure: &JobCondition, exit: Option<&ContainerStateTerminated>,
     }
 }
 
-/// How the container of the Job's newest pod ended.
-fn exit_of<'a>(job: &Job, pods: &'a [Pod]) -> Option<&'a ContainerStateTerminated> {
-    let containers = newest_pod(job, pods)?.status.as_ref()?.container_statuses.as_ref()?;
+/// Whether how a pod ends is still to come. One that is being deleted may never say so.
+fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let is_over = matches!(phase, Some("Succeeded" | "Failed")) || exit_of(pod).is_some();
+    !is_over && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// How the container of a pod ended.
+fn exit_of(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
     containers.iter().find(|container| container.name == CONTAINER)?.state.as_ref()?.terminated.as_ref()
 }
 
+/// The newest pod of a Job.
 fn newest_pod<'a>(job: &Job, pods: &'a [Pod]) -> Option<&'a Pod> {
     // The name alone may be that of an earlier Job, whose pod is just leaving.
     let (label, value) = match &job.metadata.uid {
@@ -243,6 +286,42 @@ mod tests {
         .unwrap()
     }
 
+    fn observed(jobs: &[Job], pods: &[Pod]) -> Observed {
+        Observed { registry: None, cron_job: None, jobs: jobs.to_vec(), pods: pods.to_vec(), has_more_pods: false }
+    }
+
+    fn collect(known: &[Run], jobs: &[Job], pods: &[Pod]) -> Vec<Run> {
+        super::collect(known, &observed(jobs, pods)).runs
+    }
+
+    /// What is in the status stays: a run is not noted as failed because its pod was read too early, or not at all.
+    #[test]
+    fn a_report_that_is_to_come_is_waited_for() {
+        let complete = job("j", &json!({"type": "Complete", "status": "True"}));
+        let underway = job("j", &json!({"type": "Complete", "status": "False"}));
+        let failed = job("j", &json!({"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}));
+        let in_phase = |phase: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"labels": {JOB_LABEL: "j"}}, "status": {"phase": phase}}))
+                .unwrap()
+        };
+        let mut leaving = in_phase("Running");
+        leaving.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        for (case, job, pod, has_more_pods, expected) in [
+            ("not finished", &underway, Some(in_phase("Running")), false, (0, false)),
+            ("a pod as it was before", &complete, Some(in_phase("Running")), false, (0, true)),
+            ("a pod that was not listed", &complete, None, true, (0, true)),
+            ("a pod that is gone", &complete, None, false, (1, false)),
+            ("a pod that ended without a word", &complete, Some(in_phase("Succeeded")), false, (1, false)),
+            ("a pod that is stopped", &failed, Some(leaving), false, (1, false)),
+            ("a report", &complete, Some(pod("j", 0, REPORT)), true, (1, false)),
+        ] {
+            let pods: Vec<Pod> = pod.into_iter().collect();
+            let found = Observed { has_more_pods, ..observed(std::slice::from_ref(job), &pods) };
+            let Collected { runs, is_unread } = super::collect(&[], &found);
+            assert_eq!((runs.len(), is_unread), expected, "{case}");
+        }
+    }
+
     #[test]
     fn how_runs_end() {
         let complete = json!({"type": "Complete", "status": "True"});
@@ -262,6 +341,11 @@ mod tests {
                 complete.clone(),
                 Some((0, "")),
                 Some((Outcome::Failed, Some("the run ended well and left no report that can be read: it is empty"))),
+            ),
+            (
+                complete.clone(),
+                None,
+                Some((Outcome::Failed, Some("the run ended well, and its report is gone with its pod"))),
             ),
             (
                 failed("BackoffLimitExceeded", "too often"),
