@@ -53,7 +53,7 @@ impl Registry {
         let unknown = || Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() };
         let digest = match reference {
             Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(tag) => self.read_link(&layout::tag_current_link(name, tag)).await?.ok_or_else(unknown)?,
+            Reference::Tag(tag) => self.read_tag(name, tag).await?.ok_or_else(unknown)?,
         };
         let held = self.guard.try_acquire(revision_items(name, &digest)).ok_or_else(unknown)?;
         self.find(&layout::revision_link(name, &digest)).await?.ok_or_else(unknown)?;

@@ -1,7 +1,7 @@
 //! Tags of a repository: a name and what it names now.
 
 use berth_oci::{Digest, RepositoryName, Tag};
-use berth_storage::{EntryKind, layout, list_all};
+use berth_storage::{EntryKind, StoreError, layout, list_all};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::catalog::{Paged, page_of};
@@ -39,6 +39,18 @@ impl Registry {
         Ok(tags)
     }
 
+    /// What a tag names: nothing if there is no such tag, or if what lies there is no digest, such as the empty file that a
+    /// power failure leaves of a writer that did not sync.
+    pub(crate) async fn read_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, Error> {
+        match self.read_link(&layout::tag_current_link(name, tag)).await {
+            Err(error @ (Error::Link { .. } | Error::Store(StoreError::TooLarge { .. }))) => {
+                tracing::warn!(repository = %name, %tag, %error, "the link of a tag cannot be read: it names nothing");
+                Ok(None)
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Removes a tag with its history. The current link goes last, so that a tag is listed for as long as it is there.
     pub(crate) async fn remove_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
         for entry in list_all(self.store.as_ref(), &layout::tag_index(name, tag), false).await? {
@@ -47,11 +59,12 @@ impl Registry {
         absent_is_none(self.store.delete(&layout::tag_current_link(name, tag)).await).map(|_| ())
     }
 
-    /// Removes every tag that names a manifest.
+    /// Removes every tag that names a manifest. A tag whose link cannot be read names none, or else one such link would
+    /// keep every manifest of the repository from being deleted.
     pub(crate) async fn remove_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
         let tags = self.all_tags(name).await?;
         let naming: Vec<Tag> = stream::iter(tags.into_iter().map(|tag| async move {
-            let current = self.read_link(&layout::tag_current_link(name, &tag)).await?;
+            let current = self.read_tag(name, &tag).await?;
             Ok::<_, Error>((current.as_ref() == Some(digest)).then_some(tag))
         }))
         .buffered(LOOKUPS_AT_ONCE)

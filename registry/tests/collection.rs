@@ -158,6 +158,30 @@ async fn a_damaged_manifest_protects_its_repository() {
     server.running.stop().await;
 }
 
+/// The link of a tag that is empty, as a power failure leaves one of a writer that does not sync.
+#[tokio::test]
+async fn an_empty_tag_is_unknown_and_keeps_no_manifest_from_being_deleted() {
+    let server = Server::start(false, |_| ()).await;
+    let (mut client, mut debug) = (server.client().await, server.debug_client().await);
+    let (one, two) = (client.push_image("a", "one", &["1"]).await, client.push_image("a", "two", &["2"]).await);
+    let link = "data/docker/registry/v2/repositories/a/_manifests/tags/two/current/link";
+    std::fs::write(server.directory.path().join(link), b"").unwrap();
+    for method in [Method::GET, Method::HEAD] {
+        client.send(method, "/v2/a/manifests/two", &[], Bytes::new()).await.expect(404);
+    }
+    assert_eq!(client.get("/v2/a/manifests/two").await.codes(), "404 MANIFEST_UNKNOWN");
+    client.delete(&format!("/v2/a/manifests/{}", one.digest())).await.expect(202);
+    client.get("/v2/a/manifests/one").await.expect(404);
+    // What the tag named is not known, so nothing goes.
+    let last = collect(&mut debug, &json!({ "deleteUntagged": true, "gracePeriodSeconds": 0 })).await;
+    assert_eq!(last["report"]["outcome"], json!("Partial"));
+    assert_eq!(pulls(&mut client, "a", two.digest().as_str()).await, Ok(()));
+    // The tag can be written again.
+    client.push_manifest("a", "two", &two).await.expect(201);
+    assert_eq!(pulls(&mut client, "a", "two").await, Ok(()));
+    server.running.stop().await;
+}
+
 #[tokio::test]
 async fn an_upload_in_progress_is_left_alone() {
     let server = Server::start(false, |_| ()).await;
