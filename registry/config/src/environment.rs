@@ -1,6 +1,6 @@
 //! Distribution's environment rule: `REGISTRY_` and the key's path in capitals, joined by `_`, sets that key.
 //!
-//! Variables are applied in lexical order, and their values are YAML. In a list, an index equal to its length appends.
+//! Variables are applied in lexical order, and their values are YAML, except that a secret is the text itself. In a list, an index equal to its length appends.
 //! `REGISTRY_STORAGE=inmemory` replaces the whole of `storage`, as it does there.
 
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ pub(crate) struct Setting {
     pub(crate) name: String,
     /// The key's path, in lower case.
     pub(crate) path: Vec<String>,
-    /// The value's YAML.
+    /// The value: YAML, or the text of a secret.
     pub(crate) yaml: String,
 }
 

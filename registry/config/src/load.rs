@@ -41,6 +41,9 @@ const UNUSED: &[(&str, &str)] = &[
     ("storage.tag", "Berth looks a tag up without a walk"),
 ];
 
+/// Keys whose variable holds the text itself and no YAML: a secret may begin with any character.
+const SECRETS: &[&str] = &["http.secret"];
+
 /// What `log.level` is called in configurations that are older than it.
 const OLD_LEVEL: &str = "loglevel";
 
@@ -56,12 +59,12 @@ pub struct Loaded {
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is not YAML.
-    #[error("the configuration is not YAML: {source}")]
+    /// The file is not YAML. The parser's own message may quote the text, and the text may hold a secret, so only the
+    /// place is told.
+    #[error("the configuration is not YAML: {place}")]
     Yaml {
-        /// The parser's error, with line and column.
-        #[source]
-        source: Box<serde_saphyr::Error>,
+        /// Line and column, as far as known.
+        place: String,
     },
     /// A key has a value that it cannot have, or is not known.
     #[error("{path}: {message}")]
@@ -95,7 +98,7 @@ impl Config {
     /// # Errors
     /// [`Error`], which names the key or the variable.
     pub fn load(text: &str, variables: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Error> {
-        let mut value: Value = yaml(text).map_err(|source| Error::Yaml { source: Box::new(source) })?;
+        let mut value: Value = yaml(text).map_err(|place| Error::Yaml { place })?;
         if !value.is_object() {
             let message = "the configuration is not a map: begin with `version: 0.1`".into();
             return Err(Error::Key { path: ".".into(), message });
@@ -126,11 +129,15 @@ impl Config {
     }
 }
 
-fn yaml(text: &str) -> Result<Value, serde_saphyr::Error> {
+/// A value, or the place in `text` where it stops being YAML.
+fn yaml(text: &str) -> Result<Value, String> {
     if text.trim().is_empty() {
         return Ok(Value::Null);
     }
-    serde_saphyr::from_str(text)
+    serde_saphyr::from_str(text).map_err(|error| match error.location() {
+        Some(at) => format!("it cannot be read at line {}, column {}", at.line(), at.column()),
+        None => "it cannot be read".to_owned(),
+    })
 }
 
 fn overlay(
@@ -140,7 +147,11 @@ fn overlay(
 ) -> Result<(), Error> {
     for setting in environment::settings(variables) {
         let refused = |message: String| Error::Variable { name: setting.name.clone(), message };
-        let parsed = yaml(&setting.yaml).map_err(|error| refused(format!("its value is not YAML: {error}")))?;
+        let parsed = if SECRETS.iter().any(|key| setting.path.iter().map(String::as_str).eq(key.split('.'))) {
+            Value::String(setting.yaml.clone())
+        } else {
+            yaml(&setting.yaml).map_err(|place| refused(format!("its value is not YAML: {place}")))?
+        };
         let mut changed = value.clone();
         let placed = environment::place(&mut changed, &setting.path, parsed);
         normalize(&mut changed);

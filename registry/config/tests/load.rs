@@ -93,7 +93,7 @@ fn short_and_old_forms_are_understood() {
 fn bad_configurations_name_the_key() {
     for (text, message) in [
         ("", ".: the configuration is not a map"),
-        ("version: [", "the configuration is not YAML"),
+        ("version: [", "the configuration is not YAML: it cannot be read at line 1, column "),
         ("version: 0.2\nstorage: inmemory", "version: version 0.2 is not known"),
         ("storage: inmemory", "missing field `version`"),
         ("version: 0.1", "missing field `storage`"),
@@ -132,4 +132,67 @@ fn secrets_are_not_shown() {
     assert!(config.to_yaml().contains("s3cr3t"));
     assert!(!config.to_yaml_redacted().contains("s3cr3t"));
     assert!(!format!("{config:?}").contains("s3cr3t"));
+}
+
+/// Values that YAML reads as something else than text, or cannot read, or whose reading fails only as a secret.
+const AWKWARD_SECRETS: &[&str] = &[
+    "7391728465",
+    "-7391728465",
+    "7391728465.5",
+    "739172846573917284657391728465",
+    "true",
+    "@hunter2x",
+    "*hunter2x",
+    "&hunter2x",
+    "!hunter2x",
+    "%hunter2x",
+    "`hunter2x",
+    "|hunter2x",
+    "[hunter2x",
+    "{hunter2x",
+    "}hunter2x",
+    "'hunter2x",
+    "\"hunter2x",
+    "\"\\hunter2x\"",
+    "hunter2x: hunter2x: hunter2x",
+    "hunter2x: *hunter2x",
+    "- hunter2x",
+    "{<<: hunter2x}",
+    "!!int hunter2x",
+    "!!binary hunter2x",
+    "{hunter2x: 1, hunter2x: 2}",
+    "[7391728465]",
+    "{a: 7391728465}",
+];
+
+#[test]
+fn a_secret_in_a_variable_is_its_text() {
+    for secret in AWKWARD_SECRETS {
+        for text in [DISTRIBUTION_DEFAULT, "version: 0.1\nstorage: inmemory\nhttp: {secret: other}"] {
+            let loaded = Config::load(text, variables(&[("REGISTRY_HTTP_SECRET", secret)])).unwrap();
+            assert_eq!(loaded.config.http.secret.unwrap().expose(), *secret);
+            assert!(!loaded.warnings.concat().contains(secret), "{:?}", loaded.warnings);
+        }
+    }
+}
+
+#[test]
+fn no_error_shows_a_secret() {
+    let shows = |text: &str| text.contains("hunter2x") || text.contains("73917284");
+    for secret in AWKWARD_SECRETS {
+        let file = format!("version: 0.1\nstorage: inmemory\nhttp:\n  secret: {secret}\n  addr: here\n");
+        let error = Config::load(&file, []).unwrap_err();
+        assert!(!shows(&error.to_string()) && !shows(&format!("{error:?}")), "{secret:?} gave {error:?}");
+        let whole = format!("secret: {secret}");
+        for (name, value) in [("REGISTRY_HTTP", whole.as_str()), ("REGISTRY_HTTP_SECRET_X", secret)] {
+            let Err(error) = Config::load(DISTRIBUTION_DEFAULT, variables(&[(name, value)])) else { continue };
+            assert!(!shows(&error.to_string()) && !shows(&format!("{error:?}")), "{name}={value:?} gave {error:?}");
+        }
+    }
+    let plain = |secret| Config::load(&format!("version: 0.1\nstorage: inmemory\nhttp: {{secret: {secret}}}"), []);
+    for (written, read) in [("12345", "12345"), ("true", "true"), ("abc", "abc"), ("'1'", "1")] {
+        assert_eq!(plain(written).unwrap().config.http.secret.unwrap().expose(), read);
+    }
+    let refused = plain("[1]").unwrap_err().to_string();
+    assert_eq!(refused, "http.secret: invalid type: sequence, expected a plain value");
 }
