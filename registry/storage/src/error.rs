@@ -66,6 +66,14 @@ pub enum StoreError {
         /// What to do about it.
         advice: &'static str,
     },
+    /// There is no way to keep other processes from the store, so nothing may be collected.
+    #[error("{}: cannot be collected in while it is served: {reason}", path.display())]
+    Unlockable {
+        /// The directory.
+        path: PathBuf,
+        /// Why there are no locks.
+        reason: &'static str,
+    },
     /// The operating system refused an operation.
     #[error("{key}: cannot {action}: {source}")]
     Io {

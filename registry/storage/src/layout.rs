@@ -15,6 +15,7 @@
 //!   lock                                                filesystem: held by every process that uses the store
 //!   servers/<id>                                        filesystem: held by one process while it uses the store
 //!   collecting                                          filesystem: held by a server while it collects
+//!   cleaning                                            filesystem: held by every process that may write into tmp
 //!   tmp/                                                filesystem: files that are being written
 //! ```
 //!
@@ -30,6 +31,7 @@ const REPOSITORIES: &str = "docker/registry/v2/repositories";
 pub(crate) const LOCK: &str = "berth/v1/lock";
 pub(crate) const SERVERS: &str = "berth/v1/servers";
 pub(crate) const COLLECTING: &str = "berth/v1/collecting";
+pub(crate) const CLEANING: &str = "berth/v1/cleaning";
 pub(crate) const TEMPORARY: &str = "berth/v1/tmp";
 
 /// Above every blob.

@@ -326,3 +326,33 @@ async fn a_server_collects_only_while_it_is_the_only_one() {
     drop(first);
     third.exclude().await.map(drop).unwrap();
 }
+
+#[test]
+fn servers_that_start_together_all_start() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..25 {
+        let together = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            let start = || {
+                together.wait();
+                Filesystem::open(directory.path(), 25, LockMode::Shared).map(drop)
+            };
+            let starting: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+            for started in starting {
+                started.join().unwrap().unwrap();
+            }
+        });
+    }
+}
+
+#[test]
+fn what_cannot_be_cleaned_does_not_keep_a_server_from_starting() {
+    let directory = tempfile::tempdir().unwrap();
+    let temporary = directory.path().join("berth/v1/tmp");
+    std::fs::create_dir_all(temporary.join("a directory")).unwrap();
+    std::fs::write(temporary.join("half-written"), b"x").unwrap();
+    let store = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["a directory"]);
+    drop(store);
+}

@@ -57,27 +57,42 @@ impl Tree {
         fs::create_dir_all(root).map_err(failed("make the root directory"))?;
         // An absolute path keeps the store where it is if the process ever changes its directory.
         let root = fs::canonicalize(root).map_err(failed("resolve the root directory"))?;
-        let tree = Tree { temporary: root.join(layout::TEMPORARY), root, directories: RwLock::new(()) };
-        fs::create_dir_all(&tree.temporary).map_err(|source| StoreError::Io {
+        Ok(Tree { temporary: root.join(layout::TEMPORARY), root, directories: RwLock::new(()) })
+    }
+
+    /// Makes the place of files that are being written, without which nothing can be.
+    pub(super) fn make_temporary(&self) -> Result<(), StoreError> {
+        fs::create_dir_all(&self.temporary).map_err(|source| StoreError::Io {
             key: layout::TEMPORARY.to_owned(),
             action: "make the directory",
             source,
-        })?;
-        Ok(tree)
+        })
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(super) fn path(&self, key: &Key) -> PathBuf {
         self.root.join(key.as_str())
     }
 
-    /// Removes what killed processes left half-written. Only for a process that is alone.
-    pub(super) fn clean_temporary(&self) -> Result<(), StoreError> {
-        let failed =
-            |source| StoreError::Io { key: layout::TEMPORARY.to_owned(), action: "clean the directory", source };
-        for entry in fs::read_dir(&self.temporary).map_err(failed)? {
-            fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
+    /// Removes what killed processes left half-written. Only for a process that knows that nobody writes there. What
+    /// cannot be removed is in nobody's way, so it is only said.
+    pub(super) fn clean_temporary(&self) {
+        let entries = match fs::read_dir(&self.temporary) {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::warn!(directory = layout::TEMPORARY, %error, "cannot look for half-written files");
+                return;
+            }
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove what lies among half-written files");
+            }
         }
-        Ok(())
     }
 
     pub(super) fn stat(&self, key: &Key) -> Result<Stat, StoreError> {
@@ -212,7 +227,7 @@ impl Tree {
     /// A file of its own below [`layout::TEMPORARY`], not removed on its own.
     pub(super) fn new_file(&self) -> io::Result<(PathBuf, File)> {
         let path = self.temporary.join(Uuid::new_v4().to_string());
-        let file = File::options().write(true).create_new(true).open(&path)?;
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
         Ok((path, file))
     }
 
