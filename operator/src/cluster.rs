@@ -80,9 +80,14 @@ impl Error {
         }
     }
 
-    /// Whether the server found the object as a whole invalid.
-    fn is_invalid(&self) -> bool {
-        matches!(self, Self::Apply { source: kube::Error::Api(status), .. } if status.code == 422)
+    /// The fields that the server found invalid, as it names them.
+    fn invalid_fields(&self) -> Vec<&str> {
+        match self {
+            Self::Apply { source: kube::Error::Api(status), .. } if status.code == 422 => {
+                status.details.iter().flat_map(|details| &details.causes).map(|cause| cause.field.as_str()).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -109,11 +114,12 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
     let error = match apply_once(api, desired, live, announcer).await {
-        Err(error) if error.is_invalid() => error,
-        result => return result,
+        Ok(applied) => return Ok(applied),
+        Err(error) => error,
     };
     let Some(live) = live else { return Err(error) };
-    let Some(reclaimed) = live.managed_fields.as_deref().and_then(reclaim::reclaim) else { return Err(error) };
+    let entries = live.managed_fields.as_deref().unwrap_or_default();
+    let Some(reclaimed) = reclaim::reclaim(entries, &error.invalid_fields()) else { return Err(error) };
     let (kind, name) = (K::kind(&()), desired.name_any());
     // Whoever changes the object meanwhile makes this a conflict, and the reconciliation is tried again.
     let operations = serde_json::from_value(json!([

@@ -52,7 +52,6 @@ pub(super) fn build_deployment(registry: &ValidRegistry, config_map: &str) -> De
                 spec: Some(build_pod(registry, config_map, &selector)),
             },
             selector,
-            ..DeploymentSpec::default()
         }),
         status: None,
     }
