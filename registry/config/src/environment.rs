@@ -3,6 +3,8 @@
 //! Variables are applied in lexical order, and their values are YAML, except that a secret is the text itself. In a list, an index equal to its length appends.
 //! `REGISTRY_STORAGE=inmemory` replaces the whole of `storage`, as it does there.
 
+use std::net::{IpAddr, SocketAddr};
+
 use serde_json::{Map, Value};
 
 use crate::PATH_VARIABLE;
@@ -12,7 +14,7 @@ use crate::PATH_VARIABLE;
 pub(crate) struct Setting {
     /// The variable's name, for messages.
     pub(crate) name: String,
-    /// The key's path, in lower case.
+    /// The key's path, in lower case. A part is empty where the name has two `_` together or one at its end.
     pub(crate) path: Vec<String>,
     /// The value: YAML, or the text of a secret.
     pub(crate) yaml: String,
@@ -36,11 +38,49 @@ pub(crate) fn settings(variables: impl IntoIterator<Item = (String, String)>) ->
         .filter(|(name, _)| name != PATH_VARIABLE)
         .filter_map(|(name, yaml)| {
             let path = name.strip_prefix("REGISTRY_")?.split('_').map(str::to_lowercase).collect::<Vec<_>>();
-            path.iter().all(|segment| !segment.is_empty()).then_some(Setting { name, path, yaml })
+            Some(Setting { name, path, yaml })
         })
         .collect();
     settings.sort_by(|a, b| a.name.cmp(&b.name));
     settings
+}
+
+/// Whether Kubernetes has set the variable for a Service in the pod's namespace: one named `registry-auth` makes
+/// `REGISTRY_AUTH_SERVICE_HOST`, `REGISTRY_AUTH_PORT` and more. The name alone could be meant for us, so the value must be
+/// of the kind that such a variable has.
+pub(crate) fn is_service_link(Setting { path, yaml: value, .. }: &Setting) -> bool {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    let is_number = |text: &str| text.parse::<u16>().is_ok();
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    let is_url = || {
+        let (protocol, rest) = value.split_once("://").unwrap_or_default();
+        let authority = rest.parse::<SocketAddr>();
+        is_protocol(protocol) && authority.is_ok()
+    };
+    let link = match path.as_slice() {
+        [.., "service", "host"] => return is_address(value),
+        // With or without the name of a port, which may have parts of its own.
+        [before @ .., "port"] if before.last() == Some(&"service") => return is_number(value),
+        [.., "port", number, protocol, "port"] if is_number(number) && is_protocol(protocol) => {
+            return is_number(value);
+        }
+        [.., "port"] => return is_url(),
+        path if path.windows(2).any(|pair| pair == ["service", "port"]) => return is_number(value),
+        path => path.iter().rposition(|part| *part == "port").map(|at| &path[at + 1..]),
+    };
+    match link {
+        Some([port, protocol]) if is_number(port) && is_protocol(protocol) => is_url(),
+        Some([port, protocol, part]) if is_number(port) && is_protocol(protocol) => match *part {
+            "proto" => is_protocol(value),
+            "addr" => is_address(value),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn is_protocol(text: &str) -> bool {
+    matches!(text, "tcp" | "udp" | "sctp")
 }
 
 /// Puts `value` at `path` below `root`, making maps on the way.
@@ -78,7 +118,37 @@ mod tests {
         let given = ["REGISTRY_B", "PATH", "REGISTRY_A_0_C", "REGISTRY_CONFIGURATION_PATH", "REGISTRY_", "REGISTRY_A"];
         let found = settings(given.map(|name| (name.to_owned(), String::new())));
         let paths: Vec<_> = found.iter().map(|setting| setting.path.join(".")).collect();
-        assert_eq!(paths, ["a", "a.0.c", "b"]);
+        assert_eq!(paths, ["", "a", "a.0.c", "b"]);
+    }
+
+    #[test]
+    fn service_links_are_told_from_settings() {
+        for (name, value, is_link) in [
+            ("REGISTRY_SERVICE_HOST", "10.0.0.1", true),
+            ("REGISTRY_AUTH_SERVICE_HOST", "10.0.0.1", true),
+            ("REGISTRY_AUTH_SERVICE_HOST", "fd00::1", true),
+            ("REGISTRY_AUTH_SERVICE_HOST", "auth.example", false),
+            ("REGISTRY_AUTH_SERVICE_PORT", "5000", true),
+            ("REGISTRY_AUTH_SERVICE_PORT_HTTP", "5000", true),
+            ("REGISTRY_AUTH_SERVICE_PORT_HTTP_ALT", "5000", true),
+            ("REGISTRY_AUTH_SERVICE_PORT_HTTP", "yes", false),
+            ("REGISTRY_PORT", "tcp://10.0.0.1:5000", true),
+            ("REGISTRY_AUTH_PORT", "tcp://10.0.0.1:5000", true),
+            ("REGISTRY_AUTH_PORT", "tcp://[fd00::1]:5000", true),
+            ("REGISTRY_AUTH_PORT", "5000", false),
+            ("REGISTRY_AUTH_PORT_5000_TCP", "tcp://10.0.0.1:5000", true),
+            ("REGISTRY_AUTH_PORT_53_UDP", "udp://10.0.0.1:53", true),
+            ("REGISTRY_AUTH_PORT_5000_TCP_PROTO", "tcp", true),
+            ("REGISTRY_AUTH_PORT_5000_TCP_PORT", "5000", true),
+            ("REGISTRY_AUTH_PORT_5000_TCP_ADDR", "10.0.0.1", true),
+            ("REGISTRY_AUTH_PORT_5000_TCP_X", "10.0.0.1", false),
+            ("REGISTRY_HTTP_ADDR", "10.0.0.1:5000", false),
+            ("REGISTRY_AUTH_TOKEN_SERVICE", "10.0.0.1", false),
+            ("REGISTRY_REDIS_ADDR", "10.0.0.1", false),
+        ] {
+            let setting = settings([(name.to_owned(), value.to_owned())]).remove(0);
+            assert_eq!(is_service_link(&setting), is_link, "{name}={value}");
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ const SECRETS: &[&str] = &["http.secret"];
 
 /// What `log.level` is called in configurations that are older than it.
 const OLD_LEVEL: &str = "loglevel";
+const LEVEL: &str = "log.level";
 
 /// A configuration, and what is to be said about it at start.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,26 +99,12 @@ impl Config {
     /// # Errors
     /// [`Error`], which names the key or the variable.
     pub fn load(text: &str, variables: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Error> {
-        let mut value: Value = yaml(text).map_err(|place| Error::Yaml { place })?;
+        let value: Value = yaml(text).map_err(|place| Error::Yaml { place })?;
         if !value.is_object() {
             let message = "the configuration is not a map: begin with `version: 0.1`".into();
             return Err(Error::Key { path: ".".into(), message });
         }
-        let mut warnings = Vec::new();
-        normalize(&mut value);
-        move_old_level(&mut value, &mut warnings);
-        overlay(&mut value, variables, &mut warnings)?;
-        if let Some(path) = UNSUPPORTED.iter().find(|path| at(&value, path).is_some()) {
-            return Err(Error::Unsupported { path });
-        }
-        for (path, reason) in UNUSED {
-            if remove(&mut value, path).is_some() {
-                warnings.push(format!("{path} has no effect: {reason}"));
-            }
-        }
-        let config = typed(value)?;
-        check(&config)?;
-        Ok(Loaded { config, warnings })
+        in_force(value, variables)
     }
 
     /// The built-in configuration, overlaid with the `REGISTRY_*` variables among `variables`.
@@ -125,8 +112,31 @@ impl Config {
     /// # Errors
     /// [`Error`], which names the variable or the key.
     pub fn load_default(variables: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Error> {
-        Self::load(&Self::default().to_yaml(), variables)
+        let mut value = yaml(&Self::default().to_yaml()).map_err(|place| Error::Yaml { place })?;
+        // Nobody has written the level, so its old name counts.
+        remove(&mut value, LEVEL);
+        in_force(value, variables)
     }
+}
+
+/// From what a file holds to what is in force.
+fn in_force(mut value: Value, variables: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, Error> {
+    let mut warnings = Vec::new();
+    normalize(&mut value);
+    overlay(&mut value, variables, &mut warnings)?;
+    move_old_level(&mut value, &mut warnings);
+    UNSUPPORTED.iter().for_each(|path| drop_if_empty(&mut value, path));
+    if let Some(path) = UNSUPPORTED.iter().find(|path| at(&value, path).is_some()) {
+        return Err(Error::Unsupported { path });
+    }
+    for (path, reason) in UNUSED {
+        if remove(&mut value, path).is_some() {
+            warnings.push(format!("{path} has no effect: {reason}"));
+        }
+    }
+    let config = typed(value)?;
+    check(&config)?;
+    Ok(Loaded { config, warnings })
 }
 
 /// A value, or the place in `text` where it stops being YAML.
@@ -146,6 +156,17 @@ fn overlay(
     warnings: &mut Vec<String>,
 ) -> Result<(), Error> {
     for setting in environment::settings(variables) {
+        if environment::is_service_link(&setting) {
+            warnings.push(format!(
+                "environment variable {} is Kubernetes' link to a Service and has no effect",
+                setting.name
+            ));
+            continue;
+        }
+        if setting.path.iter().any(String::is_empty) {
+            warnings.push(format!("environment variable {} names no key and has no effect", setting.name));
+            continue;
+        }
         let refused = |message: String| Error::Variable { name: setting.name.clone(), message };
         let parsed = if SECRETS.iter().any(|key| setting.path.iter().map(String::as_str).eq(key.split('.'))) {
             Value::String(setting.yaml.clone())
@@ -174,11 +195,11 @@ fn overlay(
 fn is_known(changed: &Value, path: &[String]) -> bool {
     let dotted = path.join(".");
     let listed = |key: &str| dotted == key || dotted.starts_with(&format!("{key}."));
-    if UNSUPPORTED.iter().any(|key| listed(key)) || UNUSED.iter().any(|(key, _)| listed(key)) {
+    if dotted == OLD_LEVEL || UNSUPPORTED.iter().any(|key| listed(key)) || UNUSED.iter().any(|(key, _)| listed(key)) {
         return true;
     }
     let mut pruned = changed.clone();
-    for key in UNSUPPORTED.iter().copied().chain(UNUSED.iter().map(|(key, _)| *key)) {
+    for key in UNSUPPORTED.iter().copied().chain(UNUSED.iter().map(|(key, _)| *key)).chain([OLD_LEVEL]) {
         remove(&mut pruned, key);
     }
     !matches!(typed(pruned), Err(Error::Key { message, .. }) if message.starts_with("unknown field"))
@@ -213,10 +234,27 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
+/// Drops an unsupported key under which nothing is set, as an empty variable leaves it. Of `auth` and a driver the name
+/// alone already decides something, so there only an empty map at the key itself is nothing.
+fn drop_if_empty(value: &mut Value, path: &str) {
+    let is_nothing = match at(value, path) {
+        Some(Value::Object(map)) if path == "auth" => map.is_empty(),
+        Some(found) => !path.starts_with("storage.") && sets_nothing(found),
+        None => false,
+    };
+    if is_nothing {
+        remove(value, path);
+    }
+}
+
+fn sets_nothing(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| map.values().all(sets_nothing))
+}
+
 fn move_old_level(value: &mut Value, warnings: &mut Vec<String>) {
     let Some(level) = remove(value, OLD_LEVEL) else { return };
-    warnings.push(format!("{OLD_LEVEL} is old: write log.level"));
-    if at(value, "log.level").is_none() {
+    warnings.push(format!("{OLD_LEVEL} is old: write {LEVEL}"));
+    if at(value, LEVEL).is_none() {
         let path = ["log".to_owned(), "level".to_owned()];
         // A `log` that is not a map is refused by the types, which name it.
         let _ = environment::place(value, &path, level);

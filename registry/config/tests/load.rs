@@ -73,7 +73,18 @@ fn the_environment_overrides_the_file() {
 
     let loaded = check(&[("REGISTRY_PORT", "tcp://10.0.0.1:5000"), ("REGISTRY_SERVICE_HOST", "10.0.0.1")]);
     assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
-    assert_eq!(loaded.warnings[0], "environment variable REGISTRY_PORT names no key and has no effect");
+    let link = "environment variable REGISTRY_PORT is Kubernetes' link to a Service and has no effect";
+    assert_eq!(loaded.warnings[0], link);
+
+    let loaded = check(&[("REGISTRY_AUTH_SERVICE_HOST", "10.0.0.1"), ("REGISTRY_AUTH_SERVICE_PORT", "80")]);
+    assert!(loaded.warnings[1].contains("REGISTRY_AUTH_SERVICE_PORT is Kubernetes' link"), "{:?}", loaded.warnings);
+
+    let loaded = check(&[("REGISTRY_HTTP__ADDR", ":1"), ("REGISTRY_LOG_LEVEL_", "debug")]);
+    let unknown = |name: &str| format!("environment variable {name} names no key and has no effect");
+    assert_eq!(loaded.warnings[..2], [unknown("REGISTRY_HTTP__ADDR"), unknown("REGISTRY_LOG_LEVEL_")]);
+
+    let loaded = check(&[("REGISTRY_HTTP_TLS_CERTIFICATE", ""), ("REGISTRY_HTTP_TLS_KEY", ""), ("REGISTRY_AUTH", "")]);
+    assert_eq!(loaded, check(&[]));
 }
 
 #[test]
@@ -81,12 +92,29 @@ fn short_and_old_forms_are_understood() {
     let inmemory = |text: &str| Config::load(text, []).unwrap().config;
     assert_eq!(inmemory("version: '0.1'\nstorage: inmemory").storage.driver, Driver::InMemory);
     assert_eq!(inmemory("version: 0.1\nstorage:\n  inmemory:").storage.driver, Driver::InMemory);
+    assert_eq!(inmemory("version: 0.1\nstorage: inmemory\nlog: {level: INFO}").log.level, Level::Info);
+    assert_eq!(inmemory("version: 0.1\nstorage: inmemory\nlog: {level: Debug}").log.level, Level::Debug);
     let config = inmemory("version: 0.1\nloglevel: warn\nlog: {formatter: json}\nstorage: {filesystem: }");
     assert_eq!((config.log.level, config.log.formatter), (Level::Warn, LogFormat::Json));
     assert_eq!(config.storage.driver, Driver::Filesystem(Filesystem::default()));
     let config = inmemory("version: 0.1\nstorage: {filesystem: {rootdirectory: /x, maxthreads: 3}}");
     let Driver::Filesystem(filesystem) = config.storage.driver else { panic!() };
     assert_eq!(filesystem.maxthreads, Filesystem::MIN_MAX_THREADS);
+}
+
+#[test]
+fn the_old_level_counts_where_there_is_no_new_one() {
+    let old = || variables(&[("REGISTRY_LOGLEVEL", "debug")]);
+    let level = |loaded: Result<berth_config::Loaded, _>| loaded.unwrap().config.log.level;
+    assert_eq!(level(Config::load(DISTRIBUTION_DEFAULT, old())), Level::Debug);
+    assert_eq!(level(Config::load_default(old())), Level::Debug);
+    assert_eq!(level(Config::load_default([])), Level::Info);
+    let written = "version: 0.1\nstorage: inmemory\nlog: {level: warn}";
+    assert_eq!(level(Config::load(written, old())), Level::Warn);
+    let both = variables(&[("REGISTRY_LOGLEVEL", "debug"), ("REGISTRY_LOG_LEVEL", "error")]);
+    assert_eq!(level(Config::load_default(both)), Level::Error);
+    let warnings = Config::load(DISTRIBUTION_DEFAULT, old()).unwrap().warnings;
+    assert_eq!(warnings[0], "loglevel is old: write log.level");
 }
 
 #[test]
@@ -116,6 +144,8 @@ fn bad_configurations_name_the_key() {
     }
     for (name, value, message) in [
         ("REGISTRY_AUTH_HTPASSWD_PATH", "/x", "auth: this version of Berth does not have"),
+        ("REGISTRY_AUTH_HTPASSWD_REALM", "", "auth: this version of Berth does not have"),
+        ("REGISTRY_HTTP_TLS_CERTIFICATE", "/x", "http.tls: this version of Berth does not have"),
         ("REGISTRY_LOG_LEVEL", "[", "environment variable REGISTRY_LOG_LEVEL: its value is not YAML"),
         ("REGISTRY_LOG_LEVEL", "loud", "log.level: unknown variant `loud`"),
         ("REGISTRY_HTTP_ADDR_X", "1", "environment variable REGISTRY_HTTP_ADDR_X: \"x\" lies below a plain value"),
