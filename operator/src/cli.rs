@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::DEFAULT_REGISTRY_IMAGE;
+use crate::{DEFAULT_REGISTRY_IMAGE, leader::DEFAULT_LEASE};
 
 /// The operator of Berth: container registries from a few lines of YAML.
 #[derive(Debug, Parser)]
@@ -39,7 +39,7 @@ pub struct Run {
     /// The image of a Registry that names none.
     #[arg(long, env = "BERTH_REGISTRY_IMAGE", default_value = DEFAULT_REGISTRY_IMAGE)]
     pub registry_image: String,
-    /// Whether to work only while holding the Lease `berth-operator`: for more than one replica.
+    /// Whether to work only while holding the Lease: for more than one replica.
     #[arg(
         long,
         env = "BERTH_LEADER_ELECT",
@@ -53,6 +53,9 @@ pub struct Run {
     /// The namespace of the Lease.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     pub lease_namespace: String,
+    /// The name of the Lease. Two operators in one namespace that are to work both, each for its own namespaces, need two.
+    #[arg(long, env = "BERTH_LEASE_NAME", default_value = DEFAULT_LEASE, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub lease_name: String,
     /// The name under which this process takes part in the election and writes events; one of its own when it is left
     /// out.
     #[arg(long, env = "POD_NAME")]
@@ -116,4 +119,25 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_lease_of_a_release() {
+        Cli::command().debug_assert();
+        let lease = |arguments: &[&str]| {
+            let given = ["berth-operator", "run"].iter().chain(arguments);
+            match Cli::try_parse_from(given).map(|cli| cli.command) {
+                Ok(Command::Run(run)) => Some(run.lease_name),
+                Ok(_) | Err(_) => None,
+            }
+        };
+        assert_eq!(lease(&[]).as_deref(), Some("berth-operator"));
+        assert_eq!(lease(&["--lease-name=second"]).as_deref(), Some("second"));
+        assert_eq!(lease(&["--lease-name="]), None);
+    }
 }

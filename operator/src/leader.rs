@@ -7,8 +7,8 @@ use kube::Client;
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use tokio::{sync::watch, task::JoinHandle};
 
-/// The name of the Lease.
-pub const LEASE: &str = "berth-operator";
+/// The name of the Lease, unless another is given.
+pub const DEFAULT_LEASE: &str = "berth-operator";
 /// How long a Lease lasts that is not renewed: as long as nobody works after the leader is lost.
 const DURATION_SECONDS: u64 = 15;
 /// How long before its end it is renewed.
@@ -21,12 +21,18 @@ pub struct Election {
 }
 
 impl Election {
-    /// Takes part, under a name of one's own.
+    /// Takes part in the election of the Lease `lease`, under a name of one's own. Operators that are to work beside each
+    /// other need a Lease each.
     ///
     /// # Errors
     /// [`LeaseManagerError`] when the Lease can neither be read nor made.
-    pub async fn enter(client: Client, namespace: &str, identity: &str) -> Result<Self, LeaseManagerError> {
-        let manager = LeaseManagerBuilder::new(client, LEASE)
+    pub async fn enter(
+        client: Client,
+        namespace: &str,
+        lease: &str,
+        identity: &str,
+    ) -> Result<Self, LeaseManagerError> {
+        let manager = LeaseManagerBuilder::new(client, lease)
             .with_namespace(namespace)
             .with_identity(identity)
             .with_duration(DURATION_SECONDS)

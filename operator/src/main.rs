@@ -157,6 +157,7 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
         registry_image,
         leader_elect,
         lease_namespace,
+        lease_name,
         identity,
         listen,
         log_level: _,
@@ -193,7 +194,12 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
     readiness.set(true);
     let scopes = scopes(namespaces);
     let result = if leader_elect {
-        lead(client, &lease_namespace, &identity, context, scopes, &stop).await
+        let election = Election::enter(client, &lease_namespace, &lease_name, &identity)
+            .await
+            .with_context(|| format!("cannot take part in the election of Lease {lease_namespace}/{lease_name}"))?;
+        // Said at once: another release that was given the same Lease keeps this one waiting for ever.
+        tracing::info!(lease_namespace, lease_name, identity, "standing by until the Lease is ours");
+        lead(election, context, scopes, &stop).await
     } else {
         context.metrics.leads(true);
         work(context, scopes, stop.clone()).await;
@@ -224,15 +230,11 @@ fn scopes(mut namespaces: Vec<String>) -> Vec<Scope> {
 
 /// Works while holding the Lease; losing it is the end of the process.
 async fn lead(
-    client: Client,
-    namespace: &str,
-    identity: &str,
+    mut election: Election,
     context: Arc<Context>,
     scopes: Vec<Scope>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut election =
-        Election::enter(client, namespace, identity).await.context("cannot take part in the leader election")?;
     let won = tokio::select! {
         won = election.won() => won,
         () = stop.cancelled() => false,
@@ -241,7 +243,7 @@ async fn lead(
         election.leave().await;
         return if stop.is_cancelled() { Ok(()) } else { bail!("the leader election is over before it was won") };
     }
-    tracing::info!(identity, "leading");
+    tracing::info!("leading");
     context.metrics.leads(true);
     let working = stop.child_token();
     let mut work = std::pin::pin!(work(Arc::clone(&context), scopes, working.clone()));
