@@ -2,14 +2,24 @@
 //!
 //! Two things race here, and both orders are right.
 //!
-//! *Making a directory, and relying on it.* A directory is made and its parent synced under the write lock of
-//! `directories`, and looked for under the read lock. So whoever finds a directory finds a durable one, and a file in it
-//! is durable once the file and that one directory are synced.
+//! *Making a directory, and relying on it.* Each directory belongs to one of several locks, by its path. A directory is
+//! made, and its parent synced, under the write lock of that one, after the same was done for the parent; and it is
+//! looked for under the read lock. No two locks are held at once. So whoever finds a directory that this process made finds
+//! a durable one. As a directory may be removed and made again at any time before there is a file below it, a writer
+//! passes through the lock of each directory above the file once more after the rename: what is there then holds the
+//! file, so it stays, and whoever made it has synced its parent. The file is durable once it and its directory are synced.
+//!
+//! This holds among the threads of a process. A directory that *another* process made, and has not synced yet or was
+//! killed before it could, is relied on as it is found. The journals of ext4, XFS and btrfs keep the order of such
+//! changes, so that to sync the directory of a file also keeps what was made before it; a network file system makes a
+//! directory on the server, durably, before it answers. Where neither is so, a power failure right after such a moment
+//! can lose the directory, and with it what was put there since.
 //!
 //! *Removing an empty directory, and writing into it.* If the removal comes first, the rename finds no directory, makes
 //! it again and tries again. If the rename comes first, the removal finds the directory not empty and stops.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -24,6 +34,10 @@ use crate::{Key, Stat, StoreError};
 /// object of that directory, so more than a few are not to be expected.
 const MAX_ATTEMPTS: usize = 64;
 
+/// Among how many locks the directories are divided: more than there are file operations at once by default, so that two
+/// of them seldom wait for one another's sync.
+const STRIPES: usize = 128;
+
 /// What happens to an object that is there already.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Placing {
@@ -36,7 +50,26 @@ pub(super) enum Placing {
 pub(super) struct Tree {
     root: PathBuf,
     temporary: PathBuf,
-    directories: RwLock<()>,
+    directories: Stripes,
+}
+
+/// The locks under which directories are made and looked for.
+#[derive(Debug)]
+struct Stripes {
+    locks: Vec<RwLock<()>>,
+    hasher: RandomState,
+}
+
+impl Stripes {
+    fn new() -> Self {
+        Stripes { locks: (0..STRIPES).map(|_| RwLock::new(())).collect(), hasher: RandomState::new() }
+    }
+
+    /// The lock of one directory. Its parent may well have the same.
+    fn of(&self, directory: &Path) -> &RwLock<()> {
+        let hash = self.hasher.hash_one(directory) % STRIPES as u64;
+        &self.locks[hash as usize]
+    }
 }
 
 /// A file that is removed unless it is renamed away.
@@ -54,10 +87,10 @@ impl Drop for Temporary {
 impl Tree {
     pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
         let failed = |action| move |source| StoreError::Io { key: root.display().to_string(), action, source };
-        fs::create_dir_all(root).map_err(failed("make the root directory"))?;
+        make_root(root).map_err(failed("make the root directory"))?;
         // An absolute path keeps the store where it is if the process ever changes its directory.
         let root = fs::canonicalize(root).map_err(failed("resolve the root directory"))?;
-        Ok(Tree { temporary: root.join(layout::TEMPORARY), root, directories: RwLock::new(()) })
+        Ok(Tree { temporary: root.join(layout::TEMPORARY), root, directories: Stripes::new() })
     }
 
     /// Makes the place of files that are being written, without which nothing can be.
@@ -204,24 +237,36 @@ impl Tree {
     /// Makes the directory that a file goes into, and makes every new directory durable.
     pub(super) fn make_parent(&self, path: &Path) -> io::Result<()> {
         let Some(parent) = path.parent() else { return Ok(()) };
+        let mut attempt = 1;
+        loop {
+            match self.make_directory(parent) {
+                // A directory above it was removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < MAX_ATTEMPTS => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+
+    fn make_directory(&self, directory: &Path) -> io::Result<()> {
         {
-            let _found_is_durable = self.directories.read().unwrap_or_else(PoisonError::into_inner);
-            if parent.is_dir() {
+            let _found_is_durable = self.directories.of(directory).read().unwrap_or_else(PoisonError::into_inner);
+            if directory.is_dir() {
                 return Ok(());
             }
         }
-        let _making = self.directories.write().unwrap_or_else(PoisonError::into_inner);
-        let missing: Vec<&Path> = parent.ancestors().take_while(|directory| !directory.is_dir()).collect();
-        for directory in missing.into_iter().rev() {
-            match fs::create_dir(directory) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-            if let Some(above) = directory.parent() {
-                sync_directory(above)?;
-            }
+        let Some(above) = directory.parent() else { return Ok(()) };
+        self.make_directory(above)?;
+        let _making = self.directories.of(directory).write().unwrap_or_else(PoisonError::into_inner);
+        match fs::create_dir(directory) {
+            // Who made it has synced its parent, for it had the lock. If it is no directory, or not there any more, whoever
+            // goes on to use it finds out.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            made => made?,
         }
-        Ok(())
+        sync_directory(above).inspect_err(|_| {
+            // What could not be made durable must not be found by others as if it were.
+            let _ = fs::remove_dir(directory);
+        })
     }
 
     /// A file of its own below [`layout::TEMPORARY`], not removed on its own.
@@ -239,6 +284,10 @@ impl Tree {
     /// Renames a synced file into place and makes that durable.
     fn place(&self, from: &Path, to: &Path, placing: Placing) -> io::Result<()> {
         self.rename(from, to, placing)?;
+        for directory in self.directories_above(to) {
+            // Waits for whoever has made the directory to have synced its parent.
+            drop(self.directories.of(directory).read().unwrap_or_else(PoisonError::into_inner));
+        }
         match to.parent().map(sync_directory) {
             // The object was deleted again, and its directory with it: it was there, and is not any more.
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -273,11 +322,16 @@ impl Tree {
         Ok(())
     }
 
+    /// The directories above `path` and below the root, the deepest first.
+    fn directories_above<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Path> {
+        let above = path.ancestors().skip(1);
+        above.take_while(|directory| *directory != self.root && directory.starts_with(&self.root))
+    }
+
     /// Removes the directories above `path`, up to the first that is not empty. That one fails is how it ends, so no
     /// error counts: an empty directory that stays is harmless.
     fn prune_above(&self, path: &Path) {
-        let above = path.ancestors().skip(1);
-        for directory in above.take_while(|directory| *directory != self.root && directory.starts_with(&self.root)) {
+        for directory in self.directories_above(path) {
             if fs::remove_dir(directory).is_err() {
                 return;
             }
@@ -296,6 +350,57 @@ fn rename_if_absent(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes the root and what is missing above it, durably.
+fn make_root(root: &Path) -> io::Result<()> {
+    let root = std::path::absolute(root)?;
+    let missing: Vec<&Path> = root.ancestors().take_while(|directory| !directory.exists()).collect();
+    fs::create_dir_all(&root)?;
+    for directory in &missing {
+        directory.parent().map_or(Ok(()), sync_directory)?;
+    }
+    if missing.is_empty() {
+        // Whoever made it may not have synced it. Above a volume this process may not be allowed to look, and need not.
+        let _ = root.parent().map(sync_directory);
+    }
+    Ok(())
+}
+
 fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Deep chains that share their upper part, made and removed by many at once.
+    #[test]
+    fn many_make_and_remove_directories_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = Tree::open(&directory.path().join("made/with/the/store")).unwrap();
+        tree.make_temporary().unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let tree = &tree;
+                scope.spawn(move || {
+                    for round in 0..40 {
+                        let key = Key::built(format!("a/{}/{}/{writer}/data", round % 3, round % 5));
+                        tree.write(&key, b"x", Placing::Replace).unwrap();
+                        assert_eq!(tree.stat(&key).unwrap().size, 1);
+                        tree.delete(&key).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(!tree.root().join("a").exists());
+    }
+
+    #[test]
+    fn a_file_in_the_way_of_a_directory_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = Tree::open(directory.path()).unwrap();
+        std::fs::write(directory.path().join("a"), b"x").unwrap();
+        assert!(tree.make_parent(&directory.path().join("a/b/c")).is_err());
+        assert!(tree.write(&Key::built("a/b".to_owned()), b"x", Placing::Replace).is_err());
+    }
 }
