@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use berth_config::{Config, DISTRIBUTION_2_PATH, DISTRIBUTION_3_PATH, Loaded, PATH_VARIABLE};
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::gc::Options;
 use crate::{collect, logging, serve};
@@ -127,18 +127,31 @@ async fn serve(loaded: Loaded) -> Result<()> {
     }
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let running = serve::start(&config).await?;
+    // A start may wait for another server's collection, and must be as easy to stop as what comes after it.
+    let running = tokio::select! {
+        running = serve::start(&config) => running?,
+        signal = stopped(&mut terminate, &mut interrupt) => {
+            tracing::info!("{signal}: stopped before the start was complete");
+            return Ok(());
+        }
+    };
     let address = running.address();
     let debug_address = running.debug_address().map(tracing::field::display);
     let driver = config.storage.driver.name();
     tracing::info!(%address, debug_address, driver, version = env!("CARGO_PKG_VERSION"), "listening");
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-    }
+    let signal = stopped(&mut terminate, &mut interrupt).await;
+    tracing::info!("{signal}: stopping");
     running.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits for a signal to stop, and names it.
+async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
 }
 
 async fn garbage_collect(arguments: Collect) -> Result<()> {

@@ -61,7 +61,9 @@ impl Running {
 /// When the store cannot be opened or an address cannot be listened on.
 pub async fn start(config: &Config) -> Result<Running> {
     let driver = config.storage.driver.clone();
-    let store = tokio::task::spawn_blocking(move || settings::open_store(&driver, LockMode::Shared)).await?;
+    let mode = if config.storage.maintenance.readonly.enabled { LockMode::ReadOnly } else { LockMode::Shared };
+    // This may wait for another process. Nobody waits for the thread: a stop drops the future and ends the process.
+    let store = tokio::task::spawn_blocking(move || settings::open_store(&driver, mode)).await?;
     let (store, exclude) = store.context("cannot open the store")?;
     let metrics = Arc::new(Metrics::new());
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(store, metrics.clone()));
