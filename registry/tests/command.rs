@@ -122,3 +122,79 @@ async fn a_stop_lets_requests_in_flight_end() {
     line("stopped");
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn a_server_that_waits_for_a_collection_can_be_stopped() {
+    for (signal, name) in [("-TERM", "SIGTERM"), ("-INT", "SIGINT")] {
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().join("data/berth/v1");
+        std::fs::create_dir_all(&own).unwrap();
+        let collecting = std::fs::File::create(own.join("collecting")).unwrap();
+        collecting.lock().unwrap();
+        let mut child = berth(directory.path()).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(log.any(|line| line.contains("waiting for another server to end its garbage collection")));
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while child.try_wait().unwrap().is_none() {
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("{name} is ignored");
+            }
+            std::thread::yield_now();
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(log.any(|line| line.contains(name)));
+    }
+}
+
+/// What a directory holds is served when nothing can be written there, not even a lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_only_server_needs_no_writable_directory() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+
+    const NOBODY: u32 = 65534;
+    let directory = tempfile::tempdir().unwrap();
+    let binary = directory.path().join("berth-registry");
+    std::fs::copy(env!("CARGO_BIN_EXE_berth-registry"), &binary).unwrap();
+    let data = directory.path().join("data");
+    let layers = data.join("docker/registry/v2/repositories/a/_manifests/tags/t/current");
+    std::fs::create_dir_all(&layers).unwrap();
+    let allow = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(directory.path(), 0o755);
+    allow(&data, 0o555);
+    let serve = |read_only: &str| {
+        let mut command = Command::new(&binary);
+        command.current_dir(directory.path()).env_clear().arg("serve").stderr(Stdio::piped());
+        command.envs([("REGISTRY_HTTP_ADDR", "127.0.0.1:0"), ("REGISTRY_LOG_FORMATTER", "json")]);
+        command.env("REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED", read_only);
+        if std::fs::metadata(directory.path()).unwrap().uid() == 0 {
+            // The permissions say nothing to root.
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.spawn().unwrap()
+    };
+
+    let output = serve("false").wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "who may write must be able to");
+
+    let mut child = serve("true");
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(log.any(|line| line.contains("the directory cannot be written: serving without a lock")));
+    let listening = log.find(|line| line.contains("listening")).unwrap();
+    let listening: serde_json::Value = serde_json::from_str(&listening).unwrap();
+    let address: std::net::SocketAddr = listening["address"].as_str().unwrap().parse().unwrap();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::get("/v2/_catalog").header("host", "x");
+    let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    allow(&data, 0o755);
+}
