@@ -281,7 +281,8 @@ pub enum LogFormat {
     Text,
 }
 
-/// What happens to the volume of a deleted Registry.
+/// What happens to the volume of a deleted Registry. Retain when it is left out. A Registry that is paused, or deleted
+/// with --cascade=orphan, keeps its volume whatever this says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// It stays: a Registry of the same name finds its content again.
