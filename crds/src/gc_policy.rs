@@ -54,6 +54,9 @@ pub struct GCPolicySpec {
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = Rule::new("self.matches('^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[0-9A-Za-z*,/?-]+( +[0-9A-Za-z*,/?-]+){4})$')")
         .message("schedule must have five fields (minute, hour, day of the month, month, day of the week), such as '0 3 * * *', or be one of @hourly, @daily, @weekly, @monthly and @yearly; a time zone goes into timeZone"))]
+    // Field for field a number that it cannot have, at its start or after a ',' or '-'; what follows a '/' is a step.
+    #[x_kube(validation = Rule::new("!self.matches('^([^ ]*[,-])?(6[0-9]|[7-9][0-9]|[0-9]{3,})|^[^ ]+ +([^ ]*[,-])?(2[4-9]|[3-9][0-9]|[0-9]{3,})|^([^ ]+ +){2}([^ ]*[,-])?(0+([^0-9]|$)|3[2-9]|[4-9][0-9]|[0-9]{3,})|^([^ ]+ +){3}([^ ]*[,-])?(0+([^0-9]|$)|1[3-9]|[2-9][0-9]|[0-9]{3,})|^([^ ]+ +){4}([^ ]*[,-])?([7-9]|[0-9]{2,})')")
+        .message("schedule has a number that its field cannot have: minutes are 0 to 59, hours 0 to 23, days of the month 1 to 31, months 1 to 12, and days of the week 0 to 6, with Sunday as 0"))]
     pub schedule: String,
     /// The time zone of the schedule by its name in the tz database, such as Europe/Berlin. Etc/UTC when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,8 +94,8 @@ pub struct GCPolicySpec {
     /// How long a run may take before it is stopped, as a duration of at least 1m such as 90m or 6h. 6h when it is left
     /// out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h|d))+$')")
-        .message("activeDeadline must be a duration, such as 90m or 6h"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h|d))+$') && self.matches('([1-9][0-9]*([.][0-9]+)?[mhd]|([6-9][0-9]|[1-9][0-9]{2,})([.][0-9]+)?s)([0-9]|$)')")
+        .message("activeDeadline must be a duration of at least 1m, such as 90m or 6h"))]
     pub active_deadline: Option<Span>,
     /// What the container of a run asks for and is limited to. Requests of 10m CPU and 32Mi memory and no limits when it is
     /// left out; the work itself is done by the registry's own pod.

@@ -174,6 +174,26 @@ pub(super) fn blobs(
     snapshot.blobs.iter().map(|(digest, stat)| (digest.clone(), reason(digest, stat.modified))).collect()
 }
 
+/// Links to blobs that are not there, which no manifest that stays in their repository refers to: an interrupted deletion
+/// or another collector has left them.
+pub(super) fn dangling(
+    snapshot: &Snapshot,
+    stays: impl Fn(&RepositoryName, &Digest) -> bool,
+) -> BTreeMap<Digest, Vec<RepositoryName>> {
+    let mut dangling: BTreeMap<Digest, Vec<RepositoryName>> = BTreeMap::new();
+    for (name, repository) in snapshot.repositories.iter().filter(|(_, repository)| !repository.unreadable) {
+        let kept = repository.revisions.iter().filter(|(digest, _)| stays(name, digest));
+        let references = kept.filter_map(|(_, revision)| revision.references.as_ref());
+        let referenced: HashSet<&Digest> = references.flat_map(|references| &references.blobs).collect();
+        for digest in &repository.layers {
+            if !snapshot.blobs.contains_key(digest) && !referenced.contains(digest) {
+                dangling.entry(digest.clone()).or_default().push(name.clone());
+            }
+        }
+    }
+    dangling
+}
+
 /// The manifests of one repository that go, in groups that can be deleted one after another: whatever would have to stay
 /// because of a manifest is in its group, with what leads there. Small groups share one of up to `size` manifests.
 pub(super) fn groups(

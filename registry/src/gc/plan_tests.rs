@@ -284,3 +284,17 @@ fn a_group_holds_all_that_stays_or_goes_together() {
     let all: Vec<String> = groups(&repository, &going, 100).iter().map(names).collect();
     assert_eq!(all, ["index one two signature other left right alone"]);
 }
+
+#[test]
+fn a_link_dangles_if_nothing_that_stays_wants_its_blob() {
+    let mut picture = Picture::default()
+        .manifest("a", "kept", 0, "wanted there")
+        .manifest("a", "gone", 0, "unwanted")
+        .manifest("b", "unreadable", 0, "?")
+        .blob("there", 0);
+    picture.repository("a").layers.insert(digest("unwanted too"));
+    picture.repository("b").layers.insert(digest("who knows"));
+    let found = dangling(&picture.snapshot, |_, revision| *revision != digest("gone"));
+    let expected: BTreeSet<Digest> = [digest("unwanted"), digest("unwanted too")].into();
+    assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), expected);
+}

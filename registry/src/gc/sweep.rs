@@ -65,10 +65,19 @@ pub(super) async fn sweep(
         sweeper.revisions(name, group).await;
     }
     let (plain, gone) = (snapshot.clone(), sweeper.swept.revisions.clone());
-    let going = tokio::task::spawn_blocking(move || going_blobs(&plain, &policy, &gone)).await?;
-    sweeper.expect(going.len());
+    let decided = tokio::task::spawn_blocking(move || {
+        let stays = |name: &RepositoryName, digest: &Digest| !gone.contains(&(name.clone(), digest.clone()));
+        (going_blobs(&plain, &policy, stays), plan::dangling(&plain, stays))
+    });
+    let (going, dangling) = decided.await?;
+    sweeper.expect(going.len() + dangling.len());
     for (digest, repositories) in &going {
         sweeper.blob(digest, repositories).await;
+        sweeper.advance(1);
+    }
+    for (digest, repositories) in &dangling {
+        sweeper.links(digest, repositories).await;
+        sweeper.advance(1);
     }
     Ok(sweeper.swept)
 }
@@ -93,9 +102,9 @@ fn going_revisions(snapshot: &Snapshot, policy: &Policy) -> Vec<Group> {
 fn going_blobs(
     snapshot: &Snapshot,
     policy: &Policy,
-    gone: &BTreeSet<(RepositoryName, Digest)>,
+    stays: impl Fn(&RepositoryName, &Digest) -> bool,
 ) -> BTreeMap<Digest, Vec<RepositoryName>> {
-    let reasons = plan::blobs(snapshot, policy, |name, digest| !gone.contains(&(name.clone(), digest.clone())));
+    let reasons = plan::blobs(snapshot, policy, stays);
     let going = reasons.into_iter().filter(|(_, reason)| *reason == Reason::Unreferenced);
     let mut going: BTreeMap<Digest, Vec<RepositoryName>> = going.map(|(digest, _)| (digest, Vec::new())).collect();
     for (name, repository) in &snapshot.repositories {
@@ -166,11 +175,6 @@ impl Sweeper<'_> {
     }
 
     async fn blob(&mut self, digest: &Digest, repositories: &[RepositoryName]) {
-        self.sweep_blob(digest, repositories).await;
-        self.advance(1);
-    }
-
-    async fn sweep_blob(&mut self, digest: &Digest, repositories: &[RepositoryName]) {
         let item = Item::Blob(digest.clone());
         let items = std::slice::from_ref(&item);
         if self.dry_run {
@@ -192,6 +196,33 @@ impl Sweeper<'_> {
             }
             Err(error) => self.swept.problems.push(format!("blob {digest} cannot be deleted: {error}")),
         }
+    }
+
+    /// Removes links to a blob that is not there, while nobody can push it.
+    async fn links(&mut self, digest: &Digest, repositories: &[RepositoryName]) {
+        if self.dry_run {
+            return;
+        }
+        let item = Item::Blob(digest.clone());
+        let doomed = self.run.doom(std::slice::from_ref(&item), self.policy.grace, |_| ());
+        if !doomed.has(&item) {
+            return;
+        }
+        match self.delete_links(digest, repositories).await {
+            Ok(()) => tracing::info!(%digest, repositories = repositories.len(), "deleted links to a missing blob"),
+            Err(error) => self.swept.problems.push(format!("links to {digest} cannot be deleted: {error}")),
+        }
+    }
+
+    async fn delete_links(&self, digest: &Digest, repositories: &[RepositoryName]) -> Result<(), Error> {
+        // It may have been pushed since the blobs were listed.
+        if absent_is_none(self.store.stat(&layout::blob_data(digest)).await)?.is_some() {
+            return Ok(());
+        }
+        for name in repositories {
+            self.delete(&layout::layer_link(name, digest)).await?;
+        }
+        Ok(())
     }
 
     async fn delete_blob(&self, digest: &Digest, repositories: &[RepositoryName]) -> Result<(), Error> {
@@ -248,5 +279,20 @@ mod tests {
         }
         done.dedup();
         assert_eq!(done, (0..=2 * COUNT).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_link_to_a_blob_that_is_not_there_goes() {
+        let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: true, read_only: false });
+        let registry = Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions);
+        let (name, digest): (RepositoryName, _) = ("team/app".parse().unwrap(), Digest::sha256(b"missing"));
+        let link = layout::layer_link(&name, &digest);
+        registry.ensure_link(&link, &digest).await.unwrap();
+        for (dry_run, stays) in [(true, true), (false, false)] {
+            let run = registry.guard.begin_run().unwrap();
+            let options = Options { dry_run, delete_untagged: false, grace: Duration::ZERO };
+            collect(&registry, &run, options, &Listener::none()).await.unwrap();
+            assert_eq!(registry.find(&link).await.unwrap().is_some(), stays);
+        }
     }
 }
