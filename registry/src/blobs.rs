@@ -61,7 +61,7 @@ impl Registry {
     /// # Errors
     /// [`Error::BlobUnknown`] if the repository does not have it; [`Error::DeleteDisabled`], [`Error::ReadOnly`].
     pub async fn blob_delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
-        self.deletable()?;
+        let _writing = self.deletable()?;
         absent_is_none(self.store.delete(&layout::layer_link(name, digest)).await)?
             .ok_or_else(|| Error::BlobUnknown { name: name.clone(), digest: digest.clone() })
     }
@@ -76,10 +76,14 @@ impl Registry {
         to: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, Error> {
-        self.writable()?;
+        let writing = self.writable()?;
         let (registry, from, to, digest) = (self.clone(), from.clone(), to.clone(), digest.clone());
         // In a task of its own: a client that goes away must not let go of the blob while its link is being written.
-        tokio::spawn(async move { registry.mount(&from, &to, &digest).await }).await?
+        tokio::spawn(async move {
+            let _writing = writing;
+            registry.mount(&from, &to, &digest).await
+        })
+        .await?
     }
 
     async fn mount(&self, from: &RepositoryName, to: &RepositoryName, digest: &Digest) -> Result<bool, Error> {

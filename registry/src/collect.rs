@@ -1,92 +1,43 @@
 //! `garbage-collect`: through the admin route of a running server, or on a stopped registry.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use berth_config::Config;
 use berth_storage::LockMode;
-use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Uri, header};
-use http_body_util::{BodyExt, Full};
+use bytes::BytesMut;
+use http::Method;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::admin::{self, Asked, Line};
+use crate::admin::GC_PATH;
+use crate::admin::gc::{Asked, Line};
 use crate::gc::{self, Guard, Listener, Options, Progress, Report, ReportLimits};
 use crate::registry::Registry;
+use crate::remote::{Remote, Reply};
 use crate::settings;
 
-/// For how long a server that does not listen yet, or not any more, is tried again.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
-const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a server may say nothing: it tells of its progress every few seconds, but the disk or the node may be slow.
 const SILENCE: Duration = Duration::from_secs(600);
 /// The longest line of an answer in bytes.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
-/// Where and how a server is asked.
-#[derive(Clone, Debug)]
-pub(crate) struct Remote {
-    pub(crate) server: String,
-    pub(crate) token_file: PathBuf,
-    /// Whether progress is not told.
-    pub(crate) quiet: bool,
-}
-
-/// Asks a running server, and tells of its progress on standard error.
-pub(crate) async fn remote(remote: &Remote, options: Options) -> Result<Report> {
-    let uri: Uri = remote.server.parse().with_context(|| format!("--server: {:?} is no address", remote.server))?;
-    ensure!(uri.scheme_str() == Some("http"), "--server: {:?} is not an http:// address", remote.server);
-    let authority = uri.authority().context("--server: the address has no host")?.clone();
-    let token = std::fs::read_to_string(&remote.token_file)
-        .with_context(|| format!("--token-file: cannot read {}", remote.token_file.display()))?;
-    let target = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
-    let stream = connect(&target).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("cannot speak HTTP to the server")?;
-    let connection = tokio::spawn(connection);
+/// Asks a running server, and tells of its progress on standard error unless that is not wanted.
+pub(crate) async fn remote(remote: &Remote, options: Options, quiet: bool) -> Result<Report> {
     let asked = Asked {
         dry_run: options.dry_run,
         delete_untagged: options.delete_untagged,
         grace_period_seconds: options.grace.as_secs(),
     };
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(format!("{}{}", uri.path().trim_end_matches('/'), admin::GC_PATH))
-        .header(header::HOST, authority.as_str())
-        .header(header::CONTENT_TYPE, "application/json")
-        // The token is trimmed: files made by hand end with a newline.
-        .header(header::AUTHORIZATION, format!("Bearer {}", token.trim()))
-        .body(Full::<Bytes>::from(serde_json::to_vec(&asked)?))
-        .map_err(|_| anyhow!("--token-file: the token holds characters that no header may have"))?;
-    let response = tokio::time::timeout(SILENCE, sender.send_request(request)).await;
-    let response = response.context("the server does not answer")?.context("the server ended the connection")?;
+    let reply = remote.send(Method::POST, GC_PATH, serde_json::to_vec(&asked)?, SILENCE).await?;
+    let Reply { response, target, connection } = reply;
     let status = response.status();
-    let report =
-        follow(response.into_body(), remote.quiet).await.with_context(|| format!("{target} answered {status}"));
-    connection.abort();
+    let report = follow(response.into_body(), quiet).await.with_context(|| format!("{target} answered {status}"));
+    drop(connection);
     report
-}
-
-async fn connect(target: &str) -> Result<TcpStream> {
-    let deadline = tokio::time::Instant::now() + CONNECT_PATIENCE;
-    loop {
-        match tokio::time::timeout_at(deadline, TcpStream::connect(target)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) if tokio::time::Instant::now() + CONNECT_PAUSE >= deadline => {
-                return Err(error).with_context(|| format!("cannot connect to {target}"));
-            }
-            Ok(Err(error)) => {
-                eprintln!("cannot connect to {target} yet: {error}");
-                tokio::time::sleep(CONNECT_PAUSE).await;
-            }
-            Err(_) => bail!("cannot connect to {target} within {} seconds", CONNECT_PATIENCE.as_secs()),
-        }
-    }
 }
 
 /// Reads the answer line by line to its last.

@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::gc::Options;
+use crate::remote::Remote;
+use crate::switch::{self, Switch};
 use crate::{collect, logging, serve};
 
 /// A container registry: the OCI distribution API on a directory that CNCF Distribution can read, and the other way round.
@@ -32,6 +34,8 @@ Examples:
       Shows the configuration in force, variables included and secrets hidden.
   berth-registry garbage-collect --server http://127.0.0.1:5001 --token-file token -m
       Collects in a running server, while people push.
+  berth-registry read-only --server http://127.0.0.1:5001 --token-file token --reason \"a backup\" on
+      Refuses writes until \"off\"; returns when those in flight have ended.
 
 Without CONFIG the file is $REGISTRY_CONFIGURATION_PATH, else /etc/distribution/config.yml or
 /etc/docker/registry/config.yml if there is one, else the built-in configuration.";
@@ -45,6 +49,8 @@ enum Command {
     },
     /// Delete what nothing refers to: in a running server, or on a stopped registry.
     GarbageCollect(Collect),
+    /// Make a running registry read-only, or take writes again, without a restart.
+    ReadOnly(Switch),
     /// Show the configuration in force, with secrets hidden; exit 1 and name the key if it is wrong.
     CheckConfig {
         /// The configuration, in the form of CNCF Distribution.
@@ -116,6 +122,7 @@ async fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::GarbageCollect(arguments) => garbage_collect(arguments).await,
+        Command::ReadOnly(arguments) => switch::switch(arguments).await,
     }
 }
 
@@ -173,7 +180,7 @@ async fn collect_somewhere(arguments: Collect) -> Result<crate::gc::Report> {
         grace: grace_period.unwrap_or(berth_config::Duration::from_secs(default)).as_std(),
     };
     if let (Some(server), Some(token_file)) = (server, token_file) {
-        return collect::remote(&collect::Remote { server, token_file, quiet }, options(3600)).await;
+        return collect::remote(&Remote { server, token_file }, options(3600), quiet).await;
     }
     let Loaded { config, warnings } = load(config.as_deref())?;
     logging::begin(&config.log);
@@ -219,5 +226,11 @@ mod tests {
         check("garbage-collect --server http://x", false);
         check("garbage-collect --server http://x --token-file t config.yml", false);
         check("garbage-collect --grace-period soon config.yml", false);
+        check("read-only --server http://x --token-file t on", true);
+        check("read-only --server http://x --token-file t --timeout 5m --reason backup on", true);
+        check("read-only --server http://x --token-file t status", true);
+        check("read-only --server http://x on", false);
+        check("read-only --server http://x --token-file t", false);
+        check("read-only --server http://x --token-file t maybe", false);
     }
 }

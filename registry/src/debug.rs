@@ -35,10 +35,7 @@ pub(crate) async fn serve(debug: &Debug, request: Request<Incoming>) -> Response
         return if is_read { answer::full(StatusCode::OK, media_type, text, head) } else { wrong_method("GET, HEAD") };
     }
     match &debug.admin {
-        Some(admin) if path == admin::GC_PATH && *request.method() == Method::POST => {
-            admin::collect(admin, request).await
-        }
-        Some(_) if path == admin::GC_PATH => wrong_method("POST"),
+        Some(admin) if path.starts_with(admin::PREFIX) => admin::serve(admin, request).await,
         _ => answer::full(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n".into(), head),
     }
 }

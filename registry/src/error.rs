@@ -92,8 +92,11 @@ pub enum Error {
     #[error("deletion is switched off (storage.delete.enabled)")]
     DeleteDisabled,
     /// Writing is switched off.
-    #[error("the registry is read-only (storage.maintenance.readonly)")]
-    ReadOnly,
+    #[error("the registry is read-only: {reason}")]
+    ReadOnly {
+        /// Who or what has switched it off, for the client.
+        reason: String,
+    },
     /// A link in the store does not hold a digest.
     #[error("{key}: {source}")]
     Link {

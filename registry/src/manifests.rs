@@ -79,7 +79,7 @@ impl Registry {
         content_type: Option<&str>,
         raw: Bytes,
     ) -> Result<Stored, Error> {
-        self.writable()?;
+        let writing = self.writable()?;
         let digest = match reference {
             Reference::Tag(_) => Digest::sha256(&raw),
             Reference::Digest(expected) => {
@@ -94,7 +94,11 @@ impl Registry {
         let stored = Stored { digest, raw, manifest };
         let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
         // In a task of its own: a client that goes away must not leave links half written.
-        tokio::spawn(async move { registry.store_manifest(&name, &reference, &stored).await.map(|()| stored) }).await?
+        tokio::spawn(async move {
+            let _writing = writing;
+            registry.store_manifest(&name, &reference, &stored).await.map(|()| stored)
+        })
+        .await?
     }
 
     async fn store_manifest(&self, name: &RepositoryName, reference: &Reference, stored: &Stored) -> Result<(), Error> {
@@ -116,6 +120,7 @@ impl Registry {
             self.store.put(&current, digest.to_string().into()).await?;
             self.ensure_link(&layout::tag_index_link(name, tag, digest), digest).await?;
         }
+        self.catalog.pushed(name);
         // From now on the manifest itself keeps its references, so they need not be remembered one by one.
         held.verify();
         drop(references);
@@ -148,26 +153,32 @@ impl Registry {
     /// # Errors
     /// [`Error::ManifestUnknown`] if the repository does not have it; [`Error::DeleteDisabled`], [`Error::ReadOnly`].
     pub async fn manifest_delete(self: &Arc<Self>, name: &RepositoryName, reference: &Reference) -> Result<(), Error> {
-        self.deletable()?;
+        let writing = self.deletable()?;
         let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
         tokio::spawn(async move {
+            let _writing = writing;
             let _deleting = registry.while_deleting(&name).await;
-            let unknown = || Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() };
-            match &reference {
-                Reference::Tag(tag) => {
-                    let current = layout::tag_current_link(&name, tag);
-                    registry.find(&current).await?.ok_or_else(unknown)?;
-                    registry.remove_tag(&name, tag).await
-                }
-                Reference::Digest(digest) => {
-                    let link = layout::revision_link(&name, digest);
-                    registry.find(&link).await?.ok_or_else(unknown)?;
-                    registry.remove_tags_of(&name, digest).await?;
-                    absent_is_none(registry.store.delete(&link).await).map(|_| ())
-                }
-            }
+            let deleted = registry.delete_manifest(&name, &reference).await;
+            registry.catalog.deleted();
+            deleted
         })
         .await?
+    }
+
+    async fn delete_manifest(&self, name: &RepositoryName, reference: &Reference) -> Result<(), Error> {
+        let unknown = || Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() };
+        match reference {
+            Reference::Tag(tag) => {
+                self.find(&layout::tag_current_link(name, tag)).await?.ok_or_else(unknown)?;
+                self.remove_tag(name, tag).await
+            }
+            Reference::Digest(digest) => {
+                let link = layout::revision_link(name, digest);
+                self.find(&link).await?.ok_or_else(unknown)?;
+                self.remove_tags_of(name, digest).await?;
+                absent_is_none(self.store.delete(&link).await).map(|_| ())
+            }
+        }
     }
 }
 

@@ -21,7 +21,7 @@ const MIN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Looks for old sessions until `stop`.
 pub(crate) async fn watch(registry: Arc<Registry>, settings: UploadPurging, stop: CancellationToken) {
-    if !settings.enabled || registry.writable().is_err() {
+    if !settings.enabled {
         return;
     }
     let (random, _) = Uuid::new_v4().as_u64_pair();
@@ -32,6 +32,10 @@ pub(crate) async fn watch(registry: Arc<Registry>, settings: UploadPurging, stop
             () = tokio::time::sleep(wait) => {}
         }
         wait = settings.interval.as_std().max(MIN_INTERVAL);
+        // Looked at each time: a registry may be read-only for a while.
+        if registry.writable().is_err() {
+            continue;
+        }
         let Some(before) = SystemTime::now().checked_sub(settings.age.as_std()) else { continue };
         match purge(&registry, before, settings.dryrun).await {
             Ok(count) => tracing::info!(count, dry_run = settings.dryrun, "purged uploads"),

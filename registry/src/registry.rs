@@ -8,12 +8,16 @@ use berth_oci::{Digest, RepositoryName};
 use berth_storage::{Exclude, Key, Stat, Store, StoreError, read_all};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::catalog::Windows;
 use crate::error::Error;
+use crate::gate::{Gate, Writing};
 use crate::gc::Guard;
 use crate::uploads::Sessions;
 
 /// The longest link in bytes: a sha512 digest, and room for what others may have added.
 const MAX_LINK_BYTES: u64 = 1024;
+/// Why a registry is read-only from its start.
+const CONFIGURED: &str = "storage.maintenance.readonly is enabled in its configuration";
 /// Over how many locks repositories are spread.
 const TAG_LOCKS: usize = 64;
 
@@ -22,7 +26,7 @@ const TAG_LOCKS: usize = 64;
 pub struct Permissions {
     /// Whether tags, manifests and blobs may be deleted.
     pub delete: bool,
-    /// Whether every write is refused.
+    /// Whether every write is refused until somebody says otherwise.
     pub read_only: bool,
 }
 
@@ -33,7 +37,10 @@ pub struct Registry {
     pub(crate) exclude: Arc<dyn Exclude>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) sessions: Sessions,
-    permissions: Permissions,
+    pub(crate) gate: Gate,
+    /// What is remembered of the catalog from one page to the next.
+    pub(crate) catalog: Windows,
+    can_delete: bool,
     /// A push of a manifest holds its repository's lock shared, a deletion holds it alone: otherwise a tag could be
     /// written between the two steps of a deletion and name a manifest that is gone.
     tag_locks: Vec<RwLock<()>>,
@@ -44,16 +51,28 @@ impl Registry {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, exclude: Arc<dyn Exclude>, guard: Arc<Guard>, permissions: Permissions) -> Self {
         let tag_locks = (0..TAG_LOCKS).map(|_| RwLock::new(())).collect();
-        Registry { store, exclude, guard, sessions: Sessions::default(), permissions, tag_locks }
+        let Permissions { delete: can_delete, read_only } = permissions;
+        let gate = Gate::new(read_only.then(|| CONFIGURED.to_owned()));
+        let (sessions, catalog) = (Sessions::default(), Windows::default());
+        Registry { store, exclude, guard, sessions, gate, catalog, can_delete, tag_locks }
     }
 
-    pub(crate) fn writable(&self) -> Result<(), Error> {
-        if self.permissions.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    /// Admits a write, which lasts until what is given is dropped. Asked once for an operation, not for its parts: a
+    /// registry that becomes read-only meanwhile lets it end.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`].
+    pub(crate) fn writable(&self) -> Result<Writing, Error> {
+        self.gate.admit()
     }
 
-    pub(crate) fn deletable(&self) -> Result<(), Error> {
-        self.writable()?;
-        if self.permissions.delete { Ok(()) } else { Err(Error::DeleteDisabled) }
+    /// As [`Registry::writable`], for a deletion that a client asks for.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::DeleteDisabled`].
+    pub(crate) fn deletable(&self) -> Result<Writing, Error> {
+        let writing = self.writable()?;
+        if self.can_delete { Ok(writing) } else { Err(Error::DeleteDisabled) }
     }
 
     fn tag_lock(&self, name: &RepositoryName) -> &RwLock<()> {

@@ -80,11 +80,14 @@ pub(crate) async fn state_key(config: &Config, store: &dyn Store) -> Result<Stat
     }
     // 244 random bits from the operating system.
     let made = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-    if config.storage.maintenance.readonly.enabled {
-        return Ok(StateKey::new(made.into_bytes()));
-    }
-    match store.put_if_absent(&key, made.into()).await {
+    match store.put_if_absent(&key, made.clone().into()).await {
         Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
+        // Who only reads may not be able to write, and gives out no addresses of uploads. Where it can, the key is kept
+        // for the time when it may take writes.
+        Err(error) if config.storage.maintenance.readonly.enabled => {
+            tracing::debug!(%error, "the key that signs upload addresses is not kept in the store");
+            return Ok(StateKey::new(made.into_bytes()));
+        }
         Err(error) => return Err(error).context("cannot keep the key that signs upload addresses"),
     }
     // Whoever came first has decided.

@@ -4,7 +4,7 @@ use berth_oci::{Digest, RepositoryName, Tag};
 use berth_storage::{EntryKind, StoreError, layout, list_all};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::catalog::{Paged, page_of};
+use crate::catalog::{Paged, is_repository, page_of};
 use crate::error::Error;
 use crate::registry::{Registry, absent_is_none};
 
@@ -23,7 +23,7 @@ impl Registry {
         last: Option<&str>,
     ) -> Result<Paged<Tag>, Error> {
         let tags = self.all_tags(name).await?;
-        if tags.is_empty() && list_all(self.store.as_ref(), &layout::manifests(name), true).await?.is_empty() {
+        if tags.is_empty() && !is_repository(self.store.as_ref(), name).await? {
             return Err(Error::NameUnknown { name: name.clone() });
         }
         let behind = tags.into_iter().filter(|tag| last.is_none_or(|last| tag.as_str() > last));

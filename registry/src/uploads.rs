@@ -70,7 +70,11 @@ impl Registry {
     /// # Errors
     /// [`Error::ReadOnly`], or what the store says.
     pub async fn upload_begin(&self, name: &RepositoryName) -> Result<Upload, Error> {
-        self.writable()?;
+        let _writing = self.writable()?;
+        self.begin(name).await
+    }
+
+    async fn begin(&self, name: &RepositoryName) -> Result<Upload, Error> {
         let upload = Upload { id: Uuid::new_v4(), started_at: jiff::Timestamp::now(), offset: 0 };
         // Whole seconds, as Distribution writes and reads them.
         let text = upload.started_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -98,9 +102,10 @@ impl Registry {
         expected: u64,
         body: Incoming,
     ) -> Result<u64, Error> {
-        self.writable()?;
+        let writing = self.writable()?;
         let (registry, name) = (self.clone(), name.clone());
         tokio::spawn(async move {
+            let _writing = writing;
             let mut session = registry.sessions.lock(id).await?;
             registry.append(&mut session, &name, id, expected, Algorithm::Sha256, body).await
         })
@@ -119,14 +124,26 @@ impl Registry {
         digest: &Digest,
         body: Incoming,
     ) -> Result<(), Error> {
-        self.writable()?;
+        let writing = self.writable()?;
         let (registry, name, digest) = (self.clone(), name.clone(), digest.clone());
         tokio::spawn(async move {
-            let mut session = registry.sessions.lock(id).await?;
-            registry.append(&mut session, &name, id, expected, digest.algorithm(), body).await?;
-            registry.finish(&session, &name, id, &digest).await
+            let _writing = writing;
+            registry.complete(&name, id, expected, &digest, body).await
         })
         .await?
+    }
+
+    async fn complete(
+        &self,
+        name: &RepositoryName,
+        id: Uuid,
+        expected: u64,
+        digest: &Digest,
+        body: Incoming,
+    ) -> Result<(), Error> {
+        let mut session = self.sessions.lock(id).await?;
+        self.append(&mut session, name, id, expected, digest.algorithm(), body).await?;
+        self.finish(&session, name, id, digest).await
     }
 
     /// Makes a body a blob of the repository in one step. If that fails, nothing is left of it: nobody was told of the
@@ -140,11 +157,12 @@ impl Registry {
         digest: &Digest,
         body: Incoming,
     ) -> Result<(), Error> {
-        self.writable()?;
+        let writing = self.writable()?;
         let (registry, name, digest) = (self.clone(), name.clone(), digest.clone());
         tokio::spawn(async move {
-            let Upload { id, .. } = registry.upload_begin(&name).await?;
-            let finished = registry.upload_finish(&name, id, 0, &digest, body).await;
+            let _writing = writing;
+            let Upload { id, .. } = registry.begin(&name).await?;
+            let finished = registry.complete(&name, id, 0, &digest, body).await;
             if finished.is_err()
                 && let Err(error) = registry.cancel(&name, id, None).await
                 && !matches!(error, Error::UploadUnknown { .. })
@@ -161,9 +179,13 @@ impl Registry {
     /// # Errors
     /// [`Error::UploadUnknown`] if there is no such session.
     pub async fn upload_cancel(self: &Arc<Self>, name: &RepositoryName, id: Uuid) -> Result<(), Error> {
-        self.writable()?;
+        let writing = self.writable()?;
         let (registry, name) = (self.clone(), name.clone());
-        tokio::spawn(async move { registry.cancel(&name, id, None).await.map(|_| ()) }).await?
+        tokio::spawn(async move {
+            let _writing = writing;
+            registry.cancel(&name, id, None).await.map(|_| ())
+        })
+        .await?
     }
 
     /// Forgets a session of which nothing was written since `before`, and its data. `false` if something was.
@@ -176,7 +198,7 @@ impl Registry {
         id: Uuid,
         before: SystemTime,
     ) -> Result<bool, Error> {
-        self.writable()?;
+        let _writing = self.writable()?;
         self.cancel(name, id, Some(before)).await
     }
 

@@ -110,6 +110,7 @@ pub async fn collect(registry: &Registry, run: &Run, options: Options, listener:
     let snapshot = Arc::new(snapshot::take(registry.store.as_ref(), listener).await?);
     let policy = Policy { delete_untagged: options.delete_untagged, grace: options.grace, now: SystemTime::now() };
     let swept = sweep::sweep(registry.store.as_ref(), run, &snapshot, policy, options.dry_run, listener).await?;
+    registry.catalog.deleted();
     let spared = run.has_spared();
     let Spared { in_use, told, floor } = spared;
     if spared.total() > 0 {

@@ -13,6 +13,10 @@ use crate::route::Rejection;
 
 use super::answer::{self, Body};
 
+/// When a client may look again whether a read-only registry takes writes. How long it stays so is not known; a minute
+/// is short beside a push that has to be started by hand again, and long beside what asking costs.
+const READ_ONLY_RETRY_SECONDS: &str = "60";
+
 /// Why a request is answered with an error.
 #[derive(Debug)]
 pub struct Failure {
@@ -159,7 +163,8 @@ impl From<Error> for Failure {
                 Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, text)
             }
             Error::BodyInterrupted { .. } => bad_request(ErrorCode::SizeInvalid, text),
-            Error::DeleteDisabled | Error::ReadOnly => unsupported(&text),
+            Error::DeleteDisabled => unsupported(&text),
+            Error::ReadOnly { .. } => unsupported(&text).with(header::RETRY_AFTER, READ_ONLY_RETRY_SECONDS),
             Error::Store(StoreError::Range { .. }) => {
                 Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, Value::Null)
             }

@@ -28,7 +28,8 @@ pub(crate) async fn handle(
     match action {
         ManifestAction::Read => read(context, name, reference).await,
         ManifestAction::Write => {
-            registry.writable()?;
+            // Asked before the body is taken, and again when the write begins.
+            drop(registry.writable()?);
             let raw = whole(body).await?;
             let content_type = context.header(header::CONTENT_TYPE);
             let stored = registry.manifest_put(name, reference, content_type, raw).await?;

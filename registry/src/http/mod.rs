@@ -123,12 +123,13 @@ async fn answer(
     route: Result<Route, route::Rejection>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Failure> {
+    // Before anything else, so that whoever asks any path for whether this server can be used learns that it cannot.
+    if let Err(reason) = app.health.check() {
+        return Err(Failure::unavailable(reason));
+    }
     let route = route?;
     if route == Route::Root {
         return Ok(answer::empty(StatusCode::OK));
-    }
-    if let Err(reason) = app.health.check() {
-        return Err(Failure::unavailable(reason));
     }
     let (parts, body) = request.into_parts();
     let query = form_urlencoded(parts.uri.query().unwrap_or_default());

@@ -86,6 +86,10 @@ impl Exclude for Memory {
     async fn exclude(&self) -> Result<Excluded, StoreError> {
         Ok(Excluded::by_nature())
     }
+
+    async fn prepare_to_write(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 #[async_trait]

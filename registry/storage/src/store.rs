@@ -161,6 +161,10 @@ pub trait Exclude: Send + Sync + 'static {
     /// Makes sure that no other process uses the store, and that none begins to before the token is dropped: one that
     /// starts waits. [`StoreError::Locked`] if another process uses it.
     async fn exclude(&self) -> Result<Excluded, StoreError>;
+
+    /// Makes sure that this process may write: if it was opened to only read and went without locks for that, it takes
+    /// them now, for which it may have to wait. [`StoreError::Locked`] if another process excludes it.
+    async fn prepare_to_write(&self) -> Result<(), StoreError>;
 }
 
 /// That no other process uses a store, until it is dropped.

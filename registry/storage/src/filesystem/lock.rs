@@ -104,7 +104,18 @@ impl Lock {
             Lock::None(reason) => Err(StoreError::Unlockable { path: tree.root().to_path_buf(), reason }),
         }
     }
+
+    /// Takes the locks that a server that only reads went without because it could not write them.
+    pub(super) fn prepare_to_write(&mut self, tree: &Tree) -> Result<(), StoreError> {
+        if matches!(self, Lock::None(CLOSED)) {
+            *self = Lock::take(tree, LockMode::Shared)?;
+        }
+        Ok(())
+    }
 }
+
+/// Why a server that only reads has no locks.
+const CLOSED: &str = "the directory cannot be written";
 
 /// Why a process goes on without a lock after an error; none if it must not.
 fn reason_for_none(mode: LockMode, error: &io::Error) -> Option<&'static str> {
@@ -114,7 +125,7 @@ fn reason_for_none(mode: LockMode, error: &io::Error) -> Option<&'static str> {
     match mode {
         LockMode::Exclusive => None,
         _ if has_no_locks => Some("the file system has no locks"),
-        LockMode::ReadOnly if is_closed => Some("the directory cannot be written"),
+        LockMode::ReadOnly if is_closed => Some(CLOSED),
         _ => None,
     }
 }
@@ -282,6 +293,19 @@ mod tests {
             refused.ends_with("cannot be collected in while it is served: the file system has no locks"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn a_server_that_was_to_only_read_takes_the_locks_before_it_writes() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = Tree::open(directory.path()).unwrap();
+        let mut lock = Lock::None(CLOSED);
+        let collecting = Lock::take(&tree, LockMode::Exclusive).unwrap();
+        assert!(matches!(lock.prepare_to_write(&tree), Err(StoreError::Locked { .. })));
+        drop(collecting);
+        lock.prepare_to_write(&tree).unwrap();
+        assert!(matches!(lock, Lock::Held(_)));
+        assert!(matches!(Lock::take(&tree, LockMode::Exclusive), Err(StoreError::Locked { .. })));
     }
 
     /// A lock on NFS needs a file that is open for reading and for writing.

@@ -16,7 +16,7 @@ mod tree;
 mod walk;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use berth_oci::Hasher;
@@ -35,7 +35,7 @@ pub struct Filesystem {
     tree: Arc<tree::Tree>,
     threads: Arc<Semaphore>,
     /// Held for as long as any clone of the store lives.
-    lock: Arc<lock::Lock>,
+    lock: Arc<Mutex<lock::Lock>>,
 }
 
 impl Filesystem {
@@ -49,7 +49,7 @@ impl Filesystem {
         Ok(Filesystem {
             tree: Arc::new(tree),
             threads: Arc::new(Semaphore::new(max_threads.clamp(1, Semaphore::MAX_PERMITS))),
-            lock: Arc::new(lock),
+            lock: Arc::new(Mutex::new(lock)),
         })
     }
 
@@ -78,7 +78,19 @@ impl Exclude for Filesystem {
     async fn exclude(&self) -> Result<Excluded, StoreError> {
         let lock = self.lock.clone();
         let key = Key::built(crate::layout::COLLECTING.to_owned());
-        self.blocking(&key, "look for other servers", move |tree| lock.exclude(tree)).await
+        self.blocking(&key, "look for other servers", move |tree| {
+            lock.lock().unwrap_or_else(PoisonError::into_inner).exclude(tree)
+        })
+        .await
+    }
+
+    async fn prepare_to_write(&self) -> Result<(), StoreError> {
+        let lock = self.lock.clone();
+        let key = Key::built(crate::layout::LOCK.to_owned());
+        self.blocking(&key, "lock the store", move |tree| {
+            lock.lock().unwrap_or_else(PoisonError::into_inner).prepare_to_write(tree)
+        })
+        .await
     }
 }
 

@@ -3,19 +3,16 @@
 //! The answer is a line of JSON for every step, and last the report or an error. A client that goes away does not end the
 //! collection; another request is refused until it has ended.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use berth_storage::StoreError;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Error;
@@ -23,20 +20,12 @@ use crate::gc::{self, Listener, Options, Progress, Report, Run};
 use crate::http::{Body, answer};
 use crate::registry::Registry;
 
-/// The path of the route.
-pub(crate) const GC_PATH: &str = "/admin/v1/gc";
-const MAX_BODY_BYTES: usize = 64 * 1024;
+use super::{Admin, Refused};
+
 /// How many steps wait for a slow client before some are left out.
 const QUEUED_STEPS: usize = 64;
 /// How long nothing is said at most.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// The administration of a registry.
-pub(crate) struct Admin {
-    pub(crate) registry: Arc<Registry>,
-    /// Read again for each request, so that a rotated token counts at once.
-    pub(crate) token_file: PathBuf,
-}
 
 /// What a collection is asked to do, over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,49 +62,21 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
 }
 
-pub(crate) async fn collect(admin: &Admin, request: Request<Incoming>) -> Response<Body> {
-    match admit(admin, request).await {
-        Ok((options, run)) => stream_collection(admin.registry.clone(), options, run),
-        Err((status, code, message)) => {
-            let mut response = answer::json(
-                status,
-                json!({ "error": { "code": code, "message": message } }).to_string().into(),
-                false,
-            );
-            if status == StatusCode::UNAUTHORIZED {
-                answer::set(&mut response, header::WWW_AUTHENTICATE, "Bearer realm=\"berth-admin\"");
-            }
-            response
-        }
-    }
-}
-
-type Refused = (StatusCode, &'static str, String);
-
-async fn admit(admin: &Admin, request: Request<Incoming>) -> Result<(Options, Run), Refused> {
-    let expected = tokio::fs::read_to_string(&admin.token_file).await.map_err(|error| {
-        tracing::error!(path = %admin.token_file.display(), %error, "cannot read the admin token");
-        (StatusCode::SERVICE_UNAVAILABLE, "TOKEN_UNAVAILABLE", "the server cannot read its admin token".to_owned())
-    })?;
-    if !is_authorized(request.headers(), expected.trim()) {
-        return Err((StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "the admin token is missing or wrong".to_owned()));
-    }
-    let bad_request = |message: String| (StatusCode::BAD_REQUEST, "BAD_REQUEST", message);
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await;
-    let body = body.map_err(|error| bad_request(format!("the body cannot be read: {error}")))?.to_bytes();
-    let asked: Asked =
-        serde_json::from_slice(&body).map_err(|error| bad_request(format!("the body is not a request: {error}")))?;
+/// Runs the collection that a request asks for.
+///
+/// # Errors
+/// When the request is none, or a collection is running.
+pub(super) async fn collect(admin: &Admin, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    let asked: Asked = super::read(request).await?;
     let run = admin.registry.guard.begin_run();
-    let run = run.ok_or_else(|| (StatusCode::CONFLICT, "ALREADY_RUNNING", "a collection is running".to_owned()))?;
+    let run = run.ok_or_else(|| Refused {
+        status: StatusCode::CONFLICT,
+        code: "ALREADY_RUNNING",
+        message: "a collection is running".to_owned(),
+    })?;
     let grace = Duration::from_secs(asked.grace_period_seconds);
-    Ok((Options { dry_run: asked.dry_run, delete_untagged: asked.delete_untagged, grace }, run))
-}
-
-fn is_authorized(headers: &HeaderMap, expected: &str) -> bool {
-    let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes).unwrap_or_default();
-    // An empty file must not open the route to an empty token.
-    let Some(token) = given.strip_prefix(b"Bearer ").filter(|_| !expected.is_empty()) else { return false };
-    token.ct_eq(expected.as_bytes()).into()
+    let options = Options { dry_run: asked.dry_run, delete_untagged: asked.delete_untagged, grace };
+    Ok(stream_collection(admin.registry.clone(), options, run))
 }
 
 fn stream_collection(registry: Arc<Registry>, options: Options, run: Run) -> Response<Body> {
@@ -169,23 +130,6 @@ fn to_bytes(line: &Line) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn who_is_let_in() {
-        fn check(header: Option<&str>, expected: &str, admitted: bool) {
-            let mut headers = HeaderMap::new();
-            if let Some(value) = header {
-                headers.insert(header::AUTHORIZATION, value.parse().unwrap());
-            }
-            assert_eq!(is_authorized(&headers, expected), admitted, "{header:?} against {expected:?}");
-        }
-        check(Some("Bearer abc"), "abc", true);
-        check(Some("Bearer abd"), "abc", false);
-        check(Some("Bearer ab"), "abc", false);
-        check(Some("Basic abc"), "abc", false);
-        check(None, "abc", false);
-        check(Some("Bearer "), "", false);
-    }
 
     #[test]
     fn the_lines_are_those_of_the_contract() {

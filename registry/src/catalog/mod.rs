@@ -1,0 +1,157 @@
+//! The repositories of a registry, in lexical order of their names.
+//!
+//! A repository is listed if it has a manifest or a tag; where the last one is deleted, it is not listed any more. `walk`
+//! finds repositories in order, and `window` remembers what it has found from one page to the next.
+
+mod walk;
+mod window;
+
+use berth_oci::RepositoryName;
+
+use crate::error::Error;
+use crate::registry::Registry;
+
+pub(crate) use walk::is_repository;
+pub(crate) use window::Windows;
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paged<T> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// Whether there are more behind the last.
+    pub more: bool,
+}
+
+/// The first `limit` of a sequence.
+pub(crate) fn page_of<T>(mut sequence: impl Iterator<Item = T>, limit: Option<usize>) -> Paged<T> {
+    let entries: Vec<T> = sequence.by_ref().take(limit.unwrap_or(usize::MAX)).collect();
+    // With nothing asked for there is nothing to go on behind.
+    let more = !entries.is_empty() && sequence.next().is_some();
+    Paged { entries, more }
+}
+
+impl Registry {
+    /// The repositories behind `last`, in lexical order, at most `limit` of them.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn catalog(&self, limit: usize, last: Option<&str>) -> Result<Paged<RepositoryName>, Error> {
+        if limit == 0 {
+            return Ok(Paged { entries: Vec::new(), more: false });
+        }
+        self.catalog.page(self.store.as_ref(), limit, last).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use berth_storage::{Memory, Store, layout};
+
+    use super::*;
+    use crate::gc::Guard;
+    use crate::registry::Permissions;
+
+    fn registry() -> (Arc<Memory>, Arc<Registry>) {
+        let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: true, read_only: false });
+        let registry = Registry::new(store.clone(), store.clone(), Arc::new(Guard::new()), permissions);
+        (store, Arc::new(registry))
+    }
+
+    /// Pages of `limit`, joined.
+    async fn listed(registry: &Registry, limit: usize) -> Vec<String> {
+        let (mut found, mut last): (Vec<String>, Option<String>) = (Vec::new(), None);
+        loop {
+            let page = registry.catalog(limit, last.as_deref()).await.unwrap();
+            assert!(page.entries.len() <= limit);
+            found.extend(page.entries.iter().map(ToString::to_string));
+            if !page.more {
+                return found;
+            }
+            last = found.last().cloned();
+        }
+    }
+
+    async fn behind(registry: &Registry, last: &str) -> Vec<String> {
+        let page = registry.catalog(100, Some(last)).await.unwrap();
+        page.entries.iter().map(ToString::to_string).collect()
+    }
+
+    async fn link(store: &Memory, repository: &str, below: &str) {
+        let key = layout::repositories().join(&format!("{repository}/{below}/link")).unwrap();
+        store.put(&key, "x".into()).await.unwrap();
+    }
+
+    const TAG: &str = "_manifests/tags/v1/current";
+
+    #[tokio::test]
+    async fn names_come_in_lexical_order_and_pages_join_without_loss() {
+        let names = ["a", "a-b", "a-b/c", "a.b", "a/b", "a/b/c", "a0", "b/c/d", "z"];
+        let (store, registry) = registry();
+        for name in names.iter().rev() {
+            link(&store, name, TAG).await;
+        }
+        for limit in 1..=names.len() + 1 {
+            assert_eq!(listed(&registry, limit).await, names, "pages of {limit}");
+        }
+        let none = registry.catalog(0, None).await.unwrap();
+        assert_eq!(none, Paged { entries: Vec::new(), more: false });
+        for at in 0..names.len() {
+            assert_eq!(behind(&registry, names[at]).await, &names[at + 1..]);
+        }
+        assert_eq!(behind(&registry, "a/").await, &names[4..], "last need not be a name");
+        assert_eq!(behind(&registry, "zz").await, Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn what_has_neither_manifests_nor_tags_is_not_listed() {
+        let (store, registry) = registry();
+        let hex = "0".repeat(64);
+        link(&store, "tagged", TAG).await;
+        link(&store, "untagged", &format!("_manifests/revisions/sha256/{hex}")).await;
+        link(&store, "pushing", "_uploads/1").await;
+        link(&store, "emptied", &format!("_layers/sha256/{hex}")).await;
+        link(&store, "emptied", &format!("_manifests/tags/v1/index/sha256/{hex}")).await;
+        link(&store, "emptied/below", TAG).await;
+        link(&store, "Upper", TAG).await;
+        assert_eq!(listed(&registry, 100).await, ["emptied/below", "tagged", "untagged"]);
+    }
+
+    /// A listing is going on while this process pushes and deletes: nothing acknowledged is missed, whether it lies before
+    /// or behind where the walk has come.
+    #[tokio::test]
+    async fn a_listing_that_goes_on_knows_what_this_process_has_changed() {
+        let (store, registry) = registry();
+        for name in ["b", "d", "f", "h"] {
+            link(&store, name, TAG).await;
+        }
+        let first = registry.catalog(2, None).await.unwrap();
+        assert_eq!((first.entries.len(), first.more), (2, true));
+        for name in ["c", "e/x", "g", "z"] {
+            link(&store, name, TAG).await;
+            registry.catalog.pushed(&name.parse().unwrap());
+        }
+        assert_eq!(behind(&registry, "b").await, ["c", "d", "e/x", "f", "g", "h", "z"]);
+        assert_eq!(behind(&registry, "d").await, ["e/x", "f", "g", "h", "z"]);
+        let tag = layout::repositories().join(&format!("f/{TAG}/link")).unwrap();
+        store.delete(&tag).await.unwrap();
+        registry.catalog.deleted();
+        assert_eq!(behind(&registry, "d").await, ["e/x", "g", "h", "z"]);
+    }
+
+    #[tokio::test]
+    async fn more_changes_than_are_noted_are_found_by_a_new_walk() {
+        let (store, registry) = registry();
+        link(&store, "a", TAG).await;
+        assert_eq!(listed(&registry, 1).await, ["a"]);
+        for n in 0..1100 {
+            let name = format!("r{n:04}");
+            link(&store, &name, TAG).await;
+            registry.catalog.pushed(&name.parse().unwrap());
+        }
+        assert_eq!(behind(&registry, "a").await.len(), 100);
+        assert_eq!(listed(&registry, 100).await.len(), 1101);
+    }
+}

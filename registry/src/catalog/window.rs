@@ -1,0 +1,165 @@
+//! A part of the catalog that is remembered, so that the pages of one listing do not each begin the walk anew.
+//!
+//! A window is what a walk has found so far, and the walk, which goes on when more is asked for. What this process changes
+//! is noted, and every window knows of it before the next page is cut: whoever has pushed finds what it pushed. What other
+//! processes change is seen by whoever begins a listing a second later; a listing that goes on sees the registry as it was
+//! when it began, at most half a minute ago.
+//!
+//! Why a note is not missed: it is made after the links are written and before the push is acknowledged, and a page takes
+//! all notes before it is cut. A walk that passed before the links were there is told of them by the note; one that comes
+//! by later sees them.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use berth_oci::RepositoryName;
+use berth_storage::Store;
+
+use super::Paged;
+use super::walk::Walk;
+use crate::error::Error;
+
+/// For how long a walk stands for a listing that begins.
+const FRESH: Duration = Duration::from_secs(1);
+/// For how long a walk stands for a listing that goes on.
+const MAX_AGE: Duration = Duration::from_secs(30);
+/// How many listings are remembered at once.
+const MAX_WINDOWS: usize = 8;
+/// How many names a window holds, of at most 255 bytes each, beside those of one page.
+const MAX_NAMES: usize = 32 * 1024;
+/// How many pushed repositories are noted one by one.
+const MAX_NOTES: usize = 1024;
+
+/// What is remembered of a catalog.
+#[derive(Debug, Default)]
+pub(crate) struct Windows {
+    /// In the order of use, the latest last. One page at a time is cut: a walk is work for the store, not for us.
+    windows: tokio::sync::Mutex<Vec<Window>>,
+    notes: Mutex<Notes>,
+}
+
+/// What has changed since the last page.
+#[derive(Debug, Default)]
+struct Notes {
+    pushed: BTreeSet<RepositoryName>,
+    /// Something has gone, or more has changed than was noted.
+    forget: bool,
+}
+
+#[derive(Debug)]
+struct Window {
+    /// What is not behind this name is not in the window.
+    behind: Option<String>,
+    names: Vec<RepositoryName>,
+    walk: Walk,
+    has_ended: bool,
+    begun: Instant,
+}
+
+impl Windows {
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A manifest was pushed to a repository, which may be new.
+    pub(crate) fn pushed(&self, name: &RepositoryName) {
+        let mut notes = self.notes();
+        if notes.pushed.contains(name) || notes.forget {
+            return;
+        }
+        if notes.pushed.len() == MAX_NOTES {
+            notes.pushed.clear();
+            notes.forget = true;
+        } else {
+            notes.pushed.insert(name.clone());
+        }
+    }
+
+    /// Manifests or tags were deleted, and repositories may have gone with them.
+    pub(crate) fn deleted(&self) {
+        self.notes().forget = true;
+    }
+
+    /// The repositories behind `last`, at most `limit` of them.
+    pub(super) async fn page(
+        &self,
+        store: &dyn Store,
+        limit: usize,
+        last: Option<&str>,
+    ) -> Result<Paged<RepositoryName>, Error> {
+        let mut windows = self.windows.lock().await;
+        let Notes { pushed, forget } = std::mem::take(&mut *self.notes());
+        let now = Instant::now();
+        if forget {
+            windows.clear();
+        }
+        windows.retain(|window| now.saturating_duration_since(window.begun) < MAX_AGE);
+        for name in pushed {
+            windows.iter_mut().for_each(|window| window.add(&name));
+        }
+        let found = windows.iter().rposition(|window| window.serves(last, now));
+        // Taken out: if the walk fails or the client goes away meanwhile, the window is lost.
+        let mut window = found.map_or_else(|| Window::new(last, now), |at| windows.remove(at));
+        let page = window.page(store, limit, last).await?;
+        if windows.len() == MAX_WINDOWS {
+            windows.remove(0);
+        }
+        windows.push(window);
+        Ok(page)
+    }
+}
+
+impl Window {
+    fn new(behind: Option<&str>, begun: Instant) -> Self {
+        let walk = Walk::new(behind);
+        Window { behind: behind.map(str::to_owned), names: Vec::new(), walk, has_ended: false, begun }
+    }
+
+    /// Up to where the walk has come.
+    fn reach(&self) -> Option<&str> {
+        self.names.last().map(RepositoryName::as_str).or(self.behind.as_deref())
+    }
+
+    /// Whether a page behind `last` can be cut from this window without a long way to it.
+    fn serves(&self, last: Option<&str>, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.begun);
+        let is_young = age < if last.is_none() { FRESH } else { MAX_AGE };
+        is_young && self.behind.as_deref() <= last && (self.has_ended || last <= self.reach())
+    }
+
+    /// Takes in a repository that has manifests now.
+    fn add(&mut self, name: &RepositoryName) {
+        if self.behind.as_deref() >= Some(name.as_str()) {
+            return;
+        }
+        if !self.has_ended && self.reach() < Some(name.as_str()) {
+            self.walk.look_again(name.clone());
+        } else if let Err(at) = self.names.binary_search(name) {
+            self.names.insert(at, name.clone());
+        }
+    }
+
+    async fn page(
+        &mut self,
+        store: &dyn Store,
+        limit: usize,
+        last: Option<&str>,
+    ) -> Result<Paged<RepositoryName>, Error> {
+        let start = self.names.partition_point(|name| last.is_some_and(|last| name.as_str() <= last));
+        let end = start.saturating_add(limit);
+        while self.names.len() <= end && !self.has_ended {
+            match self.walk.next(store).await? {
+                Some(name) => self.names.push(name),
+                None => self.has_ended = true,
+            }
+        }
+        let more = self.names.len() > end;
+        let entries = self.names[start..end.min(self.names.len())].to_vec();
+        if start > MAX_NAMES {
+            // A listing goes forward, so what lies before this page is asked for no more.
+            self.behind = self.names.drain(..start).next_back().map(|name| name.to_string());
+        }
+        Ok(Paged { entries, more })
+    }
+}
