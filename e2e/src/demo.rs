@@ -12,7 +12,8 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 
 use crate::cluster::{Cluster, up};
-use crate::images::{self, app, repository};
+use crate::compile::repository;
+use crate::images::{self, app};
 use crate::install;
 use crate::kit::{self, Space};
 use crate::paths::Cache;

@@ -43,12 +43,6 @@ impl Context {
     }
 }
 
-/// The repository's root.
-pub fn repository() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_owned()
-}
-
 /// A static busybox.
 fn busybox(cache: &Cache) -> Result<PathBuf> {
     let target = cache.images().join("busybox-static");

@@ -7,7 +7,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 
 use crate::cluster::Cluster;
-use crate::images::{self, repository};
+use crate::compile::repository;
+use crate::images;
 use crate::progress::Step;
 use crate::run;
 

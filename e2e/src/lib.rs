@@ -7,6 +7,7 @@
 //! Errors are shown to people and never matched, so this crate uses [`anyhow`] throughout.
 
 pub mod cluster;
+pub mod compile;
 pub mod demo;
 pub mod figures;
 pub mod files;
@@ -15,6 +16,7 @@ pub mod install;
 pub mod kit;
 pub mod packages;
 pub mod paths;
+pub mod peer;
 pub mod progress;
 pub mod provisioner;
 pub mod run;

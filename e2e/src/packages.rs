@@ -1,4 +1,4 @@
-//! The Debian packages that the cluster and the images need, installed when missing.
+//! The Debian packages that the cluster, the images and the tests with other clients need, installed when missing.
 //!
 //! Their services are not wanted: the cluster starts its own daemons. A package that is newly installed is kept from
 //! starting, and disabled.
@@ -11,8 +11,11 @@ use anyhow::{Context as _, Result, bail};
 use crate::progress::Step;
 use crate::run;
 
-/// What is needed, and a file that tells whether it is there.
-const PACKAGES: [(&str, &str); 9] = [
+/// A package, and a file that tells whether it is there.
+pub type Package = (&'static str, &'static str);
+
+/// What the local cluster and the images need.
+pub const CLUSTER: [Package; 9] = [
     ("etcd-server", "/usr/bin/etcd"),
     ("containerd", "/usr/bin/containerd"),
     ("runc", "/usr/sbin/runc"),
@@ -24,24 +27,39 @@ const PACKAGES: [(&str, &str); 9] = [
     ("musl-tools", "/usr/bin/musl-gcc"),
 ];
 
-/// Services that those packages bring.
-const SERVICES: [&str; 2] = ["etcd.service", "containerd.service"];
+/// The clients that Berth is tested with.
+pub const CLIENTS: [Package; 4] = [
+    ("buildah", "/usr/bin/buildah"),
+    ("containerd", "/usr/bin/containerd"),
+    ("podman", "/usr/bin/podman"),
+    ("skopeo", "/usr/bin/skopeo"),
+];
+
+/// The units of systemd that those packages bring and that nobody asked for.
+const UNITS: [(&str, &str); 6] = [
+    ("etcd-server", "etcd.service"),
+    ("containerd", "containerd.service"),
+    ("podman", "podman.service"),
+    ("podman", "podman.socket"),
+    ("podman", "podman-restart.service"),
+    ("podman", "podman-auto-update.timer"),
+];
 
 /// dpkg asks this program whether a newly installed service may start.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-fn missing(exists: impl Fn(&Path) -> bool) -> Vec<&'static str> {
+fn missing(packages: &[Package], exists: impl Fn(&Path) -> bool) -> Vec<&'static str> {
     let absent = |file: &str| {
         let path = Path::new(file);
         // Debian keeps some programs in /bin and /sbin, which on older systems are not links to /usr.
         !exists(path) && !path.strip_prefix("/usr").is_ok_and(|short| exists(&Path::new("/").join(short)))
     };
-    PACKAGES.iter().filter(|(_, file)| absent(file)).map(|(package, _)| *package).collect()
+    packages.iter().filter(|(_, file)| absent(file)).map(|(package, _)| *package).collect()
 }
 
-/// Installs what is missing; needs root and apt.
-pub fn ensure() -> Result<()> {
-    let missing = missing(Path::exists);
+/// Installs what is missing of `packages`; needs root and apt.
+pub fn ensure(packages: &[Package]) -> Result<()> {
+    let missing = missing(packages, Path::exists);
     if missing.is_empty() {
         return Ok(());
     }
@@ -62,13 +80,10 @@ pub fn ensure() -> Result<()> {
     run::checked(apt(&args))?;
     drop(policy);
     if Path::new("/run/systemd/system").exists() {
-        for service in SERVICES {
-            let package = service.trim_end_matches(".service");
-            if missing.iter().any(|name| name.starts_with(package)) {
-                let mut systemctl = Command::new("systemctl");
-                systemctl.args(["disable", "--now", service]);
-                run::checked(systemctl)?;
-            }
+        for (_, unit) in UNITS.iter().filter(|(package, _)| missing.contains(package)) {
+            let mut systemctl = Command::new("systemctl");
+            systemctl.args(["disable", "--now", unit]);
+            run::checked(systemctl)?;
         }
     }
     step.done("");
@@ -157,9 +172,9 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_is_installed() {
-        assert!(missing(|_| true).is_empty());
-        assert_eq!(missing(|path| !path.ends_with("skopeo")), ["skopeo"]);
+        assert!(missing(&CLUSTER, |_| true).is_empty());
+        assert_eq!(missing(&CLUSTER, |path| !path.ends_with("skopeo")), ["skopeo"]);
         // On a system where /sbin is a directory of its own.
-        assert!(!missing(|path| path == Path::new("/sbin/runc")).contains(&"runc"));
+        assert!(!missing(&CLUSTER, |path| path == Path::new("/sbin/runc")).contains(&"runc"));
     }
 }

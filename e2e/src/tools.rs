@@ -1,16 +1,18 @@
-//! Programs that the cluster is made of and that Debian does not carry: built once from their Go modules.
+//! Programs that Debian does not carry, built once from their Go modules: those that the cluster is made of, and the
+//! registry and the clients that Berth is compared with.
 //!
 //! Each tool is a Go module below `e2e/tools/` with its checksums beside it. A build goes to a temporary directory that
 //! is renamed when complete, so that an interrupted one leaves nothing half.
 
 mod build;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-pub use build::ensure_all;
+pub use build::ensure;
 
 use crate::paths::Cache;
 
@@ -20,6 +22,14 @@ pub const KUBERNETES_VERSION: &str = "v1.34.4";
 pub const COREDNS_VERSION: &str = "v1.15.0";
 /// The version of Helm.
 pub const HELM_VERSION: &str = "v4.3.1";
+/// The version of CNCF Distribution.
+pub const DISTRIBUTION_VERSION: &str = "v3.1.2";
+/// The version of crane.
+pub const CRANE_VERSION: &str = "v0.22.1";
+/// The version of regctl.
+pub const REGCTL_VERSION: &str = "v0.11.7";
+/// The version of cosign.
+pub const COSIGN_VERSION: &str = "v3.1.3";
 
 /// A tool that is built from a Go module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +79,47 @@ pub const HELM: Tool = Tool {
     ldflags: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
 };
 
+/// CNCF Distribution 3.
+pub const DISTRIBUTION: Tool = Tool {
+    name: "distribution",
+    version: DISTRIBUTION_VERSION,
+    packages: &["github.com/distribution/distribution/v3/cmd/registry"],
+    programs: &["registry"],
+    ldflags: "-s -w -X github.com/distribution/distribution/v3/version.version=v3.1.2",
+};
+
+/// crane, the client of go-containerregistry.
+pub const CRANE: Tool = Tool {
+    name: "crane",
+    version: CRANE_VERSION,
+    packages: &["github.com/google/go-containerregistry/cmd/crane"],
+    programs: &["crane"],
+    ldflags: "-s -w -X github.com/google/go-containerregistry/cmd/crane/cmd.Version=v0.22.1",
+};
+
+/// regctl, the client of regclient.
+pub const REGCTL: Tool = Tool {
+    name: "regctl",
+    version: REGCTL_VERSION,
+    packages: &["github.com/regclient/regclient/cmd/regctl"],
+    programs: &["regctl"],
+    ldflags: "-s -w -X github.com/regclient/regclient/internal/version.vcsTag=v0.11.7",
+};
+
+/// cosign, which signs images and looks for signatures.
+pub const COSIGN: Tool = Tool {
+    name: "cosign",
+    version: COSIGN_VERSION,
+    packages: &["github.com/sigstore/cosign/v3/cmd/cosign"],
+    programs: &["cosign"],
+    ldflags: "-s -w -X sigs.k8s.io/release-utils/version.gitVersion=v3.1.3",
+};
+
+/// What the local cluster and the demo need.
+pub const CLUSTER: [Tool; 3] = [KUBERNETES, COREDNS, HELM];
+
 /// Every tool.
-pub const TOOLS: [Tool; 3] = [KUBERNETES, COREDNS, HELM];
+pub const TOOLS: [Tool; 7] = [KUBERNETES, COREDNS, HELM, DISTRIBUTION, CRANE, REGCTL, COSIGN];
 
 impl Tool {
     /// The module's directory in this repository.
@@ -98,26 +147,31 @@ impl Tool {
 /// Where the built programs lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Toolbox {
-    directories: [PathBuf; 3],
+    /// By the tool's name.
+    directories: BTreeMap<&'static str, PathBuf>,
 }
 
 impl Toolbox {
     /// The tools' places in the cache, built or not.
     pub fn locate(cache: &Cache) -> Result<Self> {
-        let keys = [KUBERNETES.key()?, COREDNS.key()?, HELM.key()?];
-        Ok(Self { directories: keys.map(|key| cache.tools().join(key)) })
+        let place = |tool: &Tool| Ok((tool.name, cache.tools().join(tool.key()?)));
+        Ok(Self { directories: TOOLS.iter().map(place).collect::<Result<_>>()? })
     }
 
     /// Places named by a function of the tool.
     #[cfg(test)]
     pub(crate) fn in_cache(cache: &Cache, name: impl Fn(&Tool) -> String) -> Self {
-        Self { directories: TOOLS.map(|tool| cache.tools().join(name(&tool))) }
+        Self { directories: TOOLS.iter().map(|tool| (tool.name, cache.tools().join(name(tool)))).collect() }
     }
 
-    /// The directory of a tool; the order is that of [`TOOLS`].
+    /// The directory of a tool.
     fn directory(&self, tool: &Tool) -> &Path {
-        let index = TOOLS.iter().position(|other| other == tool).unwrap_or_default();
-        &self.directories[index]
+        self.directories.get(tool.name).map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// The program of a tool that has one.
+    pub fn program(&self, tool: &Tool) -> PathBuf {
+        self.directory(tool).join(tool.programs.first().unwrap_or(&""))
     }
 
     /// One of Kubernetes' programs.
@@ -127,7 +181,7 @@ impl Toolbox {
 
     /// CoreDNS.
     pub fn coredns(&self) -> PathBuf {
-        self.directory(&COREDNS).join("coredns")
+        self.program(&COREDNS)
     }
 
     /// kubectl.
@@ -137,6 +191,33 @@ impl Toolbox {
 
     /// Helm.
     pub fn helm(&self) -> PathBuf {
-        self.directory(&HELM).join("helm")
+        self.program(&HELM)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tool_has_its_own_place() {
+        let toolbox = Toolbox::locate(&Cache::new("/c")).expect("every module has its checksums");
+        let mut places: Vec<&PathBuf> = toolbox.directories.values().collect();
+        places.dedup();
+        assert_eq!(places.len(), TOOLS.len());
+        for tool in &CLUSTER {
+            assert!(toolbox.program(tool).starts_with("/c/tools"), "{} is not in the list of tools", tool.name);
+        }
+    }
+
+    #[test]
+    fn a_tool_is_of_the_version_that_it_says() {
+        for tool in TOOLS {
+            let modules = std::fs::read_to_string(tool.source().join("go.mod")).expect("it has a go.mod");
+            let version = format!(" {}", tool.version);
+            let required = modules.lines().any(|line| line.trim_end_matches(" // indirect").ends_with(&version));
+            assert!(required, "{}'s go.mod requires nothing of version {}", tool.name, tool.version);
+            assert!(!tool.ldflags.contains("-X") || tool.ldflags.contains(tool.version), "{}", tool.ldflags);
+        }
     }
 }

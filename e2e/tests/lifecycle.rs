@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use berth_e2e::images::repository;
+use berth_e2e::compile::repository;
 use berth_e2e::install::{NAMESPACE, RELEASE, install};
 use berth_e2e::kit::{Space, in_namespace, ready};
 use berth_e2e::run;

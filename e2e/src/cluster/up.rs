@@ -35,9 +35,9 @@ pub async fn up(name: &str) -> Result<Cluster> {
     if !rustix::process::geteuid().is_root() {
         bail!("a cluster needs root (namespaces, mounts, control groups): run this as root");
     }
-    packages::ensure()?;
+    packages::ensure(&packages::CLUSTER)?;
     let cache = Cache::from_env()?;
-    tools::ensure_all(&cache)?;
+    tools::ensure(&cache, &tools::CLUSTER)?;
     let _lock = Lock::take(&cache.lock(&format!("cluster-{name}")), || {
         eprintln!("  another run works on cluster {name:?}: waiting for it");
     })?;

@@ -26,6 +26,11 @@ pub struct App {
 }
 
 impl App {
+    /// The directory of the layout.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The size of its layers, configuration and manifest, in bytes.
     pub fn size(&self) -> Result<u64> {
         let blobs = self.directory.join("blobs/sha256");

@@ -1,13 +1,13 @@
 //! Berth's own two images: static binaries, built with one call of cargo.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
-use serde::Deserialize;
+use anyhow::{Context as _, Result};
 
-use super::{Context, archive, import, repository};
+use super::{Context, archive, import};
 use crate::cluster::Cluster;
+use crate::compile::{self, repository};
 use crate::packages;
 use crate::paths::Cache;
 use crate::progress::{Step, bytes};
@@ -43,7 +43,7 @@ pub fn image_names() -> [String; 2] {
 
 /// Builds both images and puts them into the cluster.
 pub fn load(cluster: &Cluster) -> Result<Vec<Loaded>> {
-    packages::ensure()?;
+    packages::ensure(&packages::CLUSTER)?;
     let cache = Cache::from_env()?;
     let programs = compile()?;
     let step = Step::start("images of berth-registry and berth-operator");
@@ -68,40 +68,12 @@ pub fn load(cluster: &Cluster) -> Result<Vec<Loaded>> {
     Ok(all)
 }
 
-/// Compiles both programs for [`TARGET`] and says where they lie. cargo shows its own progress.
+/// Compiles both programs for [`TARGET`] and says where they lie.
 fn compile() -> Result<[PathBuf; 2]> {
     add_target()?;
-    let started = std::time::Instant::now();
-    eprintln!("  compile berth-registry and berth-operator for {TARGET}");
-    let mut command = Command::new("cargo");
-    command.current_dir(repository()).args(["build", "--release", "--locked", "--target", TARGET]);
-    for (program, _) in PROGRAMS {
-        command.args(["--package", program]);
-    }
-    command.args(["--bins", "--message-format", "json-render-diagnostics"]);
     // Libraries in C are compiled against musl too.
-    command.env("CC_x86_64_unknown_linux_musl", "musl-gcc");
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("run cargo")?;
-    if !output.status.success() {
-        bail!("cargo could not compile the programs ({}); its messages are above", output.status);
-    }
-    let found = executables(&String::from_utf8_lossy(&output.stdout));
-    eprintln!("✓ compile berth-registry and berth-operator ({:.1} s)", started.elapsed().as_secs_f64());
-    let [registry, operator] = PROGRAMS.map(|(program, _)| {
-        let path = found.iter().find(|path| path.file_name().is_some_and(|name| name == program));
-        path.cloned().with_context(|| format!("cargo built no program {program}"))
-    });
-    Ok([registry?, operator?])
-}
-
-/// The programs among cargo's messages, one JSON object a line.
-fn executables(messages: &str) -> Vec<PathBuf> {
-    #[derive(Deserialize)]
-    struct Message {
-        executable: Option<PathBuf>,
-    }
-    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
-    parsed.filter_map(|message| message.executable).collect()
+    let env = [("CC_x86_64_unknown_linux_musl", "musl-gcc")];
+    compile::programs(PROGRAMS.map(|(program, _)| program), &["--release", "--target", TARGET], &env)
 }
 
 /// Installs the target's standard library, if rustup is there and it is not.
@@ -117,18 +89,5 @@ fn add_target() -> Result<()> {
         }
         // Without rustup the target came with the toolchain, or cargo will say that it is missing.
         Err(_) => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_are_found_among_the_messages() {
-        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
-                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/berth-registry\"}\n\
-                        {\"reason\":\"build-finished\",\"success\":true}\n";
-        assert_eq!(executables(messages), [PathBuf::from("/t/berth-registry")]);
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use super::Space;
+use crate::compile::repository;
 use crate::files::{tail, write_public};
-use crate::images::repository;
 use crate::install;
 use crate::run;
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{TOOLS, Tool, Toolbox};
+use super::{Tool, Toolbox};
 use crate::files::Lock;
 use crate::paths::Cache;
 use crate::progress::Step;
@@ -15,10 +15,10 @@ use crate::progress::Step;
 /// How many of the last lines of a failed build are shown.
 const SHOWN_LINES: usize = 40;
 
-/// Builds what is missing, one tool after the other, and says where everything lies.
-pub fn ensure_all(cache: &Cache) -> Result<Toolbox> {
+/// Builds what is missing of `tools`, one after the other, and says where everything lies.
+pub fn ensure(cache: &Cache, tools: &[Tool]) -> Result<Toolbox> {
     let toolbox = Toolbox::locate(cache)?;
-    for tool in &TOOLS {
+    for tool in tools {
         let target = toolbox.directory(tool);
         if !target.exists() {
             let step = Step::start(format!("build {} {}", tool.name, tool.version));

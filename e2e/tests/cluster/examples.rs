@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use berth_e2e::cluster::objects::PROVISIONER;
-use berth_e2e::images::repository;
+use berth_e2e::compile::repository;
 use berth_e2e::kit::{self, Space, in_namespace};
 use berth_e2e::run;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! What the operator's ServiceAccount may do, asked of the API server.
 
 use anyhow::{Context as _, Result, ensure};
-use berth_e2e::images::repository;
+use berth_e2e::compile::repository;
 use berth_e2e::install::{NAMESPACE, RELEASE};
 use berth_e2e::kit::{Space, in_namespace};
 use berth_e2e::run;
