@@ -73,8 +73,7 @@ async fn follow(mut body: Incoming, quiet: bool) -> Result<Report> {
 
 /// Collects on a stopped registry, which must not be in use by a server.
 pub(crate) async fn offline(config: &Config, options: Options, quiet: bool) -> Result<Report> {
-    let (store, exclude) =
-        settings::open_store(&config.storage.driver, LockMode::Exclusive).context("cannot open the store")?;
+    let (store, exclude) = settings::open_store(&config.storage.driver, LockMode::Exclusive)?;
     let registry = Registry::new(store, exclude, Arc::new(Guard::offline()), settings::permissions(config));
     let run = registry.guard.begin_run().context("a collection is running")?;
     let (steps, mut following) = mpsc::channel::<Progress>(64);

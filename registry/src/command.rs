@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::gc::Options;
 use crate::remote::Remote;
 use crate::switch::{self, Switch};
-use crate::{collect, logging, serve};
+use crate::{collect, logging, serve, settings};
 
 /// A container registry: the OCI distribution API on a directory that CNCF Distribution can read, and the other way round.
 #[derive(Debug, Parser)]
@@ -118,6 +118,7 @@ async fn run(command: Command) -> Result<()> {
             for warning in warnings {
                 eprintln!("warning: {warning}");
             }
+            settings::refuse_unsupported(&config)?;
             print!("{}", config.to_yaml_redacted());
             Ok(())
         }

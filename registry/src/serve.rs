@@ -60,11 +60,12 @@ impl Running {
 /// # Errors
 /// When the store cannot be opened or an address cannot be listened on.
 pub async fn start(config: &Config) -> Result<Running> {
+    settings::refuse_unsupported(config)?;
     let driver = config.storage.driver.clone();
     let mode = if config.storage.maintenance.readonly.enabled { LockMode::ReadOnly } else { LockMode::Shared };
     // This may wait for another process. Nobody waits for the thread: a stop drops the future and ends the process.
     let store = tokio::task::spawn_blocking(move || settings::open_store(&driver, mode)).await?;
-    let (store, exclude) = store.context("cannot open the store")?;
+    let (store, exclude) = store?;
     let metrics = Arc::new(Metrics::new());
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(store, metrics.clone()));
     let state_key = settings::state_key(config, store.as_ref()).await?;

@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use berth_config::{Config, Driver, Filesystem as FilesystemSettings};
+use berth_config::{Auth, Config, Driver, Filesystem as FilesystemSettings, ManifestValidation, Net};
 use berth_storage::{Exclude, Filesystem, LockMode, Memory, Store, StoreError, layout, read_all};
 use http::{HeaderName, HeaderValue};
 use uuid::Uuid;
@@ -18,17 +18,66 @@ const MAX_SECRET_BYTES: u64 = 4096;
 /// A store, and its ability to keep other processes away.
 pub(crate) type Opened = (Arc<dyn Store>, Arc<dyn Exclude>);
 
-/// Opens the store that a configuration names.
-pub(crate) fn open_store(driver: &Driver, mode: LockMode) -> Result<Opened, StoreError> {
+/// A key of Distribution's configuration that this version of the server does not follow.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{path}: this version of Berth does not have this key of Distribution's configuration; remove it to go on without it"
+)]
+pub(crate) struct Unsupported {
+    /// The key's path, joined by dots.
+    path: String,
+}
+
+/// Refuses what the configuration asks for and this version does not do, so that nobody believes, for example, that a
+/// registry asks for passwords when it does not.
+pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
+    let Config {
+        storage, auth, middleware, http, notifications, health, proxy, validation, policy, compatibility, ..
+    } = config;
+    let driver = match &storage.driver {
+        Driver::Filesystem(_) | Driver::InMemory => None,
+        other => Some(format!("storage.{}", other.name())),
+    };
+    let auth = auth.as_ref().map(|auth: &Auth| format!("auth.{}", auth.name()));
+    let wanted = [
+        (
+            "middleware",
+            [&middleware.registry, &middleware.repository, &middleware.storage].iter().any(|l| !l.is_empty()),
+        ),
+        ("http.net", http.net != Net::Tcp),
+        ("http.tls", http.tls.is_some()),
+        ("http.http2.disabled", http.http2.disabled),
+        ("http.h2c.enabled", http.h2c.enabled),
+        ("notifications.endpoints", !notifications.endpoints.is_empty()),
+        ("health.file", !health.file.is_empty()),
+        ("health.http", !health.http.is_empty()),
+        ("health.tcp", !health.tcp.is_empty()),
+        ("proxy", proxy.is_some()),
+        ("validation.manifests", validation.manifests != ManifestValidation::default()),
+        ("policy.repository.classes", !policy.repository.classes.is_empty()),
+        ("compatibility.schema1.enabled", compatibility.schema1.enabled),
+        ("compatibility.schema1.signingkeyfile", compatibility.schema1.signingkeyfile.is_some()),
+    ];
+    let wanted = wanted.into_iter().find(|(_, wanted)| *wanted).map(|(path, _)| path.to_owned());
+    match driver.or(auth).or(wanted) {
+        Some(path) => Err(Unsupported { path }),
+        None => Ok(()),
+    }
+}
+
+/// Opens the store that a configuration names, which must be one that this version has.
+pub(crate) fn open_store(driver: &Driver, mode: LockMode) -> Result<Opened> {
     match driver {
         Driver::InMemory => {
             let store = Arc::new(Memory::new());
             Ok((store.clone(), store))
         }
         Driver::Filesystem(FilesystemSettings { rootdirectory, maxthreads }) => {
-            let store = Arc::new(Filesystem::open(rootdirectory, *maxthreads as usize, mode)?);
+            let store = Filesystem::open(rootdirectory, *maxthreads as usize, mode).context("cannot open the store")?;
+            let store = Arc::new(store);
             Ok((store.clone(), store))
         }
+        other => Err(Unsupported { path: format!("storage.{}", other.name()) }.into()),
     }
 }
 
@@ -98,6 +147,23 @@ pub(crate) async fn state_key(config: &Config, store: &dyn Store) -> Result<Stat
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_done_yet_is_refused_by_its_key() {
+        for (text, key) in [
+            ("storage: {s3: {bucket: b, region: us-east-1}}", "storage.s3"),
+            ("storage: inmemory\nauth: {htpasswd: {realm: r, path: /p}}", "auth.htpasswd"),
+            ("storage: inmemory\nhttp: {tls: {certificate: /c, key: /k}}", "http.tls"),
+            ("storage: inmemory\nhealth: {file: [{file: /f}]}", "health.file"),
+            ("storage: inmemory\nproxy: {remoteurl: 'https://r.example'}", "proxy"),
+            ("storage: inmemory\npolicy: {repository: {classes: [image]}}", "policy.repository.classes"),
+            ("storage: inmemory\nmiddleware: {storage: [{name: redirect, options: {baseurl: x}}]}", "middleware"),
+        ] {
+            let config = Config::load(&format!("version: 0.1\n{text}"), []).unwrap().config;
+            assert_eq!(refuse_unsupported(&config), Err(Unsupported { path: key.into() }), "{text}");
+        }
+        assert_eq!(refuse_unsupported(&Config::default()), Ok(()));
+    }
 
     #[test]
     fn an_address_without_a_host_means_every_address() {

@@ -50,6 +50,13 @@ impl Duration {
         Self(if nanos > i64::MAX as u64 { i64::MAX as u64 } else { nanos })
     }
 
+    /// This many milliseconds; the longest duration when that is too many.
+    #[must_use]
+    pub const fn from_millis(milliseconds: u64) -> Self {
+        let nanos = milliseconds.saturating_mul(1_000_000);
+        Self(if nanos > i64::MAX as u64 { i64::MAX as u64 } else { nanos })
+    }
+
     /// The same length as the standard library's type.
     #[must_use]
     pub const fn as_std(self) -> std::time::Duration {

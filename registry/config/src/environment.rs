@@ -1,13 +1,30 @@
 //! Distribution's environment rule: `REGISTRY_` and the key's path in capitals, joined by `_`, sets that key.
 //!
-//! Variables are applied in lexical order, and their values are YAML, except that a secret is the text itself. In a list, an index equal to its length appends.
-//! `REGISTRY_STORAGE=inmemory` replaces the whole of `storage`, as it does there.
+//! Variables are applied in lexical order, and their values are YAML, except that a secret is the text itself. In a list,
+//! an index equal to its length appends. `REGISTRY_STORAGE=inmemory` replaces the whole of `storage`, as it does there.
+//! Distribution goes by the names of its fields, which here and there are not those of the keys; both are taken. Keys that
+//! contain a `_` cannot be set there; here they can.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Map, Value};
 
 use crate::PATH_VARIABLE;
+
+/// What Distribution's fields are called whose keys have other names: the path by fields, and the key.
+const FIELD_NAMES: &[(&[&str], &str)] = &[
+    (&["compatibility", "schema1", "trustkey"], "signingkeyfile"),
+    (&["health", "filecheckers"], "file"),
+    (&["health", "httpcheckers"], "http"),
+    (&["health", "tcpcheckers"], "tcp"),
+    (&["notifications", "eventconfig"], "events"),
+];
+
+/// Keys that contain a `_`, in parts.
+const JOINED: &[&[&str]] = &[&["storage", "azure", "max", "retries"], &["storage", "azure", "retry", "delay"]];
+
+/// Below this, all that follows is one key: the fields of a Google service account, most of which contain a `_`.
+const JOINED_BELOW: &[&str] = &["storage", "gcs", "credentials"];
 
 /// One `REGISTRY_*` variable, taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,12 +54,40 @@ pub(crate) fn settings(variables: impl IntoIterator<Item = (String, String)>) ->
         .into_iter()
         .filter(|(name, _)| name != PATH_VARIABLE)
         .filter_map(|(name, yaml)| {
-            let path = name.strip_prefix("REGISTRY_")?.split('_').map(str::to_lowercase).collect::<Vec<_>>();
+            let parts = name.strip_prefix("REGISTRY_")?.split('_').map(str::to_lowercase).collect();
+            let path = key_path(parts);
             Some(Setting { name, path, yaml })
         })
         .collect();
-    settings.sort_by(|a, b| a.name.cmp(&b.name));
+    settings.sort_by_cached_key(|setting| setting.path.iter().map(|key| rank(key)).collect::<Vec<_>>());
     settings
+}
+
+/// The path of the key that is meant by the parts of a variable's name.
+fn key_path(mut parts: Vec<String>) -> Vec<String> {
+    if let Some((fields, key)) = FIELD_NAMES.iter().find(|(fields, _)| starts_with(&parts, fields)) {
+        parts[fields.len() - 1] = (*key).to_owned();
+    }
+    if let Some(joined) = JOINED.iter().find(|joined| starts_with(&parts, joined)) {
+        let tail = parts.split_off(joined.len());
+        let key = parts.split_off(2).join("_");
+        parts.push(key);
+        parts.extend(tail);
+    }
+    if starts_with(&parts, JOINED_BELOW) && parts.len() > JOINED_BELOW.len() {
+        let key = parts.split_off(JOINED_BELOW.len()).join("_");
+        parts.push(key);
+    }
+    parts
+}
+
+fn starts_with(parts: &[String], beginning: &[&str]) -> bool {
+    parts.len() >= beginning.len() && parts.iter().zip(beginning).all(|(part, key)| part == key)
+}
+
+/// Where a key stands among its neighbours: by name, and indices by value, so that entry 10 is appended after entry 9.
+fn rank(key: &str) -> (u64, String) {
+    (key.parse().unwrap_or(u64::MAX), key.to_owned())
 }
 
 /// Whether Kubernetes has set the variable for a Service in the pod's namespace: one named `registry-auth` makes
@@ -93,7 +138,12 @@ pub(crate) fn place(root: &mut Value, path: &[String], value: Value) -> Result<(
         *root = Value::Object(Map::new());
     }
     match root {
-        Value::Object(map) => place(map.entry(key.as_str()).or_insert(Value::Null), rest, value),
+        Value::Object(map) => {
+            // The file may have the name of a header in capitals.
+            let there = map.keys().find(|there| there.eq_ignore_ascii_case(key)).cloned();
+            let key = there.unwrap_or_else(|| key.clone());
+            place(map.entry(key).or_insert(Value::Null), rest, value)
+        }
         Value::Array(list) => {
             let len = list.len();
             let index = key.parse().ok().filter(|index| *index <= len);
@@ -115,10 +165,37 @@ mod tests {
 
     #[test]
     fn settings_apply_in_lexical_order_and_leave_the_rest_out() {
-        let given = ["REGISTRY_B", "PATH", "REGISTRY_A_0_C", "REGISTRY_CONFIGURATION_PATH", "REGISTRY_", "REGISTRY_A"];
+        let given = [
+            "REGISTRY_B",
+            "PATH",
+            "REGISTRY_A_10_C",
+            "REGISTRY_A_9_C",
+            "REGISTRY_CONFIGURATION_PATH",
+            "REGISTRY_",
+            "REGISTRY_A",
+        ];
         let found = settings(given.map(|name| (name.to_owned(), String::new())));
         let paths: Vec<_> = found.iter().map(|setting| setting.path.join(".")).collect();
-        assert_eq!(paths, ["", "a", "a.0.c", "b"]);
+        assert_eq!(paths, ["", "a", "a.9.c", "a.10.c", "b"]);
+    }
+
+    #[test]
+    fn fields_and_keys_with_underscores_are_found() {
+        for (name, path) in [
+            ("REGISTRY_HEALTH_FILECHECKERS_0_FILE", "health.file.0.file"),
+            ("REGISTRY_HEALTH_HTTPCHECKERS_0_STATUSCODE", "health.http.0.statuscode"),
+            ("REGISTRY_HEALTH_TCPCHECKERS", "health.tcp"),
+            ("REGISTRY_HEALTH_FILE_0_FILE", "health.file.0.file"),
+            ("REGISTRY_NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES", "notifications.events.includereferences"),
+            ("REGISTRY_COMPATIBILITY_SCHEMA1_TRUSTKEY", "compatibility.schema1.signingkeyfile"),
+            ("REGISTRY_STORAGE_AZURE_MAX_RETRIES", "storage.azure.max_retries"),
+            ("REGISTRY_STORAGE_AZURE_RETRY_DELAY", "storage.azure.retry_delay"),
+            ("REGISTRY_STORAGE_GCS_CREDENTIALS_PRIVATE_KEY_ID", "storage.gcs.credentials.private_key_id"),
+            ("REGISTRY_STORAGE_GCS_CREDENTIALS", "storage.gcs.credentials"),
+        ] {
+            let setting = settings([(name.to_owned(), String::new())]).remove(0);
+            assert_eq!(setting.path.join("."), path, "{name}");
+        }
     }
 
     #[test]
@@ -156,6 +233,7 @@ mod tests {
         for (before, path, after) in [
             (json!(null), "a.b", Ok(json!({"a": {"b": 1}}))),
             (json!({"a": {"c": 2}}), "a.b", Ok(json!({"a": {"b": 1, "c": 2}}))),
+            (json!({"A": {"X-B": 5}}), "a.x-b", Ok(json!({"A": {"X-B": 1}}))),
             (json!({"a": [5]}), "a.0", Ok(json!({"a": [1]}))),
             (json!({"a": [5]}), "a.1.x", Ok(json!({"a": [5, {"x": 1}]}))),
             (json!({"a": [5]}), "a.2", Err(PlaceError::Index { given: "2".into(), len: 1 })),

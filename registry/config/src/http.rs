@@ -4,14 +4,16 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, Secret};
+use crate::{Duration, Secret, Tls};
 
 /// `http`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// `HOST:PORT` to listen on; an empty host means every address.
+    /// `HOST:PORT` to listen on, where an empty host means every address; with `net: unix` the path of a socket.
     pub addr: String,
+    /// What `addr` is an address of.
+    pub net: Net,
     /// The address that clients use (`https://registry.example`); it takes the place of the request's own in every
     /// `Location`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,6 +28,13 @@ pub struct Http {
     pub relativeurls: bool,
     /// How long a stop waits for requests in flight.
     pub draintimeout: Duration,
+    /// TLS. Unset: the registry speaks plain HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// HTTP/2 over TLS.
+    pub http2: Http2,
+    /// HTTP/2 without TLS.
+    pub h2c: H2c,
     /// Headers that are added to every answer of the API.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, Vec<String>>,
@@ -38,15 +47,46 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             addr: ":5000".into(),
+            net: Net::Tcp,
             host: None,
             prefix: String::new(),
             secret: None,
             relativeurls: false,
             draintimeout: Duration::from_secs(60),
+            tls: None,
+            http2: Http2::default(),
+            h2c: H2c::default(),
             headers: BTreeMap::new(),
             debug: None,
         }
     }
+}
+
+/// `http.net`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Net {
+    /// The default: TCP.
+    #[default]
+    Tcp,
+    /// A Unix domain socket.
+    Unix,
+}
+
+/// `http.http2`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http2 {
+    /// Whether clients are served over HTTP/1.1 only.
+    pub disabled: bool,
+}
+
+/// `http.h2c`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct H2c {
+    /// Whether HTTP/2 is spoken without TLS, to clients that ask for it.
+    pub enabled: bool,
 }
 
 /// `http.debug`.

@@ -4,27 +4,50 @@
 //! the `REGISTRY_*` variables, and written by [`Config::to_yaml`]. The operator builds a whole [`Config`] and writes it
 //! with the function that stands beside the parser, so the two cannot drift apart.
 //!
-//! A configuration holds paths to secrets wherever it can. The one value that Distribution keeps in the file itself,
-//! `http.secret`, is a [`Secret`]: it is never shown by `Debug` or by [`Config::to_yaml_redacted`].
+//! A configuration holds paths to secrets wherever it can. What Distribution keeps in the file itself, such as
+//! `http.secret`, is a [`Secret`]: only [`Config::to_yaml`] shows it.
+//!
+//! What is here is known, which is more than this version of the server does: the server says at its start which key it
+//! cannot follow.
 //!
 //! This crate opens no file and reads no environment of its own: both are arguments.
 
+mod auth;
+mod check;
 mod duration;
 mod environment;
 mod http;
 mod load;
 mod log;
+mod middleware;
+mod notifications;
 mod operations;
+mod policy;
+mod proxy;
+mod read;
 mod secret;
 mod storage;
+mod tls;
+mod tree;
+mod validation;
 
+pub use auth::{Auth, Htpasswd, Silly, Token};
 pub use duration::{Duration, ParseDurationError};
-pub use http::{Admin, Debug, Http, Prometheus};
+pub use http::{Admin, Debug, H2c, Http, Http2, Net, Prometheus};
 pub use load::{Error, Loaded};
 pub use log::{AccessLog, Level, Log, LogFormat};
-pub use operations::{Catalog, Health, StorageHealth, Tags};
+pub use middleware::{Layer, LayerOptions, Middleware};
+pub use notifications::{Endpoint, Events, Ignore, Notifications};
+pub use operations::{Catalog, FileHealth, Health, HttpHealth, StorageHealth, Tags, TcpHealth};
+pub use policy::{Compatibility, Policy, RepositoryPolicy, Schema1};
+pub use proxy::{Exec, Proxy};
 pub use secret::Secret;
-pub use storage::{Delete, Driver, Filesystem, Maintenance, ReadOnly, Redirect, Storage, UploadPurging};
+pub use storage::{
+    Azure, AzureCredentials, AzureCredentialsKind, Delete, Driver, Filesystem, Gcs, Maintenance, Oss, ReadOnly,
+    Redirect, S3, S3LogLevel, Storage, Swift, UploadPurging,
+};
+pub use tls::{ClientAuth, LetsEncrypt, Tls, TlsVersion};
+pub use validation::{IndexValidation, ManifestValidation, Platform, Platforms, Urls, Validation};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,9 +73,18 @@ pub struct Config {
     pub log: Log,
     /// Where content is kept, and what may be done to it.
     pub storage: Storage,
+    /// Who may speak to the registry. Unset: everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// What lies between the registry and its store.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub middleware: Middleware,
     /// The listeners and how addresses are given out.
     #[serde(default)]
     pub http: Http,
+    /// Who is told of pushes, pulls and deletions.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub notifications: Notifications,
     /// The catalog (`GET /v2/_catalog`).
     #[serde(default)]
     pub catalog: Catalog,
@@ -62,6 +94,22 @@ pub struct Config {
     /// Background checks that decide `/debug/health`.
     #[serde(default)]
     pub health: Health,
+    /// Another registry, whose content this one passes on. Unset: this one has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
+    /// What a pushed manifest may hold.
+    #[serde(default)]
+    pub validation: Validation,
+    /// Which classes of content are taken.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub policy: Policy,
+    /// What is done for old clients.
+    #[serde(default)]
+    pub compatibility: Compatibility,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for Config {
@@ -79,10 +127,17 @@ impl Default for Config {
                 maintenance: Maintenance::default(),
                 redirect: Redirect::default(),
             },
+            auth: None,
+            middleware: Middleware::default(),
             http: Http::default(),
+            notifications: Notifications::default(),
             catalog: Catalog::default(),
             tags: Tags::default(),
             health: Health::default(),
+            proxy: None,
+            validation: Validation::default(),
+            policy: Policy::default(),
+            compatibility: Compatibility::default(),
         }
     }
 }
@@ -90,23 +145,17 @@ impl Default for Config {
 impl Config {
     /// The configuration as YAML that [`Config::load`] reads back to an equal value.
     ///
-    /// It contains `http.secret` in clear: write it only where a secret may be.
+    /// It contains secrets in clear: write it only where a secret may be.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        write_yaml(self)
+        secret::in_clear(|| self.to_yaml_redacted())
     }
 
     /// The configuration as YAML for people: secrets are replaced by `<hidden>`.
     #[must_use]
     pub fn to_yaml_redacted(&self) -> String {
-        let mut shown = self.clone();
-        shown.http.secret = shown.http.secret.map(|secret| Secret::new(secret.to_string()));
-        write_yaml(&shown)
+        serde_saphyr::to_string(self).expect("a configuration has only string keys and plain scalars")
     }
-}
-
-fn write_yaml(config: &Config) -> String {
-    serde_saphyr::to_string(config).expect("a configuration has only string keys and plain scalars")
 }
 
 impl Serialize for Version {

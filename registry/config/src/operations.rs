@@ -1,8 +1,10 @@
 //! `catalog`, `tags` and `health`.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use serde::{Deserialize, Serialize};
 
-use crate::Duration;
+use crate::{Duration, Secret};
 
 /// `catalog`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,15 @@ impl Default for Tags {
 pub struct Health {
     /// A periodic look at the store.
     pub storagedriver: StorageHealth,
+    /// Files whose presence makes the registry unhealthy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub file: Vec<FileHealth>,
+    /// Addresses that must answer HTTP requests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub http: Vec<HttpHealth>,
+    /// Addresses that must accept TCP connections.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tcp: Vec<TcpHealth>,
 }
 
 /// `health.storagedriver`.
@@ -54,6 +65,79 @@ pub struct StorageHealth {
 
 impl Default for StorageHealth {
     fn default() -> Self {
-        Self { enabled: true, interval: Duration::from_secs(10), threshold: 3 }
+        Self { enabled: true, interval: DEFAULT_INTERVAL, threshold: 3 }
     }
+}
+
+/// An entry of `health.file`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileHealth {
+    /// The file that must not be there.
+    pub file: PathBuf,
+    /// The time between two looks.
+    #[serde(default = "default_interval")]
+    pub interval: Duration,
+    /// How many looks in a row must fail before the registry calls itself unhealthy.
+    #[serde(default = "default_threshold")]
+    pub threshold: u32,
+}
+
+/// An entry of `health.http`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpHealth {
+    /// The address that gets a HEAD request.
+    pub uri: String,
+    /// Headers of the request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Vec<Secret>>,
+    /// The status that the answer must have.
+    #[serde(default = "default_status")]
+    pub statuscode: u16,
+    /// How long a look may take.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// The time between two looks.
+    #[serde(default = "default_interval")]
+    pub interval: Duration,
+    /// How many looks in a row must fail before the registry calls itself unhealthy.
+    #[serde(default = "default_threshold")]
+    pub threshold: u32,
+}
+
+/// An entry of `health.tcp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcpHealth {
+    /// The `HOST:PORT` to connect to.
+    pub addr: String,
+    /// How long a look may take.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// The time between two looks.
+    #[serde(default = "default_interval")]
+    pub interval: Duration,
+    /// How many looks in a row must fail before the registry calls itself unhealthy.
+    #[serde(default = "default_threshold")]
+    pub threshold: u32,
+}
+
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+
+fn default_interval() -> Duration {
+    DEFAULT_INTERVAL
+}
+
+fn default_threshold() -> u32 {
+    1
+}
+
+fn default_status() -> u16 {
+    200
+}
+
+/// Distribution waits for ever.
+fn default_timeout() -> Duration {
+    Duration::from_secs(5)
 }

@@ -1,15 +1,37 @@
 //! A string that is not to be shown.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A secret from the configuration. `Debug` and `Display` print `<hidden>`; serialization writes the value.
+const HIDDEN: &str = "<hidden>";
+
+thread_local! {
+    /// Whether this thread writes secrets in clear. Serde hands no context to a value that is written, and a secret that
+    /// somebody forgot to hide would be worse than this.
+    static IN_CLEAR: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A secret from the configuration. `Debug`, `Display` and serialization write `<hidden>`; only
+/// [`Config::to_yaml`](crate::Config::to_yaml) writes the value.
 ///
 /// It is read from any plain value, for `secret: 123456` is meant as text. No error of reading one holds the value.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
+/// Runs `write`, in which secrets are serialized as what they are.
+pub(crate) fn in_clear<T>(write: impl FnOnce() -> T) -> T {
+    /// Puts the flag back even if `write` panics.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            IN_CLEAR.set(self.0);
+        }
+    }
+    let _restore = Restore(IN_CLEAR.replace(true));
+    write()
+}
 
 impl Secret {
     /// Wraps a value.
@@ -22,6 +44,12 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if IN_CLEAR.get() { &self.0 } else { HIDDEN })
     }
 }
 
@@ -65,12 +93,12 @@ impl de::Visitor<'_> for Plain {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<hidden>")
+        f.write_str(HIDDEN)
     }
 }
 
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<hidden>")
+        f.write_str(HIDDEN)
     }
 }

@@ -1,8 +1,10 @@
 //! The configuration of the server, and the ConfigMap that carries it.
 
 use berth_config::{
-    AccessLog, Admin, Catalog, Config, Debug, Delete, Driver, Duration, Filesystem, Health, Http, Level, Log,
-    LogFormat, Maintenance, Prometheus, ReadOnly, Redirect, Storage, StorageHealth, Tags, UploadPurging, Version,
+    AccessLog, Admin, Catalog, Compatibility, Config, Debug, Delete, Driver, Duration, Events, Filesystem, H2c, Health,
+    Http, Http2, IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net,
+    Notifications, Platforms, Policy, Prometheus, ReadOnly, Redirect, RepositoryPolicy, Schema1, Storage,
+    StorageHealth, Tags, UploadPurging, Urls, Validation, Version,
 };
 use berth_crds::LogLevel;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -46,13 +48,19 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
             },
             redirect: Redirect { disable: false },
         },
+        auth: None,
+        middleware: Middleware { registry: [].into(), repository: [].into(), storage: [].into() },
         http: Http {
             addr: format!(":{}", names::REGISTRY_PORT),
+            net: Net::Tcp,
             host: None,
             prefix: String::new(),
             secret: None,
             relativeurls: false,
             draintimeout: Duration::from_secs(DRAIN_SECONDS.unsigned_abs()),
+            tls: None,
+            http2: Http2 { disabled: false },
+            h2c: H2c { enabled: false },
             headers: [].into(),
             debug: Some(Debug {
                 addr: format!(":{}", names::DEBUG_PORT),
@@ -60,11 +68,26 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
                 admin: Some(Admin { tokenfile: format!("{}/{}", names::CONFIG_DIRECTORY, names::TOKEN_FILE).into() }),
             }),
         },
+        notifications: Notifications { events: Events { includereferences: false }, endpoints: [].into() },
         catalog: Catalog { maxentries: 1000 },
         tags: Tags { maxtags: 1000 },
         health: Health {
             storagedriver: StorageHealth { enabled: true, interval: Duration::from_secs(10), threshold: 3 },
+            file: [].into(),
+            http: [].into(),
+            tcp: [].into(),
         },
+        proxy: None,
+        validation: Validation {
+            enabled: false,
+            disabled: false,
+            manifests: ManifestValidation {
+                urls: Urls { allow: [].into(), deny: [].into() },
+                indexes: IndexValidation { platforms: Platforms::All, platformlist: [].into() },
+            },
+        },
+        policy: Policy { repository: RepositoryPolicy { classes: [].into() } },
+        compatibility: Compatibility { schema1: Schema1 { signingkeyfile: None, enabled: false } },
     }
 }
 

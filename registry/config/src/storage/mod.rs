@@ -1,10 +1,22 @@
 //! `storage`: exactly one driver, beside what may be done to the content.
 
+mod azure;
+mod gcs;
+mod oss;
+mod s3;
+mod swift;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Duration;
+
+pub use azure::{Azure, AzureCredentials, AzureCredentialsKind};
+pub use gcs::Gcs;
+pub use oss::Oss;
+pub use s3::{S3, S3LogLevel};
+pub use swift::Swift;
 
 /// `storage`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +39,16 @@ pub enum Driver {
     Filesystem(Filesystem),
     /// The memory of the process; gone with it.
     InMemory,
+    /// A bucket of Amazon S3, or of a store that speaks its protocol.
+    S3(Box<S3>),
+    /// A container of Azure Blob Storage.
+    Azure(Box<Azure>),
+    /// A bucket of Google Cloud Storage.
+    Gcs(Box<Gcs>),
+    /// A container of OpenStack Swift.
+    Swift(Box<Swift>),
+    /// A bucket of Alibaba Cloud's object store.
+    Oss(Box<Oss>),
 }
 
 impl Driver {
@@ -36,6 +58,11 @@ impl Driver {
         match self {
             Self::Filesystem(_) => "filesystem",
             Self::InMemory => "inmemory",
+            Self::S3(_) => "s3",
+            Self::Azure(_) => "azure",
+            Self::Gcs(_) => "gcs",
+            Self::Swift(_) => "swift",
+            Self::Oss(_) => "oss",
         }
     }
 }
@@ -123,18 +150,27 @@ pub struct Redirect {
 }
 
 /// The keys under `storage` as they are written; [`Storage`] holds what they mean.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Fields {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     filesystem: Option<Filesystem>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     inmemory: Option<InMemory>,
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s3: Option<Box<S3>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s3aws: Option<Box<S3>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    azure: Option<Box<Azure>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gcs: Option<Box<Gcs>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swift: Option<Box<Swift>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oss: Option<Box<Oss>>,
     delete: Delete,
-    #[serde(default)]
     maintenance: Maintenance,
-    #[serde(default)]
     redirect: Redirect,
 }
 
@@ -146,29 +182,45 @@ impl TryFrom<Fields> for Storage {
     type Error = String;
 
     fn try_from(fields: Fields) -> Result<Self, Self::Error> {
-        let Fields { filesystem, inmemory, delete, maintenance, redirect } = fields;
-        let driver = match (filesystem, inmemory) {
-            (Some(filesystem), None) => Driver::Filesystem(Filesystem {
-                maxthreads: filesystem.maxthreads.max(Filesystem::MIN_MAX_THREADS),
-                ..filesystem
+        let Fields { filesystem, inmemory, s3, s3aws, azure, gcs, swift, oss, delete, maintenance, redirect } = fields;
+        let drivers = [
+            filesystem.map(|filesystem| {
+                let maxthreads = filesystem.maxthreads.max(Filesystem::MIN_MAX_THREADS);
+                Driver::Filesystem(Filesystem { maxthreads, ..filesystem })
             }),
-            (None, Some(InMemory {})) => Driver::InMemory,
-            (None, None) => return Err("storage names no driver: add one of filesystem, inmemory".into()),
-            (Some(_), Some(_)) => {
-                return Err("storage names two drivers, filesystem and inmemory: keep one".into());
+            inmemory.map(|InMemory {}| Driver::InMemory),
+            s3.map(Driver::S3),
+            s3aws.map(Driver::S3),
+            azure.map(Driver::Azure),
+            gcs.map(Driver::Gcs),
+            swift.map(Driver::Swift),
+            oss.map(Driver::Oss),
+        ];
+        let mut drivers = drivers.into_iter().flatten();
+        match (drivers.next(), drivers.next()) {
+            (Some(driver), None) => Ok(Self { driver, delete, maintenance, redirect }),
+            (None, _) => {
+                Err("storage names no driver: add one of filesystem, inmemory, s3, azure, gcs, swift, oss".into())
             }
-        };
-        Ok(Self { driver, delete, maintenance, redirect })
+            (Some(one), Some(other)) => {
+                Err(format!("storage names two drivers, {} and {}: keep one", one.name(), other.name()))
+            }
+        }
     }
 }
 
 impl From<Storage> for Fields {
     fn from(storage: Storage) -> Self {
         let Storage { driver, delete, maintenance, redirect } = storage;
-        let (filesystem, inmemory) = match driver {
-            Driver::Filesystem(filesystem) => (Some(filesystem), None),
-            Driver::InMemory => (None, Some(InMemory {})),
-        };
-        Self { filesystem, inmemory, delete, maintenance, redirect }
+        let fields = Self { delete, maintenance, redirect, ..Self::default() };
+        match driver {
+            Driver::Filesystem(filesystem) => Self { filesystem: Some(filesystem), ..fields },
+            Driver::InMemory => Self { inmemory: Some(InMemory {}), ..fields },
+            Driver::S3(s3) => Self { s3: Some(s3), ..fields },
+            Driver::Azure(azure) => Self { azure: Some(azure), ..fields },
+            Driver::Gcs(gcs) => Self { gcs: Some(gcs), ..fields },
+            Driver::Swift(swift) => Self { swift: Some(swift), ..fields },
+            Driver::Oss(oss) => Self { oss: Some(oss), ..fields },
+        }
     }
 }

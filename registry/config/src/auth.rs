@@ -1,0 +1,120 @@
+//! `auth`: who may speak to the registry. At most one method.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The method of `auth`, with its parameters. No method, and `auth: none`, let everybody in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Fields", into = "Fields")]
+pub enum Auth {
+    /// Lets everybody in who sends any `Authorization` at all. For tests of clients only.
+    Silly(Silly),
+    /// User names and passwords from a file.
+    Htpasswd(Htpasswd),
+    /// Tokens that another service has signed.
+    Token(Token),
+}
+
+impl Auth {
+    /// The key under `auth` that chooses the method.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Silly(_) => "silly",
+            Self::Htpasswd(_) => "htpasswd",
+            Self::Token(_) => "token",
+        }
+    }
+}
+
+/// `auth.silly`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Silly {
+    /// The realm that clients are told.
+    pub realm: String,
+    /// The service that clients are told.
+    pub service: String,
+}
+
+/// `auth.htpasswd`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Htpasswd {
+    /// The realm that clients are told.
+    pub realm: String,
+    /// The file of names and bcrypt hashes, as `htpasswd -B` writes it. It is read again when it changes, and never
+    /// created.
+    pub path: PathBuf,
+}
+
+/// `auth.token`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Token {
+    /// Where clients get a token: the address of the token service.
+    pub realm: String,
+    /// The name of this registry, which must be the token's audience.
+    pub service: String,
+    /// Who must have issued the token.
+    pub issuer: String,
+    /// Certificates (PEM) whose keys, or whose chains, sign tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootcertbundle: Option<PathBuf>,
+    /// Public keys (a JSON Web Key Set) that sign tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<PathBuf>,
+    /// The algorithms a token may be signed with; empty for every asymmetric one that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signingalgorithms: Vec<String>,
+    /// Whether clients are sent to this registry's own address for a token, in place of `realm`.
+    #[serde(default)]
+    pub autoredirect: bool,
+    /// The path at which they then get it.
+    #[serde(default = "default_redirect_path")]
+    pub autoredirectpath: String,
+}
+
+fn default_redirect_path() -> String {
+    "/auth/token".into()
+}
+
+/// The keys under `auth` as they are written; [`Auth`] holds what they mean.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    silly: Option<Silly>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    htpasswd: Option<Htpasswd>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<Token>,
+}
+
+impl TryFrom<Fields> for Auth {
+    type Error = String;
+
+    fn try_from(Fields { silly, htpasswd, token }: Fields) -> Result<Self, Self::Error> {
+        let methods = [silly.map(Auth::Silly), htpasswd.map(Auth::Htpasswd), token.map(Auth::Token)];
+        let mut methods = methods.into_iter().flatten();
+        match (methods.next(), methods.next()) {
+            (Some(method), None) => Ok(method),
+            (None, _) => Err("auth names no method: add one of silly, htpasswd, token, or write `auth: none`".into()),
+            (Some(one), Some(other)) => {
+                Err(format!("auth names two methods, {} and {}: keep one", one.name(), other.name()))
+            }
+        }
+    }
+}
+
+impl From<Auth> for Fields {
+    fn from(auth: Auth) -> Self {
+        let none = Fields::default();
+        match auth {
+            Auth::Silly(silly) => Fields { silly: Some(silly), ..none },
+            Auth::Htpasswd(htpasswd) => Fields { htpasswd: Some(htpasswd), ..none },
+            Auth::Token(token) => Fields { token: Some(token), ..none },
+        }
+    }
+}
