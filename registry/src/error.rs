@@ -3,6 +3,9 @@
 use berth_oci::{Digest, DigestError, ManifestError, RepositoryName};
 use berth_storage::{BoxError, StoreError};
 
+use crate::rules::RuleError;
+use crate::schema1::Schema1Error;
+
 /// An error of the registry.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -28,7 +31,7 @@ pub enum Error {
         /// The tag or digest that was asked for.
         reference: String,
     },
-    /// A stored manifest is of a kind that cannot be served, such as Docker's schema 1.
+    /// A stored manifest is of a kind that cannot be served.
     #[error("manifest {digest} of repository {name} cannot be served: {source}")]
     ManifestUnreadable {
         /// The repository.
@@ -41,6 +44,12 @@ pub enum Error {
     /// A pushed manifest is not one.
     #[error(transparent)]
     ManifestInvalid(#[from] ManifestError),
+    /// A pushed document is not a schema 1 manifest that is taken.
+    #[error(transparent)]
+    Schema1(#[from] Schema1Error),
+    /// A pushed manifest is well-formed, but may not be pushed here.
+    #[error(transparent)]
+    ManifestRefused(#[from] RuleError),
     /// A pushed manifest refers to content that the repository does not have.
     #[error("the manifest refers to {} blobs or manifests that repository {name} does not have", missing.len())]
     ReferencesUnknown {

@@ -25,6 +25,8 @@ mod purge;
 pub mod registry;
 mod remote;
 pub mod route;
+pub mod rules;
+pub mod schema1;
 mod serve;
 mod server;
 mod settings;

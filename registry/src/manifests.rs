@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::error::Error;
 use crate::gc::{Held, Item};
 use crate::registry::{Registry, absent_is_none};
+use crate::schema1;
 
 /// How many references of one manifest are looked for at once.
 const LOOKUPS_AT_ONCE: usize = 16;
@@ -20,7 +21,7 @@ const LOOKUPS_AT_ONCE: usize = 16;
 pub struct Stored {
     /// The digest of `raw`.
     pub digest: Digest,
-    /// The bytes that were pushed.
+    /// The bytes that were pushed; of schema 1, the text that was signed.
     pub raw: Bytes,
     /// What they say.
     pub manifest: Manifest,
@@ -71,7 +72,8 @@ impl Registry {
     /// Stores a manifest, whose references must be there, and lets a tag name it if it was pushed by one.
     ///
     /// # Errors
-    /// [`Error::ManifestInvalid`], [`Error::DigestMismatch`], [`Error::ReferencesUnknown`].
+    /// [`Error::ManifestInvalid`], [`Error::Schema1`], [`Error::ManifestRefused`], [`Error::DigestMismatch`],
+    /// [`Error::ReferencesUnknown`].
     pub async fn manifest_put(
         self: &Arc<Self>,
         name: &RepositoryName,
@@ -80,6 +82,9 @@ impl Registry {
         raw: Bytes,
     ) -> Result<Stored, Error> {
         let writing = self.writable()?;
+        let is_schema1 = schema1::is_meant(content_type, &raw);
+        // What is stored of schema 1, and has the digest, is the signed text.
+        let raw = if is_schema1 { self.rules.open_schema1(&raw)? } else { raw };
         let digest = match reference {
             Reference::Tag(_) => Digest::sha256(&raw),
             Reference::Digest(expected) => {
@@ -90,7 +95,8 @@ impl Registry {
                 found
             }
         };
-        let manifest = Manifest::parse_declared(&raw, content_type)?;
+        let manifest = if is_schema1 { Manifest::parse(&raw)? } else { Manifest::parse_declared(&raw, content_type)? };
+        self.rules.check(&manifest)?;
         let stored = Stored { digest, raw, manifest };
         let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
         // In a task of its own: a client that goes away must not leave links half written.
@@ -127,12 +133,12 @@ impl Registry {
         Ok(())
     }
 
-    /// Every blob must be linked in this repository, and every manifest of an index be one of its revisions. A subject may
-    /// be missing, as the OCI specification wants it.
+    /// Every blob must be linked in this repository, and every manifest of an index that the rules require be one of its
+    /// revisions. A subject may be missing, as the OCI specification wants it.
     async fn require_references(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), Error> {
         let blobs = manifest.blobs().filter(|descriptor| !descriptor.is_foreign());
         let blobs = blobs.map(|descriptor| (layout::layer_link(name, &descriptor.digest), &descriptor.digest));
-        let children = manifest.manifests().iter();
+        let children = manifest.manifests().iter().filter(|descriptor| self.rules.indexes.requires(descriptor));
         let children = children.map(|descriptor| (layout::revision_link(name, &descriptor.digest), &descriptor.digest));
         let mut seen = HashSet::new();
         let lookups: Vec<_> = blobs

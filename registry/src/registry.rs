@@ -12,6 +12,7 @@ use crate::catalog::Windows;
 use crate::error::Error;
 use crate::gate::{Gate, Writing};
 use crate::gc::Guard;
+use crate::rules::Rules;
 use crate::uploads::Sessions;
 
 /// The longest link in bytes: a sha512 digest, and room for what others may have added.
@@ -41,6 +42,7 @@ pub struct Registry {
     /// What is remembered of the catalog from one page to the next.
     pub(crate) catalog: Windows,
     can_delete: bool,
+    pub(crate) rules: Rules,
     /// A push of a manifest holds its repository's lock shared, a deletion holds it alone: otherwise a tag could be
     /// written between the two steps of a deletion and name a manifest that is gone.
     tag_locks: Vec<RwLock<()>>,
@@ -54,7 +56,14 @@ impl Registry {
         let Permissions { delete: can_delete, read_only } = permissions;
         let gate = Gate::new(read_only.then(|| CONFIGURED.to_owned()));
         let (sessions, catalog) = (Sessions::default(), Windows::default());
-        Registry { store, exclude, guard, sessions, gate, catalog, can_delete, tag_locks }
+        let rules = Rules::default();
+        Registry { store, exclude, guard, sessions, gate, catalog, can_delete, rules, tag_locks }
+    }
+
+    /// The same registry, with other rules for what may be pushed than those of [`Rules::default`].
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Registry { rules, ..self }
     }
 
     /// Admits a write, which lasts until what is given is dropped. Asked once for an operation, not for its parts: a

@@ -70,12 +70,16 @@ pub async fn start(config: &Config) -> Result<Running> {
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(store, metrics.clone()));
     let state_key = settings::state_key(config, store.as_ref()).await?;
     let guard = Arc::new(Guard::new());
-    let registry = Arc::new(Registry::new(store.clone(), exclude, guard, settings::permissions(config)));
+    let registry = Arc::new(
+        Registry::new(store.clone(), exclude, guard, settings::permissions(config))
+            .with_rules(settings::rules(config)?),
+    );
     let health = Arc::new(Health::new());
     let app = Arc::new(App {
         registry: registry.clone(),
         addresses: settings::addresses(config),
         state_key,
+        trust_key: settings::trust_key(config)?,
         headers: settings::headers(config)?,
         access_log: !config.log.accesslog.disabled,
         max_catalog_entries: config.catalog.maxentries,

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use crate::http::{Addresses, StateKey};
 use crate::registry::Permissions;
+use crate::rules::{Rules, UrlRule};
+use crate::schema1::TrustKey;
 
 /// The longest stored key in bytes; ours has 64.
 const MAX_SECRET_BYTES: u64 = 4096;
@@ -83,6 +85,16 @@ pub(crate) fn open_store(driver: &Driver, mode: LockMode) -> Result<Opened> {
 
 pub(crate) fn permissions(config: &Config) -> Permissions {
     Permissions { delete: config.storage.delete.enabled, read_only: config.storage.maintenance.readonly.enabled }
+}
+
+/// What is asked of a pushed manifest.
+pub(crate) fn rules(_config: &Config) -> Result<Rules> {
+    Ok(Rules { urls: UrlRule::Unchecked, ..Rules::default() })
+}
+
+/// The key that signs the schema 1 manifests that are served.
+pub(crate) fn trust_key(_config: &Config) -> Result<TrustKey> {
+    Ok(TrustKey::generate()?)
 }
 
 pub(crate) fn addresses(config: &Config) -> Addresses {

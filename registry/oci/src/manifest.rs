@@ -27,10 +27,10 @@ pub enum ManifestError {
         /// What is wrong there.
         source: serde_json::Error,
     },
-    /// `schemaVersion` is not 2.
+    /// `schemaVersion` is not 2, or in a stored manifest neither 1 nor 2.
     #[error("manifest has schemaVersion {0}, not 2")]
     SchemaVersion(u32),
-    /// The media type is not one of the four kinds.
+    /// The media type is not one of the kinds.
     #[error("manifest media type {0:?} is not supported")]
     UnsupportedMediaType(String),
     /// The `Content-Type` of the request and the `mediaType` field disagree.
@@ -82,7 +82,7 @@ pub struct Descriptor {
     pub media_type: String,
     /// The digest of the content.
     pub digest: Digest,
-    /// The length of the content in bytes.
+    /// The length of the content in bytes; 0 in a schema 1 image, which does not say it.
     pub size: u64,
     /// Where else the content can be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -131,6 +131,15 @@ struct Document {
     artifact_type: Option<String>,
     #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    fs_layers: Option<Vec<FsLayer>>,
+}
+
+/// A layer of a schema 1 image.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FsLayer {
+    blob_sum: Digest,
 }
 
 impl Manifest {
@@ -138,9 +147,12 @@ impl Manifest {
     /// fields are.
     ///
     /// # Errors
-    /// When the bytes are not one of the four kinds.
+    /// When the bytes are not one of the kinds.
     pub fn parse(raw: &[u8]) -> Result<Self, ManifestError> {
         let document = read(raw)?;
+        if document.schema_version == 1 {
+            return schema1(document);
+        }
         let kind = match document.media_type.as_deref().unwrap_or_default() {
             "" if document.manifests.is_some() => ManifestKind::OciIndex,
             "" => ManifestKind::OciImage,
@@ -151,17 +163,23 @@ impl Manifest {
     }
 
     /// Parses a manifest that was sent with a `Content-Type`, which must agree with the `mediaType` field. Without a
-    /// `Content-Type` this is [`Manifest::parse`].
+    /// `Content-Type` this is [`Manifest::parse`]. Schema 1 is refused: it is sent with signatures, which are not looked
+    /// at here.
     ///
     /// # Errors
     /// When the bytes are not a manifest of the declared kind.
     pub fn parse_declared(raw: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
         let Some(content_type) = content_type.filter(|text| !media_type::essence(text).is_empty()) else {
-            return Manifest::parse(raw);
+            let manifest = Manifest::parse(raw)?;
+            return if manifest.kind.is_schema1() { Err(ManifestError::SchemaVersion(1)) } else { Ok(manifest) };
         };
         let kind = ManifestKind::from_media_type(content_type)
+            .filter(|kind| !kind.is_schema1())
             .ok_or_else(|| ManifestError::UnsupportedMediaType(crate::digest::excerpt(content_type)))?;
         let document = read(raw)?;
+        if document.schema_version == 1 {
+            return Err(ManifestError::SchemaVersion(1));
+        }
         let found = document.media_type.as_deref().unwrap_or_default();
         // The field is optional in OCI documents and required in Docker's.
         let may_be_absent = matches!(kind, ManifestKind::OciImage | ManifestKind::OciIndex);
@@ -174,7 +192,7 @@ impl Manifest {
         build(kind, document)
     }
 
-    /// Which of the four kinds this is.
+    /// Which of the kinds this is.
     #[must_use]
     pub fn kind(&self) -> ManifestKind {
         self.kind
@@ -243,15 +261,42 @@ fn read(raw: &[u8]) -> Result<Document, ManifestError> {
         .map_err(|error| ManifestError::Json { path: error.path().to_string(), source: error.into_inner() })?;
     // Bytes after the document would be signed by the digest and read by nobody.
     deserializer.end().map_err(|source| ManifestError::Json { path: ".".to_owned(), source })?;
-    if document.schema_version != 2 {
+    if !matches!(document.schema_version, 1 | 2) {
         return Err(ManifestError::SchemaVersion(document.schema_version));
     }
     Ok(document)
 }
 
+/// The layers of a schema 1 image are all that it refers to. They stand highest first; what it repeats stays repeated.
+fn schema1(document: Document) -> Result<Manifest, ManifestError> {
+    let kind = ManifestKind::DockerSchema1;
+    let layers = document.fs_layers;
+    let layers = layers.ok_or(ManifestError::Missing { kind: kind.media_type(), field: "fsLayers" })?;
+    let media_type = media_type::DOCKER_SCHEMA1_LAYER;
+    let layer = |digest| Descriptor { media_type: media_type.to_owned(), digest, size: 0, urls: None, platform: None };
+    Ok(Manifest {
+        kind,
+        config: None,
+        layers: layers.into_iter().rev().map(|FsLayer { blob_sum }| layer(blob_sum)).collect(),
+        manifests: Vec::new(),
+        subject: None,
+        artifact_type: None,
+        annotations: BTreeMap::new(),
+    })
+}
+
 fn build(kind: ManifestKind, document: Document) -> Result<Manifest, ManifestError> {
-    let Document { schema_version: _, media_type: _, config, layers, manifests, subject, artifact_type, annotations } =
-        document;
+    let Document {
+        schema_version: _,
+        media_type: _,
+        config,
+        layers,
+        manifests,
+        subject,
+        artifact_type,
+        annotations,
+        fs_layers: _,
+    } = document;
     let ambiguous = |field| ManifestError::Ambiguous { kind: kind.media_type(), field };
     let missing = |field| ManifestError::Missing { kind: kind.media_type(), field };
     if kind.is_index() {
@@ -331,7 +376,20 @@ mod tests {
             "{\"schemaVersion\":2}",
             Err("manifest of type application/vnd.oci.image.manifest.v1+json lacks the field \"config\""),
         );
-        check("{\"schemaVersion\":1}", Err("manifest has schemaVersion 1, not 2"));
+        check("{\"schemaVersion\":3}", Err("manifest has schemaVersion 3, not 2"));
+        check("{\"schemaVersion\":1,\"fsLayers\":[]}", Ok(ManifestKind::DockerSchema1));
+        check(
+            "{\"schemaVersion\":1}",
+            Err(
+                "manifest of type application/vnd.docker.distribution.manifest.v1+prettyjws lacks the field \"fsLayers\"",
+            ),
+        );
+        check(
+            "{\"schemaVersion\":1,\"fsLayers\":[{\"blobSum\":\"tarsum.v1+sha256:00\"}]}",
+            Err(
+                "manifest field fsLayers[0].blobSum: digest algorithm \"tarsum.v1+sha256\" is not supported: use sha256 or sha512 at line 1 column 64",
+            ),
+        );
         check("{}", Err("manifest field .: missing field `schemaVersion` at line 1 column 2"));
         check("[2]", Err("manifest is not a JSON object"));
         check("", Err("manifest is not a JSON object"));
@@ -363,6 +421,22 @@ mod tests {
         check(&index(None), Some(OCI_IMAGE), false);
         check(&image(None), Some(OCI_INDEX), false);
         check(&image(None), Some("application/json"), false);
+    }
+
+    #[test]
+    fn the_layers_of_schema_1_are_its_blobs() {
+        let (low, high) = (Digest::sha256(b"low"), Digest::sha256(b"high"));
+        let raw = format!(
+            "{{\"schemaVersion\":1,\"name\":\"a\",\"fsLayers\":[{{\"blobSum\":\"{high}\"}},{{\"blobSum\":\"{low}\"}}],\
+             \"config\":null}}"
+        );
+        let manifest = Manifest::parse(raw.as_bytes()).unwrap();
+        let blobs: Vec<&Digest> = manifest.blobs().map(|descriptor| &descriptor.digest).collect();
+        assert_eq!(blobs, [&low, &high]);
+        assert!(manifest.manifests().is_empty() && manifest.subject().is_none());
+        for content_type in [None, Some(DOCKER_IMAGE), Some(media_type::DOCKER_SCHEMA1_SIGNED)] {
+            assert!(Manifest::parse_declared(raw.as_bytes(), content_type).is_err(), "{content_type:?}");
+        }
     }
 
     #[test]

@@ -8,8 +8,24 @@ pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// A Docker manifest list.
 pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+/// A Docker image manifest, schema 1, with its signatures: the form in which it is pushed and pulled.
+pub const DOCKER_SCHEMA1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+/// A Docker image manifest, schema 1, as it says of itself; never the type of an answer.
+pub const DOCKER_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+/// A layer of a schema 1 image, which does not say its type itself.
+pub const DOCKER_SCHEMA1_LAYER: &str = "application/vnd.docker.container.image.rootfs.diff+x-gtar";
+/// The configuration of an OCI image.
+pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// A layer of an OCI image.
+pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+/// A compressed layer of an OCI image.
+pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// The configuration of a Docker image.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// The configuration of a Docker plugin.
+pub const DOCKER_PLUGIN_CONFIG: &str = "application/vnd.docker.plugin.v1+json";
 
-/// The four kinds of manifest that can be stored.
+/// The kinds of manifest that can be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ManifestKind {
     /// [`OCI_IMAGE`].
@@ -20,12 +36,19 @@ pub enum ManifestKind {
     DockerImage,
     /// [`DOCKER_LIST`].
     DockerList,
+    /// [`DOCKER_SCHEMA1_SIGNED`]. What is stored, and has the digest, is the signed text without its signatures.
+    DockerSchema1,
 }
 
 impl ManifestKind {
     /// Every kind.
-    pub const ALL: [ManifestKind; 4] =
-        [ManifestKind::OciImage, ManifestKind::OciIndex, ManifestKind::DockerImage, ManifestKind::DockerList];
+    pub const ALL: [ManifestKind; 5] = [
+        ManifestKind::OciImage,
+        ManifestKind::OciIndex,
+        ManifestKind::DockerImage,
+        ManifestKind::DockerList,
+        ManifestKind::DockerSchema1,
+    ];
 
     /// The kind with this media type; parameters after a semicolon do not count.
     #[must_use]
@@ -42,7 +65,14 @@ impl ManifestKind {
             ManifestKind::OciIndex => OCI_INDEX,
             ManifestKind::DockerImage => DOCKER_IMAGE,
             ManifestKind::DockerList => DOCKER_LIST,
+            ManifestKind::DockerSchema1 => DOCKER_SCHEMA1_SIGNED,
         }
+    }
+
+    /// Whether this is the old kind that is signed.
+    #[must_use]
+    pub fn is_schema1(self) -> bool {
+        self == ManifestKind::DockerSchema1
     }
 
     /// Whether this kind refers to other manifests instead of layers.

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::route::Rejection;
+use crate::rules::RuleError;
+use crate::schema1::{JwsError, Schema1Error};
 
 use super::answer::{self, Body};
 
@@ -22,6 +24,8 @@ const READ_ONLY_RETRY_SECONDS: &str = "60";
 pub struct Failure {
     status: StatusCode,
     errors: Vec<(ErrorCode, Value)>,
+    /// What stands in place of the message of the codes.
+    message: Option<String>,
     headers: Vec<(header::HeaderName, String)>,
     /// What the log says; a client is not told what the store or the operating system said.
     cause: Option<String>,
@@ -31,6 +35,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.cause, self.errors.first()) {
             (Some(cause), _) => f.write_str(cause),
+            (None, Some((code, Value::Null))) => {
+                write!(f, "{code}: {}", self.message.as_deref().unwrap_or(code.message()))
+            }
             (None, Some((code, detail))) => write!(f, "{code}: {detail}"),
             (None, None) => write!(f, "{}", self.status),
         }
@@ -40,7 +47,12 @@ impl fmt::Display for Failure {
 impl Failure {
     /// An error with a code and what is said about it.
     pub(crate) fn new(status: StatusCode, code: ErrorCode, detail: impl Into<Value>) -> Self {
-        Failure { status, errors: vec![(code, detail.into())], headers: Vec::new(), cause: None }
+        Failure { status, errors: vec![(code, detail.into())], message: None, headers: Vec::new(), cause: None }
+    }
+
+    /// An error that says what Distribution says in its place.
+    pub(crate) fn saying(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        Failure { message: Some(message.into()), ..Failure::new(status, code, Value::Null) }
     }
 
     /// The service cannot answer now.
@@ -64,7 +76,7 @@ impl Failure {
         let mut response = if self.errors.is_empty() {
             answer::full(self.status, "text/plain; charset=utf-8", "404 page not found\n".into(), head)
         } else {
-            answer::json(self.status, to_json(&self.errors).into(), head)
+            answer::json(self.status, to_json(&self.errors, self.message.as_deref()).into(), head)
         };
         for (name, value) in &self.headers {
             answer::set(&mut response, name.clone(), value);
@@ -77,7 +89,7 @@ impl Failure {
 #[derive(Serialize)]
 struct Entry<'a> {
     code: &'static str,
-    message: &'static str,
+    message: &'a str,
     #[serde(skip_serializing_if = "Value::is_null")]
     detail: &'a Value,
 }
@@ -87,8 +99,9 @@ struct Entries<'a> {
     errors: Vec<Entry<'a>>,
 }
 
-fn to_json(errors: &[(ErrorCode, Value)]) -> String {
-    let errors = errors.iter().map(|(code, detail)| Entry { code: code.as_str(), message: code.message(), detail });
+fn to_json(errors: &[(ErrorCode, Value)], message: Option<&str>) -> String {
+    let message = |code: &ErrorCode| message.unwrap_or(code.message());
+    let errors = errors.iter().map(|(code, detail)| Entry { code: code.as_str(), message: message(code), detail });
     let errors = errors.collect();
     serde_json::to_string(&Entries { errors }).unwrap_or_default()
 }
@@ -97,9 +110,7 @@ impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
         let text = rejection.to_string();
         match rejection {
-            Rejection::NotFound => {
-                Failure { status: StatusCode::NOT_FOUND, errors: Vec::new(), headers: Vec::new(), cause: None }
-            }
+            Rejection::NotFound => Failure { errors: Vec::new(), ..not_found(ErrorCode::Unknown, Value::Null) },
             Rejection::Method { allow } => unsupported(&text).with(header::ALLOW, allow),
             Rejection::Name(NameError::Empty | NameError::TooLong(_) | NameError::Component { .. }) => {
                 bad_request(ErrorCode::NameInvalid, text)
@@ -151,10 +162,21 @@ impl From<Error> for Failure {
             }
             Error::ManifestUnreadable { .. } => not_found(ErrorCode::ManifestUnknown, text),
             Error::ManifestInvalid(_) => bad_request(ErrorCode::ManifestInvalid, text),
+            Error::Schema1(error) => bad_request(schema1_code(&error), text),
+            Error::ManifestRefused(RuleError::Urls(refused)) => {
+                let errors = refused.iter().flat_map(|refused| {
+                    let digest = json!(refused.digest);
+                    // The second is what Distribution says; the first says why.
+                    [(ErrorCode::ManifestInvalid, json!(refused.to_string())), (ErrorCode::ManifestBlobUnknown, digest)]
+                });
+                Failure { errors: errors.collect(), ..bad_request(ErrorCode::ManifestInvalid, Value::Null) }
+            }
+            Error::ManifestRefused(RuleError::Class(_) | RuleError::UnknownClass(_)) => {
+                Failure::saying(StatusCode::FORBIDDEN, ErrorCode::Denied, text)
+            }
             Error::ReferencesUnknown { missing, .. } => {
                 let errors = missing.iter().map(|digest| (ErrorCode::ManifestBlobUnknown, json!(digest)));
-                let errors = errors.collect();
-                Failure { status: StatusCode::BAD_REQUEST, errors, headers: Vec::new(), cause: None }
+                Failure { errors: errors.collect(), ..bad_request(ErrorCode::ManifestBlobUnknown, Value::Null) }
             }
             Error::DigestMismatch { .. } => bad_request(ErrorCode::DigestInvalid, text),
             Error::UploadUnknown { .. } => not_found(ErrorCode::BlobUploadUnknown, text),
@@ -170,6 +192,25 @@ impl From<Error> for Failure {
             }
             Error::Link { .. } | Error::Store(_) | Error::Stopped(_) => Failure::internal(text),
         }
+    }
+}
+
+fn schema1_code(error: &Schema1Error) -> ErrorCode {
+    match error {
+        Schema1Error::Signature(JwsError::Unverified) => ErrorCode::ManifestUnverified,
+        Schema1Error::Name(_) => ErrorCode::NameInvalid,
+        Schema1Error::Tag(_) => ErrorCode::TagInvalid,
+        Schema1Error::NotAccepted
+        | Schema1Error::Signature(_)
+        | Schema1Error::Json(_)
+        | Schema1Error::SchemaVersion(_)
+        | Schema1Error::History { .. } => ErrorCode::ManifestInvalid,
+    }
+}
+
+impl From<JwsError> for Failure {
+    fn from(error: JwsError) -> Self {
+        Failure::internal(error)
     }
 }
 

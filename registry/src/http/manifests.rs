@@ -8,9 +8,10 @@ use hyper::body::Incoming;
 
 use crate::manifests::Stored;
 use crate::route::ManifestAction;
+use crate::schema1;
 
 use super::Context;
-use super::accept::{self, Choice};
+use super::accept::{Accepted, Choice};
 use super::answer::{self, Body};
 use super::blobs::{etag, matches_etag};
 use super::errors::{Failure, bad_request, not_found};
@@ -53,37 +54,33 @@ async fn read(context: &Context<'_>, name: &RepositoryName, reference: &Referenc
         false => registry.manifest_get(name, reference).await,
     };
     let mut stored = find(reference).await?;
-    let kind = stored.manifest.kind();
+    let accepted = Accepted::of(&context.headers);
     let by_tag = matches!(reference, Reference::Tag(_));
-    match accept::choose(kind, by_tag, &context.headers) {
-        Choice::AsIs => {}
-        Choice::NotAccepted => {
-            let detail = format!("the manifest is {}, which the Accept header does not name", kind.media_type());
-            return Err(not_found(ErrorCode::ManifestUnknown, detail));
-        }
-        Choice::Platform => {
-            let image = stored.manifest.for_platform("linux", "amd64").map(|image| image.digest.clone());
-            let image = image.ok_or_else(|| {
-                let detail = "the manifest list has no image for linux/amd64, and the Accept header names no lists";
-                not_found(ErrorCode::ManifestUnknown, detail)
-            })?;
-            stored = find(&Reference::Digest(image)).await?;
-        }
+    if accepted.choose(stored.manifest.kind(), by_tag)? == Choice::Platform {
+        let image = stored.manifest.for_platform("linux", "amd64").map(|image| image.digest.clone());
+        let image = image.ok_or_else(|| {
+            let detail = "the manifest list has no image for linux/amd64, and the Accept header names no lists";
+            not_found(ErrorCode::ManifestUnknown, detail)
+        })?;
+        stored = find(&Reference::Digest(image)).await?;
+        accepted.choose_image(stored.manifest.kind())?;
     }
-    Ok(describe(context, &stored))
+    describe(context, &stored)
 }
 
-fn describe(context: &Context<'_>, stored: &Stored) -> Response<Body> {
+fn describe(context: &Context<'_>, stored: &Stored) -> Result<Response<Body>, Failure> {
     let Stored { digest, raw, manifest } = stored;
     let known = context.header(header::IF_NONE_MATCH).is_some_and(|condition| matches_etag(condition, digest));
     let mut response = if known {
         answer::empty(StatusCode::NOT_MODIFIED)
     } else {
-        answer::full(StatusCode::OK, manifest.kind().media_type(), raw.clone(), context.is_head())
+        let kind = manifest.kind();
+        let content = schema1::for_client(kind, raw, &context.app.trust_key, jiff::Timestamp::now())?;
+        answer::full(StatusCode::OK, kind.media_type(), content, context.is_head())
     };
     answer::set(&mut response, CONTENT_DIGEST, digest.as_str());
     answer::set(&mut response, header::ETAG, &etag(digest));
-    response
+    Ok(response)
 }
 
 /// The whole body, if it is no longer than a manifest may be.

@@ -26,6 +26,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::route::{self, Route};
+use crate::schema1::TrustKey;
 
 pub use answer::Body;
 pub use errors::Failure;
@@ -40,6 +41,8 @@ pub struct App {
     pub addresses: Addresses,
     /// What signs the state in upload addresses.
     pub state_key: StateKey,
+    /// What signs the schema 1 manifests that are served.
+    pub trust_key: TrustKey,
     /// Headers that every answer gets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether requests are logged.

@@ -1,0 +1,351 @@
+//! What a pushed manifest must be besides well-formed: pure decisions over plain data, set by `validation`, `policy` and
+//! `compatibility` of the configuration.
+//!
+//! The rules are those of CNCF Distribution. Whether content exists is not known here; what an error looks like to a client
+//! neither.
+
+use berth_oci::{Descriptor, Digest, Manifest, ManifestKind, media_type};
+use bytes::Bytes;
+use http::Uri;
+use regex::RegexSet;
+
+use crate::schema1::{self, Schema1Error};
+
+/// The most bytes of a URL that an error repeats.
+const MAX_SHOWN_URL_BYTES: usize = 200;
+/// The classes of Distribution.
+const IMAGE: &str = "image";
+const PLUGIN: &str = "plugin";
+
+/// What is asked of a pushed manifest. By default that is what Distribution asks without a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Whether Docker's schema 1 may be pushed.
+    pub schema1: bool,
+    /// Where layers may point to.
+    pub urls: UrlRule,
+    /// Which manifests of an index must be there.
+    pub indexes: IndexRule,
+    /// Which classes of image may be pushed; none means all.
+    pub classes: Vec<String>,
+}
+
+/// Where the layers of an image may say that they can be fetched.
+#[derive(Clone, Debug, Default)]
+pub enum UrlRule {
+    /// Anywhere: nothing is checked.
+    Unchecked,
+    /// Nowhere, which is what two empty lists mean.
+    #[default]
+    Nowhere,
+    /// Where both lists agree.
+    Listed {
+        /// One of these must match, unless there are none.
+        allow: Option<RegexSet>,
+        /// None of these may match.
+        deny: Option<RegexSet>,
+    },
+}
+
+/// Which manifests of an index must be in the repository when it is pushed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum IndexRule {
+    /// All of them.
+    #[default]
+    All,
+    /// None of them.
+    Nothing,
+    /// Those for one of these platforms; all if there are no platforms.
+    Platforms(Vec<(Os, Architecture)>),
+}
+
+/// An operating system, as Go names it.
+pub type Os = String;
+/// A processor, as Go names it.
+pub type Architecture = String;
+
+/// Why a well-formed manifest may not be pushed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// Layers point to where they may not.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Urls(Vec<RefusedUrl>),
+    /// The image is of a class that is not allowed.
+    #[error("registry does not allow {0} manifest")]
+    Class(&'static str),
+    /// The image is of no class.
+    #[error("unknown manifest class for {0}")]
+    UnknownClass(String),
+}
+
+/// A URL that a layer may not name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("layer {digest} names the URL {url:?}, which {reason}")]
+pub struct RefusedUrl {
+    /// The layer.
+    pub digest: Digest,
+    /// The beginning of the URL.
+    pub url: String,
+    /// Why.
+    pub reason: UrlReason,
+}
+
+/// What is wrong with a URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlReason {
+    /// It is not one of HTTP, or has a fragment.
+    #[error("is not http or https with a host and without a fragment")]
+    Form,
+    /// Nothing is allowed.
+    #[error("is not allowed: validation.manifests.urls allows none")]
+    NoneAllowed,
+    /// It is not on the list of what is allowed.
+    #[error("no pattern of validation.manifests.urls.allow matches")]
+    NotAllowed,
+    /// It is on the list of what is not.
+    #[error("a pattern of validation.manifests.urls.deny matches")]
+    Denied,
+}
+
+impl Rules {
+    /// The signed text of a pushed schema 1 manifest, if such are taken.
+    ///
+    /// # Errors
+    /// [`Schema1Error`].
+    pub fn open_schema1(&self, raw: &[u8]) -> Result<Bytes, Schema1Error> {
+        if self.schema1 { schema1::open(raw) } else { Err(Schema1Error::NotAccepted) }
+    }
+
+    /// Whether a manifest may be pushed.
+    ///
+    /// # Errors
+    /// [`RuleError`].
+    pub fn check(&self, manifest: &Manifest) -> Result<(), RuleError> {
+        self.check_class(manifest)?;
+        let refused: Vec<RefusedUrl> = manifest.layers().iter().filter_map(|layer| self.urls.refused(layer)).collect();
+        if refused.is_empty() { Ok(()) } else { Err(RuleError::Urls(refused)) }
+    }
+
+    fn check_class(&self, manifest: &Manifest) -> Result<(), RuleError> {
+        if self.classes.is_empty() {
+            return Ok(());
+        }
+        let config = manifest.config().map(|config| config.media_type.as_str()).unwrap_or_default();
+        let class = match (manifest.kind(), config) {
+            // What an index holds was asked when it was pushed.
+            (ManifestKind::OciIndex | ManifestKind::DockerList, _) => return Ok(()),
+            (ManifestKind::DockerSchema1, _)
+            | (ManifestKind::DockerImage, media_type::DOCKER_CONFIG)
+            | (ManifestKind::OciImage, media_type::OCI_CONFIG) => IMAGE,
+            (ManifestKind::DockerImage, media_type::DOCKER_PLUGIN_CONFIG) => PLUGIN,
+            (ManifestKind::DockerImage | ManifestKind::OciImage, other) => {
+                return Err(RuleError::UnknownClass(shown(other)));
+            }
+        };
+        if self.classes.iter().any(|allowed| allowed == class) { Ok(()) } else { Err(RuleError::Class(class)) }
+    }
+}
+
+impl IndexRule {
+    /// Whether this manifest of an index must be in the repository.
+    #[must_use]
+    pub fn requires(&self, descriptor: &Descriptor) -> bool {
+        match self {
+            IndexRule::All => true,
+            IndexRule::Nothing => false,
+            IndexRule::Platforms(platforms) if platforms.is_empty() => true,
+            IndexRule::Platforms(platforms) => descriptor.platform.as_ref().is_some_and(|found| {
+                platforms.iter().any(|(os, architecture)| found.os == *os && found.architecture == *architecture)
+            }),
+        }
+    }
+}
+
+impl UrlRule {
+    /// The first URL of a layer that is not to be. Only of layers that may live elsewhere, and of the plain ones of OCI, are
+    /// they looked at, as in Distribution: of no other does a client follow them.
+    fn refused(&self, layer: &Descriptor) -> Option<RefusedUrl> {
+        let has_urls = media_type::is_foreign_layer(&layer.media_type)
+            || matches!(layer.media_type.as_str(), media_type::OCI_LAYER | media_type::OCI_LAYER_GZIP);
+        let urls = layer.urls.iter().flatten().filter(|_| has_urls);
+        let mut refused = urls.filter_map(|url| {
+            let reason = self.reason(url)?;
+            Some(RefusedUrl { digest: layer.digest.clone(), url: shown(url), reason })
+        });
+        refused.next()
+    }
+
+    /// Why a URL is not to be, if it is not.
+    fn reason(&self, url: &str) -> Option<UrlReason> {
+        let (allow, deny) = match self {
+            UrlRule::Unchecked => return None,
+            _ if !is_web(url) => return Some(UrlReason::Form),
+            UrlRule::Nowhere => return Some(UrlReason::NoneAllowed),
+            UrlRule::Listed { allow, deny } => (allow, deny),
+        };
+        if allow.as_ref().is_some_and(|allow| !allow.is_match(url)) {
+            return Some(UrlReason::NotAllowed);
+        }
+        deny.as_ref().is_some_and(|deny| deny.is_match(url)).then_some(UrlReason::Denied)
+    }
+}
+
+/// Whether a URL is one of HTTP with a host, and without a fragment: what is behind it could differ for every reader.
+fn is_web(url: &str) -> bool {
+    let (plain, fragment) = url.split_once('#').unwrap_or((url, ""));
+    let uri: Result<Uri, _> = plain.parse();
+    let is_http = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some();
+    fragment.is_empty() && uri.is_ok_and(is_http)
+}
+
+fn shown(text: &str) -> String {
+    let mut end = text.len().min(MAX_SHOWN_URL_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_oci::Platform;
+
+    use super::*;
+
+    fn layer(media_type: &str, urls: &[&str]) -> String {
+        let digest = Digest::sha256(b"layer");
+        format!("{{\"mediaType\":\"{media_type}\",\"digest\":\"{digest}\",\"size\":5,\"urls\":{urls:?}}}")
+    }
+
+    fn image(kind: &str, config: &str, layers: &str) -> Manifest {
+        let digest = Digest::sha256(b"config");
+        let raw = format!(
+            "{{\"schemaVersion\":2,\"mediaType\":\"{kind}\",\"config\":{{\"mediaType\":\"{config}\",\
+             \"digest\":\"{digest}\",\"size\":6}},\"layers\":[{layers}]}}"
+        );
+        Manifest::parse(raw.as_bytes()).unwrap()
+    }
+
+    fn listed(allow: &[&str], deny: &[&str]) -> UrlRule {
+        let set = |patterns: &[&str]| (!patterns.is_empty()).then(|| RegexSet::new(patterns).unwrap());
+        UrlRule::Listed { allow: set(allow), deny: set(deny) }
+    }
+
+    #[test]
+    fn where_layers_may_point() {
+        fn check(rule: &UrlRule, url: &str, expected: Option<UrlReason>) {
+            assert_eq!(rule.reason(url), expected, "{rule:?} {url}");
+        }
+        use UrlReason::{Denied, Form, NoneAllowed, NotAllowed};
+        check(&UrlRule::Unchecked, "gopher://x", None);
+        check(&UrlRule::default(), "https://example.com/x", Some(NoneAllowed));
+        for url in ["", "foo", "ftp://example.com/x", "/x", "https:", "https://", "https://a b/", "https://a/#x"] {
+            check(&UrlRule::default(), url, Some(Form));
+            check(&listed(&["."], &[]), url, Some(Form));
+        }
+        let rule = listed(&["^https?://([^/]+\\.)*example\\.com/"], &["^https?://www\\.example\\.com/"]);
+        check(&rule, "https://example.com/x", None);
+        check(&rule, "HTTP://a.example.com/", Some(NotAllowed));
+        check(&rule, "http://a.example.com/#", None);
+        check(&rule, "https://www.example.com/x", Some(Denied));
+        check(&rule, "https://example.org/x", Some(NotAllowed));
+        check(&listed(&["^a", "example\\.org"], &[]), "https://example.org/x", None);
+        check(&listed(&[], &["^https://b"]), "https://a/", None);
+        check(&listed(&[], &["^https://b"]), "https://b/", Some(Denied));
+    }
+
+    #[test]
+    fn of_which_layers_urls_are_looked_at() {
+        fn check(kind: &str, layer_type: &str, urls: &[&str], allowed: bool) {
+            let image = image(kind, "x", &layer(layer_type, urls));
+            assert_eq!(Rules::default().check(&image).is_ok(), allowed, "{layer_type} {urls:?}");
+            let unchecked = Rules { urls: UrlRule::Unchecked, ..Rules::default() };
+            assert_eq!(unchecked.check(&image), Ok(()));
+        }
+        let (docker, oci) = (media_type::DOCKER_IMAGE, media_type::OCI_IMAGE);
+        let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+        let nondistributable = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+        check(docker, foreign, &["https://a/"], false);
+        check(docker, foreign, &[], true);
+        check(oci, nondistributable, &["https://a/"], false);
+        check(oci, nondistributable, &[], true);
+        check(oci, media_type::OCI_LAYER_GZIP, &["https://a/"], false);
+        check(oci, "application/vnd.example.model", &["https://a/"], true);
+        check(docker, "application/vnd.docker.image.rootfs.diff.tar.gzip", &["https://a/"], true);
+    }
+
+    #[test]
+    fn every_refused_layer_is_named() {
+        let foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+        let layers = [layer(foreign, &["https://a/", "b"]), layer(foreign, &["b", "c"])].join(",");
+        let found = Rules::default().check(&image(media_type::OCI_IMAGE, "x", &layers)).unwrap_err();
+        let digest = Digest::sha256(b"layer");
+        assert_eq!(
+            found.to_string(),
+            format!(
+                "layer {digest} names the URL \"https://a/\", which is not allowed: validation.manifests.urls allows \
+                 none; layer {digest} names the URL \"b\", which is not http or https with a host and without a fragment"
+            )
+        );
+        let long = "ä".repeat(500);
+        let found = Rules::default().check(&image(media_type::OCI_IMAGE, "x", &layer(foreign, &[&long]))).unwrap_err();
+        assert!(matches!(found, RuleError::Urls(refused) if refused[0].url == "ä".repeat(100)));
+    }
+
+    #[test]
+    fn which_classes_may_be_pushed() {
+        fn check(classes: &[&str], manifest: &Manifest, expected: &str) {
+            let classes = classes.iter().map(|class| (*class).to_owned()).collect();
+            let found = Rules { classes, ..Rules::default() }.check(manifest).map_err(|error| error.to_string());
+            assert_eq!(found.err().unwrap_or_default(), expected);
+        }
+        let (docker, oci) = (media_type::DOCKER_IMAGE, media_type::OCI_IMAGE);
+        let image_of = |kind, config| image(kind, config, "");
+        check(&[], &image_of(oci, "x"), "");
+        for manifest in [
+            image_of(docker, media_type::DOCKER_CONFIG),
+            image_of(oci, media_type::OCI_CONFIG),
+            Manifest::parse(b"{\"schemaVersion\":1,\"fsLayers\":[]}").unwrap(),
+        ] {
+            check(&["image"], &manifest, "");
+            check(&["plugin"], &manifest, "registry does not allow image manifest");
+            check(&["plugin", "image"], &manifest, "");
+        }
+        check(
+            &["image"],
+            &image_of(docker, media_type::DOCKER_PLUGIN_CONFIG),
+            "registry does not allow plugin manifest",
+        );
+        check(&["plugin"], &image_of(docker, media_type::DOCKER_PLUGIN_CONFIG), "");
+        check(
+            &["image"],
+            &image_of(oci, media_type::DOCKER_PLUGIN_CONFIG),
+            "unknown manifest class for application/vnd.docker.plugin.v1+json",
+        );
+        check(&["image"], &image_of(oci, "x/y"), "unknown manifest class for x/y");
+        check(&["image"], &Manifest::parse(b"{\"schemaVersion\":2,\"manifests\":[]}").unwrap(), "");
+    }
+
+    #[test]
+    fn which_manifests_of_an_index_must_be_there() {
+        fn check(rule: &IndexRule, platform: Option<(&str, &str)>, expected: bool) {
+            let platform = platform.map(|(os, architecture)| Platform {
+                os: os.to_owned(),
+                architecture: architecture.to_owned(),
+                variant: None,
+            });
+            let digest = Digest::sha256(b"image");
+            let descriptor = Descriptor { media_type: String::new(), digest, size: 5, urls: None, platform };
+            assert_eq!(rule.requires(&descriptor), expected, "{rule:?} {:?}", descriptor.platform);
+        }
+        let (amd64, arm64) = (Some(("linux", "amd64")), Some(("linux", "arm64")));
+        check(&IndexRule::All, None, true);
+        check(&IndexRule::Nothing, amd64, false);
+        check(&IndexRule::Platforms(Vec::new()), arm64, true);
+        let listed = IndexRule::Platforms(vec![("windows".into(), "amd64".into()), ("linux".into(), "amd64".into())]);
+        check(&listed, amd64, true);
+        check(&listed, arm64, false);
+        check(&listed, Some(("darwin", "amd64")), false);
+        check(&listed, None, false);
+    }
+}
