@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use berth_storage::{BoxError, Outgoing};
+use berth_storage::BoxError;
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, BodyStream, Empty, Full, StreamBody};
@@ -43,8 +43,10 @@ pub(crate) fn json(status: StatusCode, content: Bytes, head: bool) -> Response<B
 }
 
 /// A body that is read from the store while it is sent.
-pub(crate) fn streamed(content: Outgoing) -> Body {
-    StreamBody::new(content.map_ok(Frame::data).map_err(BoxError::from)).boxed_unsync()
+pub(crate) fn streamed<E: Into<BoxError> + 'static>(
+    content: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+) -> Body {
+    StreamBody::new(content.map_ok(Frame::data).map_err(Into::into)).boxed_unsync()
 }
 
 /// A body that is made while it is sent.

@@ -1,7 +1,9 @@
 //! `/v2/<name>/blobs/<digest>`.
 
 use berth_oci::{Digest, ErrorCode, RepositoryName};
-use berth_storage::ByteRange;
+use berth_storage::{BoxError, ByteRange};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use http::{Response, StatusCode, header};
 
 use crate::route::BlobAction;
@@ -9,6 +11,7 @@ use crate::route::BlobAction;
 use super::Context;
 use super::answer::{self, Body};
 use super::errors::Failure;
+use super::multipart::Multipart;
 use super::range::{self, Asked};
 
 /// Content never changes under its digest, so it may be kept for a year.
@@ -54,6 +57,7 @@ async fn read(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> 
             match range::asked(Some(header), size) {
                 Asked::Whole => None,
                 Asked::Part(range) => Some(range),
+                Asked::Parts(parts) => return Ok(several(context, name, digest, &Multipart::new(parts, size))),
                 Asked::Unsatisfiable => {
                     let failure = Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, header);
                     return Err(failure.with(header::CONTENT_RANGE, format!("bytes */{size}")));
@@ -73,6 +77,28 @@ async fn read(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> 
     answer::set(&mut response, header::CONTENT_LENGTH, &(end - start).to_string());
     *response.body_mut() = answer::streamed(object.body);
     Ok(response)
+}
+
+/// Several parts, each opened when the one before it was sent: a blob that is deleted meanwhile breaks the answer off.
+fn several(context: &Context<'_>, name: &RepositoryName, digest: &Digest, parts: &Multipart) -> Response<Body> {
+    let mut response = described(StatusCode::PARTIAL_CONTENT, digest);
+    answer::set(&mut response, header::CONTENT_TYPE, &parts.content_type());
+    answer::set(&mut response, header::CONTENT_LENGTH, &parts.length().to_string());
+    let tail = (parts.tail(), None);
+    let pieces: Vec<(String, Option<ByteRange>)> =
+        parts.parts().map(|(head, part)| (head, Some(part))).chain([tail]).collect();
+    let (registry, name, digest) = (context.app.registry.clone(), name.clone(), digest.clone());
+    let content = stream::iter(pieces).then(move |(text, part)| {
+        let (registry, name, digest) = (registry.clone(), name.clone(), digest.clone());
+        async move {
+            let text = stream::iter([Ok(Bytes::from(text))]);
+            let Some(part) = part else { return Ok(text.left_stream()) };
+            let object = registry.blob_open(&name, &digest, Some(part)).await.map_err(BoxError::from)?;
+            Ok::<_, BoxError>(text.chain(object.body.map_err(BoxError::from)).right_stream())
+        }
+    });
+    *response.body_mut() = answer::streamed(content.try_flatten());
+    response
 }
 
 /// The `Range` header, unless `If-Range` says that the client has other content.

@@ -10,6 +10,7 @@ mod errors;
 mod listings;
 mod location;
 mod manifests;
+mod multipart;
 mod range;
 mod state;
 mod uploads;

@@ -2,39 +2,64 @@
 
 use berth_storage::ByteRange;
 
+/// The most ranges of one request that are answered part by part; of more, the whole is given.
+const MAX_RANGES: usize = 128;
+
 /// What a `Range` header means for content of a known size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// The whole content: no range, several ranges, or a unit that is not known.
+    /// The whole content: no range, a unit that is not known, or parts that are more than the whole.
     Whole,
     /// One part.
     Part(ByteRange),
-    /// A range that the content does not have, or that is malformed.
+    /// Several parts, in the order in which they were asked for. They may overlap.
+    Parts(Vec<ByteRange>),
+    /// Only ranges that the content does not have, or a malformed one.
     Unsatisfiable,
 }
 
-/// Reads a `Range` header. Several ranges are answered with the whole, as a server may.
+/// Reads a `Range` header, as Distribution does: of several ranges, those that the content does not have are passed over,
+/// and who asks for more bytes than there are gets the whole.
 pub(crate) fn asked(header: Option<&str>, size: u64) -> Asked {
     let Some(ranges) = header.and_then(|text| text.trim().strip_prefix("bytes=")) else { return Asked::Whole };
     // Nothing of nothing is the whole of it.
-    if ranges.contains(',') || size == 0 {
+    if size == 0 {
         return Asked::Whole;
     }
-    let Some((start, end)) = ranges.split_once('-') else { return Asked::Unsatisfiable };
+    let ranges: Vec<&str> = ranges.split(',').map(str::trim).filter(|range| !range.is_empty()).collect();
+    if ranges.len() > MAX_RANGES {
+        return Asked::Whole;
+    }
+    let mut parts = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match one(range, size) {
+            Some(part) if part.start < part.end => parts.push(part),
+            Some(_) => {}
+            None => return Asked::Unsatisfiable,
+        }
+    }
+    let bytes = parts.iter().fold(0_u64, |bytes, part| bytes.saturating_add(part.end - part.start));
+    match parts.as_slice() {
+        [] => Asked::Unsatisfiable,
+        [part] => Asked::Part(*part),
+        _ if bytes > size => Asked::Whole,
+        _ => Asked::Parts(parts),
+    }
+}
+
+/// One range: nothing if it is malformed, an empty one if the content does not have it.
+fn one(range: &str, size: u64) -> Option<ByteRange> {
+    let (start, end) = range.split_once('-')?;
     let (start, end) = (start.trim(), end.trim());
     if start.is_empty() {
-        return match number(end) {
-            Some(0) | None => Asked::Unsatisfiable,
-            Some(length) => Asked::Part(ByteRange { start: size.saturating_sub(length), end: size }),
-        };
+        let length = number(end)?;
+        return Some(ByteRange { start: size.saturating_sub(length), end: size });
     }
-    let end = if end.is_empty() { Some(size - 1) } else { number(end) };
-    match (number(start), end) {
-        (Some(start), Some(end)) if start < size && start <= end => {
-            Asked::Part(ByteRange { start, end: end.saturating_add(1).min(size) })
-        }
-        _ => Asked::Unsatisfiable,
-    }
+    let start = number(start)?;
+    let end = if end.is_empty() { size } else { number(end)?.saturating_add(1) };
+    // The last byte may lie behind the end, but not in front of the first.
+    let is_backwards = end <= start && start < size;
+    (!is_backwards).then_some(ByteRange { start: start.min(size), end: end.min(size) })
 }
 
 /// Reads the `Content-Range` of a chunk: `<start>-<end>`, both included, with or without a unit in front.
@@ -56,6 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::needless_pass_by_value, reason = "reads better in a table")]
     fn ranges_that_clients_ask_for() {
         fn part(start: u64, end: u64) -> Asked {
             Asked::Part(ByteRange { start, end })
@@ -78,9 +104,28 @@ mod tests {
         check("bytes=x-3", 10, Asked::Unsatisfiable);
         check("bytes=+1-3", 10, Asked::Unsatisfiable);
         check("bytes=1", 10, Asked::Unsatisfiable);
-        check("bytes=0-1,3-4", 10, Asked::Whole);
+        check("bytes=", 10, Asked::Unsatisfiable);
+        check("bytes=99999999999999999999-", 10, Asked::Unsatisfiable);
         check("lines=0-1", 10, Asked::Whole);
         check("bytes=0-", 0, Asked::Whole);
+        let parts = |parts: &[(u64, u64)]| {
+            Asked::Parts(parts.iter().map(|(start, end)| ByteRange { start: *start, end: *end }).collect())
+        };
+        check("bytes=0-1,3-4", 10, parts(&[(0, 2), (3, 5)]));
+        check("bytes= 0-1 , , -2 ,", 10, parts(&[(0, 2), (8, 10)]));
+        check("bytes=3-4,0-1", 10, parts(&[(3, 5), (0, 2)]));
+        check("bytes=0-4,2-6", 10, parts(&[(0, 5), (2, 7)]));
+        check("bytes=0-4,2-7", 10, Asked::Whole);
+        check("bytes=0-,0-", 10, Asked::Whole);
+        check("bytes=0-1,10-,50-60", 10, part(0, 2));
+        check("bytes=10-,0-1,-3", 10, parts(&[(0, 2), (7, 10)]));
+        check("bytes=10-,11-12,-0", 10, Asked::Unsatisfiable);
+        check("bytes=0-1,x", 10, Asked::Unsatisfiable);
+        check("bytes=0-1,5-4", 10, Asked::Unsatisfiable);
+        check("bytes=0-1,3-4", 0, Asked::Whole);
+        let many = |count: usize| format!("bytes={}", vec!["0-0"; count].join(","));
+        check(&many(MAX_RANGES), 1000, Asked::Parts(vec![ByteRange { start: 0, end: 1 }; MAX_RANGES]));
+        check(&many(MAX_RANGES + 1), 1000, Asked::Whole);
     }
 
     #[test]
