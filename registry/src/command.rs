@@ -119,6 +119,7 @@ async fn run(command: Command) -> Result<()> {
                 eprintln!("warning: {warning}");
             }
             settings::refuse_unsupported(&config)?;
+            settings::rules(&config)?;
             print!("{}", config.to_yaml_redacted());
             Ok(())
         }

@@ -11,6 +11,13 @@ use uuid::Uuid;
 pub enum Route {
     /// `GET /`: somebody is there.
     Root,
+    /// A path that is not written as it should be, and how it should.
+    Moved(String),
+    /// `OPTIONS` of a path that there is.
+    Options {
+        /// The methods that it has, as the header `Allow` lists them.
+        allow: &'static str,
+    },
     /// `GET /v2/`: the API is there.
     Base,
     /// `GET /v2/_catalog`.
@@ -101,7 +108,7 @@ pub fn handler_name(route: &Result<Route, Rejection>) -> &'static str {
         Ok(Route::Blob(..)) => "blob",
         Ok(Route::UploadBegin(_)) => "blob-upload",
         Ok(Route::Upload(..)) => "blob-upload-chunk",
-        Err(_) => "none",
+        Ok(Route::Moved(_) | Route::Options { .. }) | Err(_) => "none",
     }
 }
 
@@ -110,7 +117,42 @@ pub fn handler_name(route: &Result<Route, Rejection>) -> &'static str {
 /// # Errors
 /// [`Rejection`], which says what is wrong with the request.
 pub fn parse(method: &Method, path: &str, prefix: &str) -> Result<Route, Rejection> {
-    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| Rejection::NotFound)?;
+    if let Some(clean) = cleaned(path) {
+        return Ok(Route::Moved(clean));
+    }
+    let unslashed = path.strip_suffix('/');
+    match parse_clean(method, path, prefix) {
+        Err(Rejection::Method { allow }) if *method == Method::OPTIONS => Ok(Route::Options { allow }),
+        Err(Rejection::NotFound) => match unslashed.map(|path| (path, parse_clean(method, path, prefix))) {
+            Some((path, Ok(_) | Err(Rejection::Method { .. }))) => Ok(Route::Moved(path.to_owned())),
+            _ => Err(Rejection::NotFound),
+        },
+        route => route,
+    }
+}
+
+/// A path without empty components and dots, if it has any: Distribution sends clients there.
+fn cleaned(path: &str) -> Option<String> {
+    let components = path.strip_prefix('/')?;
+    let is_odd = |component: &str| matches!(component, "" | "." | "..");
+    let inner = components.strip_suffix('/').unwrap_or(components);
+    if components.is_empty() || !inner.split('/').any(is_odd) {
+        return None;
+    }
+    let mut kept: Vec<&str> = Vec::new();
+    for component in inner.split('/') {
+        match component {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            component => kept.push(component),
+        }
+    }
+    let slash = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    Some(format!("/{}{slash}", kept.join("/")))
+}
+
+fn parse_clean(method: &Method, written: &str, prefix: &str) -> Result<Route, Rejection> {
+    let decoded = percent_decode_str(written).decode_utf8().map_err(|_| Rejection::NotFound)?;
     let path = match prefix {
         "" => decoded.strip_prefix('/'),
         prefix => decoded.strip_prefix(prefix),
@@ -119,7 +161,7 @@ pub fn parse(method: &Method, path: &str, prefix: &str) -> Result<Route, Rejecti
     let Some(rest) = path.strip_prefix("v2/") else {
         return match path {
             "" => read_only(method, Route::Root),
-            "v2" => read_only(method, Route::Base),
+            "v2" => Ok(Route::Moved(format!("{written}/"))),
             _ => Err(Rejection::NotFound),
         };
     };
@@ -220,7 +262,6 @@ mod tests {
         let id: Uuid = ID.parse().unwrap();
         let tag = |text: &str| Reference::Tag(text.parse().unwrap());
         check(Method::GET, "/", Ok(Route::Root));
-        check(Method::GET, "/v2", Ok(Route::Base));
         check(Method::GET, "/v2/", Ok(Route::Base));
         check(Method::HEAD, "/v2/", Ok(Route::Base));
         check(Method::GET, "/v2/_catalog", Ok(Route::Catalog));
@@ -270,7 +311,6 @@ mod tests {
         check(Method::PUT, "/v2/a/blobs/DIGEST", Err("the method is not one of DELETE, GET, HEAD"));
         check(Method::PATCH, "/v2/a/manifests/v1", Err("the method is not one of DELETE, GET, HEAD, PUT"));
         check(Method::GET, "/v2/a/B/tags/list", Err("repository name \"a/B\" has an invalid component \"B\""));
-        check(Method::GET, "/v2/a/../b/tags/list", Err("repository name \"a/../b\" has an invalid component \"..\""));
         check(
             Method::GET,
             "/v2/a%2f..%2fb/tags/list",
@@ -278,6 +318,48 @@ mod tests {
         );
         check(Method::GET, "/v2/a/blobs/x", Err("digest \"x\" is not of the form <algorithm>:<hex>"));
         check(Method::GET, "/v2/a/manifests/.x", Err("tag \".x\" does not match [A-Za-z0-9_][A-Za-z0-9_.-]*"));
+    }
+
+    #[test]
+    fn a_path_that_is_written_differently_is_elsewhere() {
+        let moved = |path: &str| Ok(Route::Moved(path.to_owned()));
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT] {
+            check(method.clone(), "/v2", moved("/v2/"));
+            check(method.clone(), "/v2/_catalog/", moved("/v2/_catalog"));
+            check(method.clone(), "/v2/a/tags/list/", moved("/v2/a/tags/list"));
+            check(method.clone(), "/v2/a/manifests/v1/", moved("/v2/a/manifests/v1"));
+            check(method.clone(), "/v2/a%2Fb/manifests/v1/", moved("/v2/a%2Fb/manifests/v1"));
+            check(method.clone(), "//v2/", moved("/v2/"));
+            check(method.clone(), "/v2//", moved("/v2/"));
+            check(method.clone(), "//", moved("/"));
+            check(method.clone(), "/./v2/a//b/./tags/list", moved("/v2/a/b/tags/list"));
+            check(method.clone(), "/v2/a/../b/tags/list", moved("/v2/b/tags/list"));
+            check(method.clone(), "/../../v2/..", moved("/"));
+            check(method.clone(), "/v2/a/..", moved("/v2"));
+            check(method, "//evil.example/v2/", moved("/evil.example/v2/"));
+        }
+        check(Method::GET, "/v1/", Err("no such path"));
+        check(Method::GET, "/elsewhere/", Err("no such path"));
+        check(Method::GET, "/v2/a/manifests/.x/", Err("no such path"));
+        assert_eq!(parse(&Method::GET, "/hub/v2", "/hub/"), Ok(Route::Moved("/hub/v2/".into())));
+        assert_eq!(parse(&Method::GET, "/hub/v2/_catalog/", "/hub/"), Ok(Route::Moved("/hub/v2/_catalog".into())));
+        assert_eq!(parse(&Method::GET, "*", ""), Err(Rejection::NotFound));
+    }
+
+    #[test]
+    fn options_tell_the_methods_of_a_path() {
+        fn options(path: &str, allow: &'static str) {
+            check(Method::OPTIONS, path, Ok(Route::Options { allow }));
+        }
+        options("/", "GET, HEAD");
+        options("/v2/", "GET, HEAD");
+        options("/v2/_catalog", "GET, HEAD");
+        options("/v2/a/tags/list", "GET, HEAD");
+        options("/v2/a/manifests/v1", "DELETE, GET, HEAD, PUT");
+        options("/v2/a/blobs/DIGEST", "DELETE, GET, HEAD");
+        options("/v2/a/blobs/uploads/", "POST");
+        options("/v2/a/blobs/uploads/ID", "DELETE, GET, HEAD, PATCH, PUT");
+        check(Method::OPTIONS, "/elsewhere", Err("no such path"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ const MAX_SHOWN_URL_BYTES: usize = 200;
 const IMAGE: &str = "image";
 const PLUGIN: &str = "plugin";
 
-/// What is asked of a pushed manifest. By default that is what Distribution asks without a configuration.
+/// What is asked of a pushed manifest. The default is what Distribution asks without a configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// Whether Docker's schema 1 may be pushed.

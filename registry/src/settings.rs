@@ -4,15 +4,18 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use berth_config::{Auth, Config, Driver, Filesystem as FilesystemSettings, ManifestValidation, Net};
+use berth_config::{
+    Auth, Config, Driver, Filesystem as FilesystemSettings, IndexValidation, Net, Platform, Platforms, Urls,
+};
 use berth_storage::{Exclude, Filesystem, LockMode, Memory, Store, StoreError, layout, read_all};
 use http::{HeaderName, HeaderValue};
+use regex::{Regex, RegexSet};
 use uuid::Uuid;
 
 use crate::http::{Addresses, StateKey};
 use crate::registry::Permissions;
-use crate::rules::{Rules, UrlRule};
-use crate::schema1::TrustKey;
+use crate::rules::{IndexRule, Rules, UrlRule};
+use crate::schema1::{TrustKey, TrustKeyError};
 
 /// The longest stored key in bytes; ours has 64.
 const MAX_SECRET_BYTES: u64 = 4096;
@@ -33,9 +36,7 @@ pub(crate) struct Unsupported {
 /// Refuses what the configuration asks for and this version does not do, so that nobody believes, for example, that a
 /// registry asks for passwords when it does not.
 pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
-    let Config {
-        storage, auth, middleware, http, notifications, health, proxy, validation, policy, compatibility, ..
-    } = config;
+    let Config { storage, auth, middleware, http, notifications, health, proxy, .. } = config;
     let driver = match &storage.driver {
         Driver::Filesystem(_) | Driver::InMemory => None,
         other => Some(format!("storage.{}", other.name())),
@@ -55,10 +56,6 @@ pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
         ("health.http", !health.http.is_empty()),
         ("health.tcp", !health.tcp.is_empty()),
         ("proxy", proxy.is_some()),
-        ("validation.manifests", validation.manifests != ManifestValidation::default()),
-        ("policy.repository.classes", !policy.repository.classes.is_empty()),
-        ("compatibility.schema1.enabled", compatibility.schema1.enabled),
-        ("compatibility.schema1.signingkeyfile", compatibility.schema1.signingkeyfile.is_some()),
     ];
     let wanted = wanted.into_iter().find(|(_, wanted)| *wanted).map(|(path, _)| path.to_owned());
     match driver.or(auth).or(wanted) {
@@ -87,14 +84,55 @@ pub(crate) fn permissions(config: &Config) -> Permissions {
     Permissions { delete: config.storage.delete.enabled, read_only: config.storage.maintenance.readonly.enabled }
 }
 
+/// A list of patterns of which one is none.
+#[derive(Debug, thiserror::Error)]
+#[error("{list}[{index}]: {source}")]
+pub(crate) struct PatternError {
+    list: &'static str,
+    index: usize,
+    source: regex::Error,
+}
+
 /// What is asked of a pushed manifest.
-pub(crate) fn rules(_config: &Config) -> Result<Rules> {
-    Ok(Rules { urls: UrlRule::Unchecked, ..Rules::default() })
+pub(crate) fn rules(config: &Config) -> Result<Rules, PatternError> {
+    let Config { validation, policy, compatibility, .. } = config;
+    let (urls, indexes) = match validation.is_on() {
+        true => (url_rule(&validation.manifests.urls)?, index_rule(&validation.manifests.indexes)),
+        false => (UrlRule::Unchecked, IndexRule::Nothing),
+    };
+    Ok(Rules { schema1: compatibility.schema1.enabled, urls, indexes, classes: policy.repository.classes.clone() })
+}
+
+fn url_rule(urls: &Urls) -> Result<UrlRule, PatternError> {
+    let allow = patterns("validation.manifests.urls.allow", &urls.allow)?;
+    let deny = patterns("validation.manifests.urls.deny", &urls.deny)?;
+    // Two empty lists allow nothing, which is Distribution's trap; one is enough to say what is meant.
+    Ok(if allow.is_none() && deny.is_none() { UrlRule::Nowhere } else { UrlRule::Listed { allow, deny } })
+}
+
+fn patterns(list: &'static str, patterns: &[String]) -> Result<Option<RegexSet>, PatternError> {
+    for (index, pattern) in patterns.iter().enumerate() {
+        Regex::new(pattern).map_err(|source| PatternError { list, index, source })?;
+    }
+    let set = RegexSet::new(patterns).map_err(|source| PatternError { list, index: 0, source })?;
+    Ok((!set.is_empty()).then_some(set))
+}
+
+fn index_rule(indexes: &IndexValidation) -> IndexRule {
+    let platform = |platform: &Platform| (platform.os.clone(), platform.architecture.clone());
+    match indexes.platforms {
+        Platforms::All => IndexRule::All,
+        Platforms::None => IndexRule::Nothing,
+        Platforms::List => IndexRule::Platforms(indexes.platformlist.iter().map(platform).collect()),
+    }
 }
 
 /// The key that signs the schema 1 manifests that are served.
-pub(crate) fn trust_key(_config: &Config) -> Result<TrustKey> {
-    Ok(TrustKey::generate()?)
+pub(crate) fn trust_key(config: &Config) -> Result<TrustKey, TrustKeyError> {
+    match &config.compatibility.schema1.signingkeyfile {
+        Some(path) => TrustKey::read(path),
+        None => TrustKey::generate(),
+    }
 }
 
 pub(crate) fn addresses(config: &Config) -> Addresses {
@@ -168,7 +206,6 @@ mod tests {
             ("storage: inmemory\nhttp: {tls: {certificate: /c, key: /k}}", "http.tls"),
             ("storage: inmemory\nhealth: {file: [{file: /f}]}", "health.file"),
             ("storage: inmemory\nproxy: {remoteurl: 'https://r.example'}", "proxy"),
-            ("storage: inmemory\npolicy: {repository: {classes: [image]}}", "policy.repository.classes"),
             ("storage: inmemory\nmiddleware: {storage: [{name: redirect, options: {baseurl: x}}]}", "middleware"),
         ] {
             let config = Config::load(&format!("version: 0.1\n{text}"), []).unwrap().config;
@@ -200,5 +237,44 @@ mod tests {
         assert_eq!(kept.len(), 64);
         state_key(&config, &store).await.unwrap();
         assert_eq!(read_all(&store, &layout::http_secret(), 1000).await.unwrap(), kept);
+    }
+
+    #[test]
+    fn the_rules_are_those_of_the_configuration() {
+        fn check(text: &str, expected: &str) {
+            let config = Config::load(&format!("version: 0.1\nstorage: inmemory\n{text}"), []).unwrap().config;
+            let found = rules(&config).map(|Rules { schema1, urls, indexes, classes }| {
+                let urls = match urls {
+                    UrlRule::Unchecked => "unchecked".to_owned(),
+                    UrlRule::Nowhere => "nowhere".to_owned(),
+                    UrlRule::Listed { allow, deny } => {
+                        let list = |set: Option<RegexSet>| set.map(|set| set.patterns().to_vec()).unwrap_or_default();
+                        format!("{:?} {:?}", list(allow), list(deny))
+                    }
+                };
+                format!("{schema1} {urls} {indexes:?} {classes:?}")
+            });
+            let found = found.unwrap_or_else(|error| error.to_string());
+            assert!(found.starts_with(expected), "{text}: {found}");
+        }
+        check("", "false nowhere All []");
+        check("validation: {disabled: true}", "false unchecked Nothing []");
+        check("validation: {disabled: true, enabled: true}", "false nowhere All []");
+        check(
+            "validation: {manifests: {urls: {allow: ['^https://a/', b]}}}",
+            "false [\"^https://a/\", \"b\"] [] All []",
+        );
+        check("validation: {manifests: {urls: {deny: [c]}}}", "false [] [\"c\"] All []");
+        check(
+            "validation: {manifests: {urls: {deny: [c, '(']}}}",
+            "validation.manifests.urls.deny[1]: regex parse error",
+        );
+        check("validation: {manifests: {indexes: {platforms: none}}}", "false nowhere Nothing []");
+        check(
+            "validation: {manifests: {indexes: {platforms: list, platformlist: [{os: linux, architecture: arm64}]}}}",
+            "false nowhere Platforms([(\"linux\", \"arm64\")]) []",
+        );
+        check("policy: {repository: {classes: [image]}}", "false nowhere All [\"image\"]");
+        check("compatibility: {schema1: {enabled: true}}", "true nowhere All []");
     }
 }

@@ -35,7 +35,7 @@ async fn what_is_not_there_and_what_is_wrong() {
         let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
         check(client, get.clone(), "/", "200").await;
         check(client, get.clone(), "/v2/", "200").await;
-        check(client, get.clone(), "/v2", "200").await;
+        check(client, get.clone(), "/v2", "301").await;
         check(client, Method::HEAD, "/v2/", "200").await;
         check(client, get.clone(), "/elsewhere", "404").await;
         check(client, post.clone(), "/v2/", "405 UNSUPPORTED").await;

@@ -131,16 +131,20 @@ async fn answer(
     if let Err(reason) = app.health.check() {
         return Err(Failure::unavailable(reason));
     }
-    let route = route?;
-    if route == Route::Root {
-        return Ok(answer::empty(StatusCode::OK));
-    }
+    let route = match route? {
+        Route::Root => return Ok(answer::empty(StatusCode::OK)),
+        Route::Moved(path) => return Ok(moved(&path, request.uri().query())),
+        Route::Options { allow } => return Ok(options(allow)),
+        route => route,
+    };
     let (parts, body) = request.into_parts();
     let query = form_urlencoded(parts.uri.query().unwrap_or_default());
     let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str));
     let context = Context { app, method: parts.method, headers: parts.headers, query, base };
     match route {
-        Route::Root | Route::Base => Ok(answer::json(StatusCode::OK, "{}".into(), context.is_head())),
+        Route::Root | Route::Moved(_) | Route::Options { .. } | Route::Base => {
+            Ok(answer::json(StatusCode::OK, "{}".into(), context.is_head()))
+        }
         Route::Catalog => listings::catalog(&context).await,
         Route::Tags(name) => listings::tags(&context, &name).await,
         Route::Manifest(name, reference, action) => manifests::handle(&context, &name, &reference, action, body).await,
@@ -148,6 +152,21 @@ async fn answer(
         Route::UploadBegin(name) => uploads::begin(&context, &name, body).await,
         Route::Upload(name, id, action) => uploads::handle(&context, &name, id, action, body).await,
     }
+}
+
+/// Where a path leads that is not written as it should be. A path without host: the client knows which one it has asked.
+fn moved(path: &str, query: Option<&str>) -> Response<Body> {
+    let mut response = answer::empty(StatusCode::MOVED_PERMANENTLY);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    answer::set(&mut response, header::LOCATION, &format!("{path}{query}"));
+    response
+}
+
+/// The methods of a path, told to everybody: a browser asks before it sends credentials.
+fn options(allow: &str) -> Response<Body> {
+    let mut response = answer::empty(StatusCode::OK);
+    answer::set(&mut response, header::ALLOW, allow);
+    response
 }
 
 fn content_length(headers: &HeaderMap) -> u64 {
