@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use berth_oci::{Algorithm, Digest, Hasher, RepositoryName};
 use berth_storage::layout::{self, UploadKey};
-use berth_storage::{EntryKind, Incoming, StoreError, list_all};
+use berth_storage::{EntryKind, Incoming, StoreError, list_all, read_all};
 use futures::{StreamExt, stream};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
@@ -24,6 +24,8 @@ use crate::registry::Registry;
 
 /// For how many sessions the hash is kept. A state has about 300 bytes.
 const MAX_SESSIONS: usize = 16 * 1024;
+/// The longest time of a beginning in bytes: RFC 3339, with nanoseconds and an offset.
+const MAX_TIME_BYTES: u64 = 64;
 /// How long a request waits for the one before it on the same session.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -88,6 +90,20 @@ impl Registry {
     /// [`Error::UploadUnknown`] if there is no such session.
     pub async fn upload_offset(&self, name: &RepositoryName, id: Uuid) -> Result<u64, Error> {
         self.store.offset(&UploadKey::new(name, id)).await.map_err(|error| unknown_session(error, name, id))
+    }
+
+    /// How far a session has come, for a client that has lost its address.
+    ///
+    /// # Errors
+    /// [`Error::UploadUnknown`] if there is no such session.
+    pub async fn upload_status(&self, name: &RepositoryName, id: Uuid) -> Result<Upload, Error> {
+        let offset = self.upload_offset(name, id).await?;
+        let key = UploadKey::new(name, id).started_at();
+        let text = read_all(self.store.as_ref(), &key, MAX_TIME_BYTES).await;
+        let text = text.map_err(|error| unknown_session(error, name, id))?;
+        // Only the purge goes by this time, and it reads the store itself: one that cannot be read stops no upload.
+        let started_at = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+        Ok(Upload { id, started_at: started_at.unwrap_or(jiff::Timestamp::UNIX_EPOCH), offset })
     }
 
     /// Appends a body to a session that must end at byte `expected`, and gives the new length.

@@ -56,7 +56,7 @@ async fn what_is_not_there_and_what_is_wrong() {
         check(client, post.clone(), "/v2/a/manifests/v1", "405 UNSUPPORTED").await;
         check(client, get.clone(), "/v2/a/blobs/uploads/", "405 UNSUPPORTED").await;
         let id = "6fa459ea-ee8a-3ca4-894e-db77e160355e";
-        check(client, get.clone(), &format!("/v2/a/blobs/uploads/{id}"), "404 BLOB_UPLOAD_INVALID").await;
+        check(client, get.clone(), &format!("/v2/a/blobs/uploads/{id}"), "404 BLOB_UPLOAD_UNKNOWN").await;
         check(client, post.clone(), "/v2/a/blobs/uploads/?digest=md5:0", "400 DIGEST_INVALID").await;
         check(client, get.clone(), "/v2/_catalog?n=x", "400 PAGINATION_NUMBER_INVALID").await;
         check(client, get.clone(), "/v2/_catalog?n=-1", "400 PAGINATION_NUMBER_INVALID").await;

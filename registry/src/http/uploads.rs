@@ -53,7 +53,12 @@ pub(crate) async fn handle(
     let registry = &context.app.registry;
     let text = context.query("_state").unwrap_or_default();
     let state = context.app.state_key.unpack(text, name, id);
-    let state = state.ok_or_else(|| not_found(ErrorCode::BlobUploadInvalid, "the state of the upload is invalid"))?;
+    let state = match state {
+        Some(state) => state,
+        // Who only asks how far it has come may have lost the state.
+        None if action == UploadAction::Progress => state_of(name, &registry.upload_status(name, id).await?),
+        None => return Err(not_found(ErrorCode::BlobUploadInvalid, "the state of the upload is invalid")),
+    };
     match action {
         UploadAction::Progress => {
             let offset = registry.upload_offset(name, id).await?;
