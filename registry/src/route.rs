@@ -117,18 +117,26 @@ pub fn handler_name(route: &Result<Route, Rejection>) -> &'static str {
 /// # Errors
 /// [`Rejection`], which says what is wrong with the request.
 pub fn parse(method: &Method, path: &str, prefix: &str) -> Result<Route, Rejection> {
+    // Only who reads is sent to the path that is meant. Of who writes, a client might follow with another method, and a
+    // script whose variable was empty might delete what it did not name.
+    if !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return parse_written(method, path, prefix);
+    }
     if let Some(clean) = cleaned(path) {
         return Ok(Route::Moved(clean));
     }
-    let unslashed = path.strip_suffix('/');
-    match parse_clean(method, path, prefix) {
+    match parse_written(method, path, prefix) {
         Err(Rejection::Method { allow }) if *method == Method::OPTIONS => Ok(Route::Options { allow }),
-        Err(Rejection::NotFound) => match unslashed.map(|path| (path, parse_clean(method, path, prefix))) {
-            Some((path, Ok(_) | Err(Rejection::Method { .. }))) => Ok(Route::Moved(path.to_owned())),
-            _ => Err(Rejection::NotFound),
-        },
+        Err(Rejection::NotFound) => without_slash(method, path, prefix).ok_or(Rejection::NotFound),
         route => route,
     }
+}
+
+/// The path without the slash at its end, if there is that one.
+fn without_slash(method: &Method, path: &str, prefix: &str) -> Option<Route> {
+    let path = path.strip_suffix('/')?;
+    let found = matches!(parse_written(method, path, prefix), Ok(_) | Err(Rejection::Method { .. }));
+    found.then(|| Route::Moved(path.to_owned()))
 }
 
 /// A path without empty components and dots, if it has any: Distribution sends clients there.
@@ -151,7 +159,7 @@ fn cleaned(path: &str) -> Option<String> {
     Some(format!("/{}{slash}", kept.join("/")))
 }
 
-fn parse_clean(method: &Method, written: &str, prefix: &str) -> Result<Route, Rejection> {
+fn parse_written(method: &Method, written: &str, prefix: &str) -> Result<Route, Rejection> {
     let decoded = percent_decode_str(written).decode_utf8().map_err(|_| Rejection::NotFound)?;
     let path = match prefix {
         "" => decoded.strip_prefix('/'),
@@ -161,7 +169,7 @@ fn parse_clean(method: &Method, written: &str, prefix: &str) -> Result<Route, Re
     let Some(rest) = path.strip_prefix("v2/") else {
         return match path {
             "" => read_only(method, Route::Root),
-            "v2" => Ok(Route::Moved(format!("{written}/"))),
+            "v2" => read_only(method, Route::Moved(format!("{written}/"))),
             _ => Err(Rejection::NotFound),
         };
     };
@@ -323,7 +331,7 @@ mod tests {
     #[test]
     fn a_path_that_is_written_differently_is_elsewhere() {
         let moved = |path: &str| Ok(Route::Moved(path.to_owned()));
-        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT] {
+        for method in [Method::GET, Method::HEAD] {
             check(method.clone(), "/v2", moved("/v2/"));
             check(method.clone(), "/v2/_catalog/", moved("/v2/_catalog"));
             check(method.clone(), "/v2/a/tags/list/", moved("/v2/a/tags/list"));
@@ -338,6 +346,12 @@ mod tests {
             check(method.clone(), "/v2/a/..", moved("/v2"));
             check(method, "//evil.example/v2/", moved("/evil.example/v2/"));
         }
+        check(Method::OPTIONS, "/v2/a/tags/list/", moved("/v2/a/tags/list"));
+        check(Method::OPTIONS, "/v2//", moved("/v2/"));
+        check(Method::PUT, "/v2", Err("the method is not one of GET, HEAD"));
+        check(Method::PUT, "/v2/a/manifests/v1/", Err("no such path"));
+        check(Method::DELETE, "/v2/a//manifests/v1", Err("repository name \"a/\" has an invalid component \"\""));
+        check(Method::DELETE, "/v2/a/manifests/../", Err("no such path"));
         check(Method::GET, "/v1/", Err("no such path"));
         check(Method::GET, "/elsewhere/", Err("no such path"));
         check(Method::GET, "/v2/a/manifests/.x/", Err("no such path"));

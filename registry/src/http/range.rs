@@ -21,13 +21,11 @@ pub(crate) enum Asked {
 /// Reads a `Range` header, as Distribution does: of several ranges, those that the content does not have are passed over,
 /// and who asks for more bytes than there are gets the whole.
 pub(crate) fn asked(header: Option<&str>, size: u64) -> Asked {
-    let Some(ranges) = header.and_then(|text| text.trim().strip_prefix("bytes=")) else { return Asked::Whole };
-    // Nothing of nothing is the whole of it.
-    if size == 0 {
-        return Asked::Whole;
-    }
+    let unit = header.and_then(|text| text.trim().split_once('='));
+    let Some((_, ranges)) = unit.filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes")) else { return Asked::Whole };
     let ranges: Vec<&str> = ranges.split(',').map(str::trim).filter(|range| !range.is_empty()).collect();
-    if ranges.len() > MAX_RANGES {
+    // Nothing of nothing is the whole of it.
+    if size == 0 || ranges.is_empty() || ranges.len() > MAX_RANGES {
         return Asked::Whole;
     }
     let mut parts = Vec::with_capacity(ranges.len());
@@ -104,7 +102,10 @@ mod tests {
         check("bytes=x-3", 10, Asked::Unsatisfiable);
         check("bytes=+1-3", 10, Asked::Unsatisfiable);
         check("bytes=1", 10, Asked::Unsatisfiable);
-        check("bytes=", 10, Asked::Unsatisfiable);
+        check("bytes=", 10, Asked::Whole);
+        check("bytes= , ,", 10, Asked::Whole);
+        check("Bytes=0-0", 10, part(0, 1));
+        check("bytes", 10, Asked::Whole);
         check("bytes=99999999999999999999-", 10, Asked::Unsatisfiable);
         check("lines=0-1", 10, Asked::Whole);
         check("bytes=0-", 0, Asked::Whole);
