@@ -7,6 +7,7 @@
 //! Kubernetes is not known here.
 
 mod admin;
+pub mod auth;
 mod blobs;
 mod catalog;
 mod collect;

@@ -61,6 +61,7 @@ impl Running {
 /// When the store cannot be opened or an address cannot be listened on.
 pub async fn start(config: &Config) -> Result<Running> {
     settings::refuse_unsupported(config)?;
+    let authenticator = settings::authenticator(config).await?;
     let driver = config.storage.driver.clone();
     let mode = if config.storage.maintenance.readonly.enabled { LockMode::ReadOnly } else { LockMode::Shared };
     // This may wait for another process. Nobody waits for the thread: a stop drops the future and ends the process.
@@ -77,6 +78,7 @@ pub async fn start(config: &Config) -> Result<Running> {
     let health = Arc::new(Health::new());
     let app = Arc::new(App {
         registry: registry.clone(),
+        authenticator,
         addresses: settings::addresses(config),
         state_key,
         trust_key: settings::trust_key(config)?,

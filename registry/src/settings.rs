@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue};
 use regex::{Regex, RegexSet};
 use uuid::Uuid;
 
+use crate::auth::{Authenticator, Htpasswd, Silly};
 use crate::http::{Addresses, StateKey};
 use crate::registry::Permissions;
 use crate::rules::{IndexRule, Rules, UrlRule};
@@ -41,7 +42,7 @@ pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
         Driver::Filesystem(_) | Driver::InMemory => None,
         other => Some(format!("storage.{}", other.name())),
     };
-    let auth = auth.as_ref().map(|auth: &Auth| format!("auth.{}", auth.name()));
+    let auth = matches!(auth, Some(Auth::Token(_))).then(|| "auth.token".to_owned());
     let wanted = [
         (
             "middleware",
@@ -78,6 +79,16 @@ pub(crate) fn open_store(driver: &Driver, mode: LockMode) -> Result<Opened> {
         }
         other => Err(Unsupported { path: format!("storage.{}", other.name()) }.into()),
     }
+}
+
+/// What finds out who makes a request; nothing, where everybody is let in.
+pub(crate) async fn authenticator(config: &Config) -> Result<Option<Arc<dyn Authenticator>>> {
+    Ok(match config.auth.clone() {
+        None => None,
+        Some(Auth::Silly(settings)) => Some(Arc::new(Silly::new(settings.realm, settings.service))),
+        Some(Auth::Htpasswd(settings)) => Some(Arc::new(Htpasswd::open(settings.realm, settings.path).await?)),
+        Some(Auth::Token(_)) => return Err(Unsupported { path: "auth.token".into() }.into()),
+    })
 }
 
 pub(crate) fn permissions(config: &Config) -> Permissions {
@@ -202,7 +213,7 @@ mod tests {
     fn what_is_not_done_yet_is_refused_by_its_key() {
         for (text, key) in [
             ("storage: {s3: {bucket: b, region: us-east-1}}", "storage.s3"),
-            ("storage: inmemory\nauth: {htpasswd: {realm: r, path: /p}}", "auth.htpasswd"),
+            ("storage: inmemory\nauth: {token: {realm: r, service: s, issuer: i, jwks: /k}}", "auth.token"),
             ("storage: inmemory\nhttp: {tls: {certificate: /c, key: /k}}", "http.tls"),
             ("storage: inmemory\nhealth: {file: [{file: /f}]}", "health.file"),
             ("storage: inmemory\nproxy: {remoteurl: 'https://r.example'}", "proxy"),

@@ -8,6 +8,7 @@ use http::{Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::auth::{Access, AuthError};
 use crate::error::Error;
 use crate::route::Rejection;
 use crate::rules::RuleError;
@@ -61,6 +62,14 @@ impl Failure {
             .with(header::RETRY_AFTER, "5")
     }
 
+    /// Nobody, or nobody known, asks for this.
+    pub(crate) fn unauthorized(challenge: &str, wanted: &[Access]) -> Self {
+        // Distribution tells of no access at all as `null`.
+        let detail = if wanted.is_empty() { Value::Null } else { json!(wanted) };
+        Failure::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, detail)
+            .with(header::WWW_AUTHENTICATE, challenge)
+    }
+
     pub(crate) fn with(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
@@ -90,8 +99,8 @@ impl Failure {
 struct Entry<'a> {
     code: &'static str,
     message: &'a str,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    detail: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a Value>,
 }
 
 #[derive(Serialize)]
@@ -101,7 +110,10 @@ struct Entries<'a> {
 
 fn to_json(errors: &[(ErrorCode, Value)], message: Option<&str>) -> String {
     let message = |code: &ErrorCode| message.unwrap_or(code.message());
-    let errors = errors.iter().map(|(code, detail)| Entry { code: code.as_str(), message: message(code), detail });
+    let errors = errors.iter().map(|(code, detail)| {
+        let is_told = *code == ErrorCode::Unauthorized || !detail.is_null();
+        Entry { code: code.as_str(), message: message(code), detail: is_told.then_some(detail) }
+    });
     let errors = errors.collect();
     serde_json::to_string(&Entries { errors }).unwrap_or_default()
 }
@@ -139,6 +151,21 @@ pub(crate) fn not_found(code: ErrorCode, detail: impl Into<Value>) -> Failure {
 
 fn unsupported(detail: &str) -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, detail)
+}
+
+impl From<AuthError> for Failure {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Busy => Failure::unavailable(error.to_string()),
+            AuthError::Htpasswd(_) | AuthError::Stopped => Failure::internal(with_sources(&error)),
+        }
+    }
+}
+
+/// An error and what caused it, for the log.
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 impl From<StoreError> for Failure {

@@ -19,10 +19,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
+use crate::auth::{self, Answer, Authenticator, Identity};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -38,6 +40,8 @@ pub use state::StateKey;
 pub struct App {
     /// The registry.
     pub registry: Arc<Registry>,
+    /// What finds out who makes a request; nothing, where everybody is let in.
+    pub authenticator: Option<Arc<dyn Authenticator>>,
     /// How addresses are given out.
     pub addresses: Addresses,
     /// What signs the state in upload addresses.
@@ -63,6 +67,9 @@ pub(crate) struct Context<'a> {
     pub(crate) app: &'a App,
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
+    /// Who makes the request, where that is asked for.
+    #[expect(dead_code, reason = "events name the actor")]
+    pub(crate) actor: Option<Identity>,
     pub(crate) query: Vec<(String, String)>,
     /// What stands in front of the paths that are given out.
     pub(crate) base: String,
@@ -93,7 +100,8 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: SocketAddr) -> R
     let user_agent = request.headers().get(header::USER_AGENT).cloned();
     let request_bytes = content_length(request.headers());
 
-    let (mut response, failure) = match answer(app, route, request).await {
+    let mut actor = None;
+    let (mut response, failure) = match answer(app, route, request, &mut actor).await {
         Ok(response) => (response, None),
         Err(failure) => (failure.response(method == Method::HEAD), Some(failure)),
     };
@@ -117,7 +125,8 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: SocketAddr) -> R
         let status = status.as_u16();
         // An IPv4 client of a listener for both looks like one of IPv6.
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        tracing::info!(target: "access", %method, path, status, bytes = response_bytes, seconds, %peer, user_agent);
+        let user = actor.as_ref().map(Identity::name);
+        tracing::info!(target: "access", %method, path, status, bytes = response_bytes, seconds, %peer, user, user_agent);
     }
     response
 }
@@ -126,21 +135,28 @@ async fn answer(
     app: &App,
     route: Result<Route, route::Rejection>,
     request: Request<Incoming>,
+    actor: &mut Option<Identity>,
 ) -> Result<Response<Body>, Failure> {
     // Before anything else, so that whoever asks any path for whether this server can be used learns that it cannot.
     if let Err(reason) = app.health.check() {
         return Err(Failure::unavailable(reason));
     }
-    let route = match route? {
-        Route::Root => return Ok(answer::empty(StatusCode::OK)),
-        Route::Moved(path) => return Ok(moved(&path, request.uri().query())),
-        Route::Options { allow } => return Ok(options(allow)),
+    let route = match route {
+        Ok(Route::Root) => return Ok(answer::empty(StatusCode::OK)),
+        Ok(Route::Moved(path)) => return Ok(moved(&path, request.uri().query())),
+        Ok(Route::Options { allow }) => return Ok(options(allow)),
+        Err(route::Rejection::NotFound) => return Err(route::Rejection::NotFound.into()),
+        // Of all else it is told only to who may know what is wrong with the request.
         route => route,
     };
     let (parts, body) = request.into_parts();
     let query = form_urlencoded(parts.uri.query().unwrap_or_default());
+    if let Some(authenticator) = &app.authenticator {
+        *actor = Some(authenticate(authenticator.as_ref(), route.as_ref().ok(), &parts, &query).await?);
+    }
+    let route = route?;
     let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str));
-    let context = Context { app, method: parts.method, headers: parts.headers, query, base };
+    let context = Context { app, method: parts.method, headers: parts.headers, actor: actor.clone(), query, base };
     match route {
         Route::Root | Route::Moved(_) | Route::Options { .. } | Route::Base => {
             Ok(answer::json(StatusCode::OK, "{}".into(), context.is_head()))
@@ -167,6 +183,23 @@ fn options(allow: &str) -> Response<Body> {
     let mut response = answer::empty(StatusCode::OK);
     answer::set(&mut response, header::ALLOW, allow);
     response
+}
+
+/// Who makes a request; an error with a challenge when nobody, or nobody known, does.
+async fn authenticate(
+    authenticator: &dyn Authenticator,
+    route: Option<&Route>,
+    parts: &Parts,
+    query: &[(String, String)],
+) -> Result<Identity, Failure> {
+    match authenticator.authenticate(&parts.headers).await? {
+        Answer::Known(identity) => Ok(identity),
+        Answer::NoCredentials | Answer::BadCredentials => {
+            let wanted = |route| auth::wanted(route, &parts.method, auth::source_of_mount(route, query).as_ref());
+            let wanted = route.map(wanted).unwrap_or_default();
+            Err(Failure::unauthorized(&authenticator.challenge(&wanted), &wanted))
+        }
+    }
 }
 
 fn content_length(headers: &HeaderMap) -> u64 {

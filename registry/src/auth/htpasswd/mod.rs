@@ -1,0 +1,194 @@
+//! `auth.htpasswd`: names and passwords against a file, which is read again when it changes and never created.
+//!
+//! A password is checked on a blocking thread, as many at once as there are processors; the rest stand in a line that has
+//! an end. While the file cannot be read or has a bad line, nobody is let in: who was taken out of it must not stay.
+
+mod users;
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use http::HeaderMap;
+use tokio::sync::{Mutex, Semaphore};
+
+use super::basic::{self, Basic};
+use super::verified::Verified;
+use super::{Access, Answer, AuthError, Authenticator, Identity, quoted};
+
+pub use users::LineProblem;
+use users::Users;
+
+/// How long the file is taken to be unchanged after a look at it.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The largest file: room for 100,000 users.
+const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
+/// How many passwords may be checked or wait for it.
+const MAX_WAITING: usize = 256;
+
+/// Why the file of users cannot be used. It never holds what the file says.
+#[derive(Debug, thiserror::Error)]
+pub enum HtpasswdError {
+    /// It cannot be read.
+    #[error("auth.htpasswd.path: cannot read {}; make it with `htpasswd -Bc`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// It is larger than any file of users.
+    #[error("auth.htpasswd.path: {} has more than {MAX_FILE_BYTES} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line is no entry.
+    #[error("auth.htpasswd.path: {}, line {line}: {problem}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: LineProblem,
+    },
+}
+
+/// Names and passwords against a file.
+pub struct Htpasswd {
+    realm: String,
+    path: PathBuf,
+    file: Mutex<Option<File>>,
+    verified: Verified,
+    waiting: Semaphore,
+    checking: Arc<Semaphore>,
+}
+
+/// What the file held when it was looked at.
+struct File {
+    users: Arc<Users>,
+    stamp: Stamp,
+    looked: Instant,
+}
+
+/// What changes with a file: also where another takes its place, as a mounted Secret does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self { inode: metadata.ino(), bytes: metadata.len(), modified: metadata.modified().ok() }
+    }
+}
+
+impl Htpasswd {
+    /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// [`HtpasswdError`], when it cannot be read or a line of it is no entry.
+    pub async fn open(realm: String, path: PathBuf) -> Result<Self, HtpasswdError> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let htpasswd = Self {
+            realm,
+            path,
+            file: Mutex::default(),
+            verified: Verified::new(),
+            waiting: Semaphore::new(MAX_WAITING),
+            checking: Arc::new(Semaphore::new(processors)),
+        };
+        let users = htpasswd.users().await?;
+        if users.len() == 0 {
+            tracing::warn!(path = %htpasswd.path.display(), "the file of users is empty: nobody can log in");
+        }
+        Ok(htpasswd)
+    }
+
+    /// The users that the file holds now, or held up to [`PAUSE`] ago.
+    async fn users(&self) -> Result<Arc<Users>, HtpasswdError> {
+        let mut file = self.file.lock().await;
+        if let Some(file) = file.as_ref().filter(|file| file.looked.elapsed() < PAUSE) {
+            return Ok(file.users.clone());
+        }
+        let looked = Instant::now();
+        // Until the file has been read well, what it held before does not count.
+        let before = file.take();
+        let unreadable = |source| HtpasswdError::Read { path: self.path.clone(), source };
+        let stamp = Stamp::of(&tokio::fs::metadata(&self.path).await.map_err(unreadable)?);
+        let users = match before {
+            Some(File { users, stamp: before, .. }) if before == stamp => users,
+            before => {
+                let users = Arc::new(read(&self.path, stamp).await?);
+                if before.is_some() {
+                    tracing::info!(path = %self.path.display(), users = users.len(), "the file of users was read again");
+                }
+                users
+            }
+        };
+        *file = Some(File { users: users.clone(), stamp, looked });
+        Ok(users)
+    }
+
+    /// Whether this is the user's password, checked on a blocking thread. `hash` is somebody's even if `user` is nobody's.
+    async fn check(&self, name: &str, password: Vec<u8>, users: &Users) -> Result<bool, AuthError> {
+        let known = users.hash(name);
+        let hash = known.unwrap_or_else(|| users.nobody()).clone();
+        let proof = self.verified.proof(name, &password, &hash);
+        let is_verified = || known.is_some() && self.verified.contains(&proof, Instant::now());
+        if is_verified() {
+            return Ok(true);
+        }
+        let _place = self.waiting.try_acquire().map_err(|_| AuthError::Busy)?;
+        let permit = self.checking.clone().acquire_owned().await.map_err(|_| AuthError::Stopped)?;
+        // A client sends several requests at once; the first has done the work for all.
+        if is_verified() {
+            return Ok(true);
+        }
+        let check = move || {
+            // Held by the thread: who hangs up does not make room for more work than there are processors.
+            let _permit = permit;
+            bcrypt::verify(password, &hash).unwrap_or(false)
+        };
+        let matches = tokio::task::spawn_blocking(check).await.map_err(|_| AuthError::Stopped)?;
+        let is_user = matches && known.is_some();
+        if is_user {
+            self.verified.insert(proof, Instant::now());
+        }
+        Ok(is_user)
+    }
+}
+
+async fn read(path: &Path, stamp: Stamp) -> Result<Users, HtpasswdError> {
+    if stamp.bytes > MAX_FILE_BYTES {
+        return Err(HtpasswdError::TooLarge { path: path.to_path_buf() });
+    }
+    let content = tokio::fs::read(path).await;
+    let content = content.map_err(|source| HtpasswdError::Read { path: path.to_path_buf(), source })?;
+    Users::parse(&content).map_err(|(line, problem)| HtpasswdError::Line { path: path.to_path_buf(), line, problem })
+}
+
+#[async_trait]
+impl Authenticator for Htpasswd {
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Answer, AuthError> {
+        let (name, password) = match basic::read(headers) {
+            Basic::Given { name, password } => (name, password),
+            Basic::Absent => return Ok(Answer::NoCredentials),
+            Basic::Malformed => return Ok(Answer::BadCredentials),
+        };
+        let users = self.users().await?;
+        let is_user = self.check(&name, password, &users).await?;
+        Ok(if is_user { Answer::Known(Identity::new(&name)) } else { Answer::BadCredentials })
+    }
+
+    fn challenge(&self, _: &[Access]) -> String {
+        format!("Basic realm={}", quoted(&self.realm))
+    }
+}
