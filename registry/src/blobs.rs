@@ -66,31 +66,35 @@ impl Registry {
             .ok_or_else(|| Error::BlobUnknown { name: name.clone(), digest: digest.clone() })
     }
 
-    /// Gives a repository a blob of another one. `false` if that one does not have it.
+    /// Gives a repository a blob of another one, or of any if it is not said of which. `false` if that one, or none, has
+    /// it.
     ///
     /// # Errors
     /// [`Error::ReadOnly`], or what the store says.
     pub async fn blob_mount(
         self: &Arc<Self>,
-        from: &RepositoryName,
+        from: Option<&RepositoryName>,
         to: &RepositoryName,
         digest: &Digest,
     ) -> Result<bool, Error> {
         let writing = self.writable()?;
-        let (registry, from, to, digest) = (self.clone(), from.clone(), to.clone(), digest.clone());
+        let (registry, from, to, digest) = (self.clone(), from.cloned(), to.clone(), digest.clone());
         // In a task of its own: a client that goes away must not let go of the blob while its link is being written.
         tokio::spawn(async move {
             let _writing = writing;
-            registry.mount(&from, &to, &digest).await
+            registry.mount(from.as_ref(), &to, &digest).await
         })
         .await?
     }
 
-    async fn mount(&self, from: &RepositoryName, to: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+    async fn mount(&self, from: Option<&RepositoryName>, to: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
         let Some(held) = self.guard.try_acquire(vec![Item::Blob(digest.clone())]) else { return Ok(false) };
-        if self.find(&layout::layer_link(from, digest)).await?.is_none()
-            || self.find(&layout::blob_data(digest)).await?.is_none()
-        {
+        // Content that is in the store was a blob of some repository, even if that one has given it up since.
+        let has_source = match from {
+            Some(from) => self.find(&layout::layer_link(from, digest)).await?.is_some(),
+            None => true,
+        };
+        if !has_source || self.find(&layout::blob_data(digest)).await?.is_none() {
             return Ok(false);
         }
         self.ensure_link(&layout::layer_link(to, digest), digest).await?;

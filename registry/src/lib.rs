@@ -23,6 +23,7 @@ mod manifests;
 pub mod metrics;
 mod patience;
 mod purge;
+mod referrers;
 pub mod registry;
 mod remote;
 pub mod route;
@@ -37,5 +38,6 @@ mod uploads;
 
 pub use catalog::Paged;
 pub use manifests::Stored;
+pub use referrers::Rebuilt;
 pub use serve::{Running, start};
 pub use uploads::{Upload, no_body};

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use berth_oci::{Digest, MAX_MANIFEST_BYTES, Manifest, Reference, RepositoryName};
+use berth_oci::{Digest, MAX_MANIFEST_BYTES, Manifest, Reference, RepositoryName, Tag};
 use berth_storage::{layout, read_all};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::error::Error;
 use crate::gc::{Held, Item};
+use crate::referrers::Subject;
 use crate::registry::{Registry, absent_is_none};
 use crate::schema1;
 
@@ -69,7 +70,8 @@ impl Registry {
         Ok((Stored { digest, raw, manifest }, held))
     }
 
-    /// Stores a manifest, whose references must be there, and lets a tag name it if it was pushed by one.
+    /// Stores a manifest, whose references must be there, and lets tags name it: the one that it was pushed by, or those
+    /// that came with a push by digest.
     ///
     /// # Errors
     /// [`Error::ManifestInvalid`], [`Error::Schema1`], [`Error::ManifestRefused`], [`Error::DigestMismatch`],
@@ -78,6 +80,7 @@ impl Registry {
         self: &Arc<Self>,
         name: &RepositoryName,
         reference: &Reference,
+        more_tags: &[Tag],
         content_type: Option<&str>,
         raw: Bytes,
     ) -> Result<Stored, Error> {
@@ -98,16 +101,20 @@ impl Registry {
         let manifest = if is_schema1 { Manifest::parse(&raw)? } else { Manifest::parse_declared(&raw, content_type)? };
         self.rules.check(&manifest)?;
         let stored = Stored { digest, raw, manifest };
-        let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
+        let tags = match reference {
+            Reference::Tag(tag) => vec![tag.clone()],
+            Reference::Digest(_) => more_tags.to_vec(),
+        };
+        let (registry, name) = (self.clone(), name.clone());
         // In a task of its own: a client that goes away must not leave links half written.
         tokio::spawn(async move {
             let _writing = writing;
-            registry.store_manifest(&name, &reference, &stored).await.map(|()| stored)
+            registry.store_manifest(&name, &tags, &stored).await.map(|()| stored)
         })
         .await?
     }
 
-    async fn store_manifest(&self, name: &RepositoryName, reference: &Reference, stored: &Stored) -> Result<(), Error> {
+    async fn store_manifest(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<(), Error> {
         let Stored { digest, raw, manifest } = stored;
         // The guard before the lock: whoever waits here for a deletion to end must not hold up the whole repository.
         let held = self.guard.acquire(revision_items(name, digest)).await?;
@@ -118,8 +125,12 @@ impl Registry {
         if self.find(&data).await?.is_none_or(|stat| stat.size != raw.len() as u64) {
             self.store.put(&data, raw.clone()).await?;
         }
+        // Before the link: a manifest that is there and is not found by its subject would be lost to who asks for it.
+        if let Some(subject) = manifest.subject() {
+            self.note_referrer(name, &subject.digest, digest).await?;
+        }
         self.ensure_link(&layout::revision_link(name, digest), digest).await?;
-        if let Reference::Tag(tag) = reference {
+        for tag in tags {
             // The current link first: the other only says what the tag has named, and a tag that has nothing but that
             // would be listed without being there.
             let current = layout::tag_current_link(name, tag);
@@ -181,8 +192,14 @@ impl Registry {
             Reference::Digest(digest) => {
                 let link = layout::revision_link(name, digest);
                 self.find(&link).await?.ok_or_else(unknown)?;
+                let subject = self.subject(digest).await?;
                 self.remove_tags_of(name, digest).await?;
-                absent_is_none(self.store.delete(&link).await).map(|_| ())
+                absent_is_none(self.store.delete(&link).await)?;
+                // After the link, for the reason that it is written before it.
+                match subject {
+                    Subject::Some(subject) => self.forget_referrer(name, &subject, digest).await,
+                    Subject::None | Subject::Unknown => Ok(()),
+                }
             }
         }
     }
@@ -260,7 +277,7 @@ mod tests {
         let (first, doomed, other) = (empty_index("first"), empty_index("doomed"), empty_index("other"));
         let put = async |tag: &str, raw: &Bytes| {
             let reference = Reference::Tag(tag.parse().unwrap());
-            let put = registry.manifest_put(&name, &reference, None, raw.clone());
+            let put = registry.manifest_put(&name, &reference, &[], None, raw.clone());
             tokio::time::timeout(Duration::from_secs(10), put).await.expect("the push waits")
         };
         let first = put("first", &first).await.unwrap().digest;
@@ -269,7 +286,7 @@ mod tests {
         let held_back = run.doom(&items, Duration::ZERO, |_| ());
         let (waiting, tag) = (registry.clone(), Reference::Tag("doomed".parse().unwrap()));
         let (raw, to) = (doomed.clone(), name.clone());
-        let waiting = tokio::spawn(async move { waiting.manifest_put(&to, &tag, None, raw).await });
+        let waiting = tokio::spawn(async move { waiting.manifest_put(&to, &tag, &[], None, raw).await });
         // One thread and a store in memory: after some turns the push has come to where it waits.
         for _ in 0..100 {
             tokio::task::yield_now().await;

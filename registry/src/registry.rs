@@ -1,5 +1,5 @@
 //! The registry itself: a store, the guard against the collector, and what is allowed. The operations are in one module
-//! for each noun: `blobs`, `uploads`, `manifests`, `tags`, `catalog`.
+//! for each noun: `blobs`, `uploads`, `manifests`, `referrers`, `tags`, `catalog`.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use crate::catalog::Windows;
 use crate::error::Error;
 use crate::gate::{Gate, Writing};
 use crate::gc::Guard;
+use crate::referrers::Lookouts;
 use crate::rules::Rules;
 use crate::uploads::Sessions;
 
@@ -38,6 +39,7 @@ pub struct Registry {
     pub(crate) exclude: Arc<dyn Exclude>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) sessions: Sessions,
+    pub(crate) lookouts: Lookouts,
     pub(crate) gate: Gate,
     /// What is remembered of the catalog from one page to the next.
     pub(crate) catalog: Windows,
@@ -55,9 +57,9 @@ impl Registry {
         let tag_locks = (0..TAG_LOCKS).map(|_| RwLock::new(())).collect();
         let Permissions { delete: can_delete, read_only } = permissions;
         let gate = Gate::new(read_only.then(|| CONFIGURED.to_owned()));
-        let (sessions, catalog) = (Sessions::default(), Windows::default());
+        let (sessions, lookouts, catalog) = (Sessions::default(), Lookouts::default(), Windows::default());
         let rules = Rules::default();
-        Registry { store, exclude, guard, sessions, gate, catalog, can_delete, rules, tag_locks }
+        Registry { store, exclude, guard, sessions, lookouts, gate, catalog, can_delete, rules, tag_locks }
     }
 
     /// The same registry, with other rules for what may be pushed than those of [`Rules::default`].

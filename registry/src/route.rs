@@ -26,6 +26,8 @@ pub enum Route {
     Tags(RepositoryName),
     /// `/v2/<name>/manifests/<reference>`.
     Manifest(RepositoryName, Reference, ManifestAction),
+    /// `GET /v2/<name>/referrers/<digest>`.
+    Referrers(RepositoryName, Digest),
     /// `/v2/<name>/blobs/<digest>`.
     Blob(RepositoryName, Digest, BlobAction),
     /// `POST /v2/<name>/blobs/uploads/`.
@@ -97,7 +99,7 @@ pub enum Rejection {
     },
 }
 
-/// The name of a route as metrics have it; Distribution's names.
+/// The name of a route as metrics have it; Distribution's names, as far as it has the route.
 #[must_use]
 pub fn handler_name(route: &Result<Route, Rejection>) -> &'static str {
     match route {
@@ -105,6 +107,7 @@ pub fn handler_name(route: &Result<Route, Rejection>) -> &'static str {
         Ok(Route::Catalog) => "catalog",
         Ok(Route::Tags(_)) => "tags",
         Ok(Route::Manifest(..)) => "manifest",
+        Ok(Route::Referrers(..)) => "referrers",
         Ok(Route::Blob(..)) => "blob",
         Ok(Route::UploadBegin(_)) => "blob-upload",
         Ok(Route::Upload(..)) => "blob-upload-chunk",
@@ -197,6 +200,9 @@ fn parse_written(method: &Method, written: &str, prefix: &str) -> Result<Route, 
     if let Some(name) = head.strip_suffix("/manifests") {
         return manifest(method, name, last);
     }
+    if let Some(name) = head.strip_suffix("/referrers") {
+        return read_only(method, Route::Referrers(name.parse()?, last.parse()?));
+    }
     Err(Rejection::NotFound)
 }
 
@@ -283,7 +289,8 @@ mod tests {
         check(Method::GET, "/v2/a/blobs/DIGEST", Ok(Route::Blob(name("a"), digest.clone(), B::Read)));
         let escaped = DIGEST.replace(':', "%3A");
         check(Method::HEAD, &format!("/v2/a/blobs/{escaped}"), Ok(Route::Blob(name("a"), digest.clone(), B::Stat)));
-        check(Method::DELETE, "/v2/a/blobs/DIGEST", Ok(Route::Blob(name("a"), digest, B::Delete)));
+        check(Method::DELETE, "/v2/a/blobs/DIGEST", Ok(Route::Blob(name("a"), digest.clone(), B::Delete)));
+        check(Method::GET, "/v2/a/b/referrers/DIGEST", Ok(Route::Referrers(name("a/b"), digest)));
         check(Method::POST, "/v2/a/blobs/uploads/", Ok(Route::UploadBegin(name("a"))));
         check(Method::POST, "/v2/a/blobs/uploads", Ok(Route::UploadBegin(name("a"))));
         check(Method::GET, "/v2/a/blobs/uploads/ID", Ok(Route::Upload(name("a"), id, U::Progress)));
@@ -309,7 +316,9 @@ mod tests {
     fn what_is_wrong_is_said() {
         check(Method::GET, "/v1/", Err("no such path"));
         check(Method::GET, "/v2/a", Err("no such path"));
-        check(Method::GET, "/v2/a/referrers/DIGEST", Err("no such path"));
+        check(Method::GET, "/v2/a/referrers/", Err("digest \"\" is not of the form <algorithm>:<hex>"));
+        check(Method::GET, "/v2/a/referrers/v1", Err("digest \"v1\" is not of the form <algorithm>:<hex>"));
+        check(Method::DELETE, "/v2/a/referrers/DIGEST", Err("the method is not one of GET, HEAD"));
         check(Method::GET, "/v2/%ff/tags/list", Err("no such path"));
         check(Method::GET, "/v2/a/blobs/uploads/none", Err("no such path"));
         check(Method::POST, "/v2/", Err("the method is not one of GET, HEAD"));
@@ -385,7 +394,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_path_makes_the_parser_panic(path in "(/v2)?(/[a-z%:._-]{0,9}|/blobs|/uploads|/manifests|/tags|/list){0,8}") {
+        fn no_path_makes_the_parser_panic(path in "(/v2)?(/[a-z%:._-]{0,9}|/blobs|/uploads|/manifests|/referrers|/tags|/list){0,8}") {
             for method in [Method::GET, Method::PUT, Method::POST] {
                 let _ = parse(&method, &path, "");
             }

@@ -86,6 +86,7 @@ pub async fn start(config: &Config) -> Result<Running> {
         access_log: !config.log.accesslog.disabled,
         max_catalog_entries: config.catalog.maxentries,
         max_tags: config.tags.maxtags,
+        mounts_from_anywhere: settings::mounts_from_anywhere(config),
         health: health.clone(),
         metrics: metrics.clone(),
     });

@@ -146,6 +146,15 @@ pub(crate) fn trust_key(config: &Config) -> Result<TrustKey, TrustKeyError> {
     }
 }
 
+/// Whether a blob may be mounted by who does not say from where: only where everybody who is let in may read everything.
+/// Tokens are for one repository or another.
+pub(crate) fn mounts_from_anywhere(config: &Config) -> bool {
+    match &config.auth {
+        None | Some(Auth::Silly(_) | Auth::Htpasswd(_)) => true,
+        Some(Auth::Token(_)) => false,
+    }
+}
+
 pub(crate) fn addresses(config: &Config) -> Addresses {
     Addresses::new(config.http.host.clone(), config.http.prefix.clone(), config.http.relativeurls)
 }

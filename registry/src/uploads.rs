@@ -106,7 +106,8 @@ impl Registry {
         Ok(Upload { id, started_at: started_at.unwrap_or(jiff::Timestamp::UNIX_EPOCH), offset })
     }
 
-    /// Appends a body to a session that must end at byte `expected`, and gives the new length.
+    /// Appends a body to a session that must end at byte `expected`, and gives the new length. The data is hashed by
+    /// `algorithm` on the way; if the digest turns out to be of the other one, it is read once more.
     ///
     /// # Errors
     /// [`Error::UploadOffset`] if it ends elsewhere; [`Error::BodyInterrupted`] if the body does, in which case what had
@@ -116,6 +117,7 @@ impl Registry {
         name: &RepositoryName,
         id: Uuid,
         expected: u64,
+        algorithm: Algorithm,
         body: Incoming,
     ) -> Result<u64, Error> {
         let writing = self.writable()?;
@@ -123,7 +125,7 @@ impl Registry {
         tokio::spawn(async move {
             let _writing = writing;
             let mut session = registry.sessions.lock(id).await?;
-            registry.append(&mut session, &name, id, expected, Algorithm::Sha256, body).await
+            registry.append(&mut session, &name, id, expected, algorithm, body).await
         })
         .await?
     }

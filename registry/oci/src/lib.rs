@@ -11,6 +11,7 @@ mod manifest;
 pub mod media_type;
 mod name;
 mod reference;
+mod referrer;
 
 pub use digest::{Algorithm, Digest, DigestError};
 pub use error_code::ErrorCode;
@@ -19,3 +20,4 @@ pub use manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, ManifestError, Plat
 pub use media_type::ManifestKind;
 pub use name::{MAX_NAME_BYTES, NameError, RepositoryName};
 pub use reference::{MAX_TAG_BYTES, Reference, ReferenceError, Tag, TagError};
+pub use referrer::Referrer;

@@ -43,6 +43,7 @@ pub(crate) fn wanted(route: &Route, method: &Method, mount_from: Option<&Reposit
         Route::Catalog => return vec![Access::new("registry", "catalog", "*")],
         Route::Tags(name)
         | Route::Manifest(name, ..)
+        | Route::Referrers(name, _)
         | Route::Blob(name, ..)
         | Route::UploadBegin(name)
         | Route::Upload(name, ..) => name,

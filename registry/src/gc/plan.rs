@@ -5,6 +5,8 @@
 //!   index that stays, if its subject stays, or if it is younger than the grace period.
 //! * Nothing goes from a repository in which something could not be read, and no blob that such a repository links to.
 //! * A blob stays if a manifest that stays refers to it, or if it is younger than the grace period.
+//! * The index of referrers keeps nothing: a subject is what the manifests say. An entry goes with its manifest, and by
+//!   itself if there is no such manifest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, SystemTime};
@@ -192,6 +194,18 @@ pub(super) fn dangling(
         }
     }
     dangling
+}
+
+/// Entries of the index of referrers, each a subject and a manifest, whose manifest is not one of the repository's.
+pub(super) fn strays(snapshot: &Snapshot) -> Vec<(RepositoryName, Digest, Digest)> {
+    let mut strays = Vec::new();
+    for (name, repository) in snapshot.repositories.iter().filter(|(_, repository)| !repository.unreadable) {
+        let gone = repository.referrers.iter().filter(|(digest, _)| !repository.revisions.contains_key(*digest));
+        for (digest, subjects) in gone {
+            strays.extend(subjects.iter().map(|subject| (name.clone(), subject.clone(), digest.clone())));
+        }
+    }
+    strays
 }
 
 /// The manifests of one repository that go, in groups that can be deleted one after another: whatever would have to stay

@@ -42,6 +42,8 @@ pub struct RepositoryState {
     pub tags: BTreeMap<Tag, Digest>,
     /// For each manifest, the tags that have named it.
     pub history: BTreeMap<Digest, BTreeSet<Tag>>,
+    /// For each manifest that the index of referrers names, the subjects that it names it under.
+    pub referrers: BTreeMap<Digest, BTreeSet<Digest>>,
     /// Whether something in it could not be read.
     pub unreadable: bool,
 }
@@ -122,7 +124,12 @@ async fn list_repositories(
                 RepositoryObjectKind::TagIndex(tag, digest) => {
                     repository.history.entry(digest).or_default().insert(tag);
                 }
-                RepositoryObjectKind::Upload(_) | RepositoryObjectKind::Other => {}
+                RepositoryObjectKind::Referrer { subject, digest } => {
+                    repository.referrers.entry(digest).or_default().insert(subject);
+                }
+                RepositoryObjectKind::ReferrersChecked
+                | RepositoryObjectKind::Upload(_)
+                | RepositoryObjectKind::Other => {}
             }
         }
         listed += page.entries.len();

@@ -1,7 +1,8 @@
 //! The deletions: manifests of each repository first, then the blobs that the manifests that stayed do not refer to.
 //!
 //! A failure leaves things as they are and is reported. A crash between two deletions leaves less than a whole object
-//! only where nothing refers to it: the link of a manifest goes before its bytes, layer links go before the blob.
+//! only where nothing refers to it: the link of a manifest goes before its bytes and before its entry among the referrers,
+//! layer links go before the blob.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -67,16 +68,20 @@ pub(super) async fn sweep(
     let (plain, gone) = (snapshot.clone(), sweeper.swept.revisions.clone());
     let decided = tokio::task::spawn_blocking(move || {
         let stays = |name: &RepositoryName, digest: &Digest| !gone.contains(&(name.clone(), digest.clone()));
-        (going_blobs(&plain, &policy, stays), plan::dangling(&plain, stays))
+        (going_blobs(&plain, &policy, stays), plan::dangling(&plain, stays), plan::strays(&plain))
     });
-    let (going, dangling) = decided.await?;
-    sweeper.expect(going.len() + dangling.len());
+    let (going, dangling, strays) = decided.await?;
+    sweeper.expect(going.len() + dangling.len() + strays.len());
     for (digest, repositories) in &going {
         sweeper.blob(digest, repositories).await;
         sweeper.advance(1);
     }
     for (digest, repositories) in &dangling {
         sweeper.links(digest, repositories).await;
+        sweeper.advance(1);
+    }
+    for (name, subject, digest) in &strays {
+        sweeper.stray(name, subject, digest).await;
         sweeper.advance(1);
     }
     Ok(sweeper.swept)
@@ -171,7 +176,39 @@ impl Sweeper<'_> {
         for tag in repository.and_then(|repository| repository.history.get(digest)).into_iter().flatten() {
             self.delete(&layout::tag_index_link(name, tag, digest)).await?;
         }
-        self.delete(&layout::revision_link(name, digest)).await
+        self.delete(&layout::revision_link(name, digest)).await?;
+        // What a push has noted since the repository was listed is in the manifest, and what it never said in the list.
+        let noted = repository.and_then(|repository| repository.referrers.get(digest)).into_iter().flatten();
+        let revision = repository.and_then(|repository| repository.revisions.get(digest));
+        let said = revision.and_then(|revision| revision.references.as_ref()).and_then(|all| all.subject.as_ref());
+        let subjects: BTreeSet<&Digest> = noted.chain(said).collect();
+        for subject in subjects {
+            self.delete(&layout::referrer(name, subject, digest)).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes an entry of the index of referrers whose manifest is not there, while nobody can push it.
+    async fn stray(&mut self, name: &RepositoryName, subject: &Digest, digest: &Digest) {
+        if self.dry_run {
+            return;
+        }
+        let item = Item::Revision(name.clone(), digest.clone());
+        let doomed = self.run.doom(std::slice::from_ref(&item), self.policy.grace, |_| ());
+        if !doomed.has(&item) {
+            return;
+        }
+        if let Err(error) = self.delete_stray(name, subject, digest).await {
+            self.swept.problems.push(format!("referrer {name}@{digest} cannot be forgotten: {error}"));
+        }
+    }
+
+    async fn delete_stray(&self, name: &RepositoryName, subject: &Digest, digest: &Digest) -> Result<(), Error> {
+        // It may have been pushed since the repository was listed: the entry is written before the link.
+        if absent_is_none(self.store.stat(&layout::revision_link(name, digest)).await)?.is_some() {
+            return Ok(());
+        }
+        self.delete(&layout::referrer(name, subject, digest)).await
     }
 
     async fn blob(&mut self, digest: &Digest, repositories: &[RepositoryName]) {
@@ -263,7 +300,7 @@ mod tests {
                 "{{\"schemaVersion\":2,\"mediaType\":\"{media_type}\",\"manifests\":[],\"annotations\":{{\"n\":\"{n}\"}}}}"
             );
             let reference = Reference::Digest(Digest::sha256(raw.as_bytes()));
-            registry.manifest_put(&name, &reference, None, raw.into()).await.unwrap();
+            registry.manifest_put(&name, &reference, &[], None, raw.into()).await.unwrap();
         }
         let run = registry.guard.begin_run().unwrap();
         let (steps, mut following) = mpsc::channel(10 * COUNT);
@@ -279,6 +316,44 @@ mod tests {
         }
         done.dedup();
         assert_eq!(done, (0..=2 * COUNT).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn an_entry_among_the_referrers_goes_with_its_manifest_or_without_one() {
+        let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: true, read_only: false });
+        let registry = Arc::new(Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions));
+        let name: RepositoryName = "team/app".parse().unwrap();
+        let put = async |reference: &str, subject: &Digest| {
+            let raw = format!(
+                "{{\"schemaVersion\":2,\"manifests\":[],\"subject\":{{\"digest\":\"{subject}\",\"size\":1}},\
+                 \"annotations\":{{\"for\":\"{reference}\"}}}}"
+            );
+            let tag = Reference::Tag(reference.parse().unwrap());
+            registry.manifest_put(&name, &tag, &[], None, raw.into()).await.unwrap().digest
+        };
+        let missing = Digest::sha256(b"missing");
+        let tagged = put("kept", &missing).await;
+        let about_tagged = put("about-kept", &tagged).await;
+        let about_missing = put("going", &missing).await;
+        for tag in ["about-kept", "going"] {
+            registry.manifest_delete(&name, &Reference::Tag(tag.parse().unwrap())).await.unwrap();
+        }
+        registry.note_referrer(&name, &tagged, &missing).await.unwrap();
+        let entry = |subject: &Digest, digest: &Digest| layout::referrer(&name, subject, digest);
+        let stay = [entry(&missing, &tagged), entry(&tagged, &about_tagged)];
+        let go = [entry(&missing, &about_missing), entry(&tagged, &missing)];
+        for dry_run in [true, false] {
+            let run = registry.guard.begin_run().unwrap();
+            let options = Options { dry_run, delete_untagged: true, grace: Duration::ZERO };
+            let report = collect(&registry, &run, options, &Listener::none()).await.unwrap();
+            assert_eq!((report.manifests_kept, report.manifests_deleted), (2, 1));
+            for key in &stay {
+                assert!(registry.find(key).await.unwrap().is_some(), "{key} {dry_run}");
+            }
+            for key in &go {
+                assert_eq!(registry.find(key).await.unwrap().is_some(), dry_run, "{key} {dry_run}");
+            }
+        }
     }
 
     #[tokio::test]

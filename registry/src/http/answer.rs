@@ -62,6 +62,13 @@ pub(crate) fn set(response: &mut Response<Body>, name: HeaderName, value: &str) 
     }
 }
 
+/// Adds a header that may stand there several times.
+pub(crate) fn add(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().append(name, value);
+    }
+}
+
 /// The data of a request's body; an error when the connection breaks or nothing arrives for [`BODY_IDLE`].
 pub(crate) fn incoming(body: Incoming) -> berth_storage::Incoming {
     let frames = stream::unfold(Some(BodyStream::new(body)), |frames| async move {

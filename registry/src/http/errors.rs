@@ -75,7 +75,7 @@ impl Failure {
         self
     }
 
-    fn internal(cause: impl fmt::Display) -> Self {
+    pub(crate) fn internal(cause: impl fmt::Display) -> Self {
         let failure = Failure::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, Value::Null);
         Failure { cause: Some(cause.to_string()), ..failure }
     }

@@ -12,7 +12,7 @@ use super::errors::{Failure, bad_request};
 /// How many repositories are given to whoever does not say.
 const DEFAULT_CATALOG_ENTRIES: usize = 100;
 /// What may stand in a query as it is.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(crate) async fn catalog(context: &Context<'_>) -> Result<Response<Body>, Failure> {
     let most = context.app.max_catalog_entries;
@@ -40,7 +40,7 @@ pub(crate) async fn tags(context: &Context<'_>, name: &RepositoryName) -> Result
     Ok(response)
 }
 
-fn asked_number(context: &Context<'_>) -> Result<Option<usize>, Failure> {
+pub(super) fn asked_number(context: &Context<'_>) -> Result<Option<usize>, Failure> {
     let Some(text) = context.query("n").filter(|text| !text.is_empty()) else { return Ok(None) };
     let invalid = || bad_request(ErrorCode::PaginationNumberInvalid, json!({ "n": text }));
     text.parse().map(Some).map_err(|_| invalid())

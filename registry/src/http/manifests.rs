@@ -1,6 +1,6 @@
 //! `/v2/<name>/manifests/<reference>`.
 
-use berth_oci::{ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName};
+use berth_oci::{ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName, Tag, TagError};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderName, Response, StatusCode, header};
@@ -17,6 +17,11 @@ use super::blobs::{etag, matches_etag};
 use super::errors::{Failure, bad_request, not_found};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// How many tags one push may bring; each is written and answered by itself.
+const MAX_TAGS: usize = 50;
 
 pub(crate) async fn handle(
     context: &Context<'_>,
@@ -28,23 +33,57 @@ pub(crate) async fn handle(
     let registry = &context.app.registry;
     match action {
         ManifestAction::Read => read(context, name, reference).await,
-        ManifestAction::Write => {
-            // Asked before the body is taken, and again when the write begins.
-            drop(registry.writable()?);
-            let raw = whole(body).await?;
-            let content_type = context.header(header::CONTENT_TYPE);
-            let stored = registry.manifest_put(name, reference, content_type, raw).await?;
-            let mut response = answer::empty(StatusCode::CREATED);
-            let location = format!("{}/v2/{name}/manifests/{}", context.base, stored.digest);
-            answer::set(&mut response, header::LOCATION, &location);
-            answer::set(&mut response, CONTENT_DIGEST, stored.digest.as_str());
-            Ok(response)
-        }
+        ManifestAction::Write => write(context, name, reference, body).await,
         ManifestAction::Delete => {
             registry.manifest_delete(name, reference).await?;
             Ok(answer::empty(StatusCode::ACCEPTED))
         }
     }
+}
+
+async fn write(
+    context: &Context<'_>,
+    name: &RepositoryName,
+    reference: &Reference,
+    body: Incoming,
+) -> Result<Response<Body>, Failure> {
+    let registry = &context.app.registry;
+    // Asked before the body is taken, and again when the write begins.
+    drop(registry.writable()?);
+    let tags = more_tags(context, reference)?;
+    let raw = whole(body).await?;
+    let content_type = context.header(header::CONTENT_TYPE);
+    let stored = registry.manifest_put(name, reference, &tags, content_type, raw).await?;
+    let mut response = answer::empty(StatusCode::CREATED);
+    let location = format!("{}/v2/{name}/manifests/{}", context.base, stored.digest);
+    answer::set(&mut response, header::LOCATION, &location);
+    answer::set(&mut response, CONTENT_DIGEST, stored.digest.as_str());
+    if let Some(subject) = stored.manifest.subject() {
+        answer::set(&mut response, SUBJECT, subject.digest.as_str());
+    }
+    for tag in &tags {
+        answer::add(&mut response, TAG, tag.as_str());
+    }
+    Ok(response)
+}
+
+/// The tags that come with a push by digest, each once. A push by tag brings its own and no other.
+fn more_tags(context: &Context<'_>, reference: &Reference) -> Result<Vec<Tag>, Failure> {
+    if matches!(reference, Reference::Tag(_)) {
+        return Ok(Vec::new());
+    }
+    let mut tags: Vec<Tag> = Vec::new();
+    for (_, text) in context.query.iter().filter(|(key, _)| key == "tag") {
+        let tag = text.parse().map_err(|error: TagError| bad_request(ErrorCode::TagInvalid, error.to_string()))?;
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    if tags.len() > MAX_TAGS {
+        let detail = format!("{} tags come with the manifest, more than the {MAX_TAGS} of one request", tags.len());
+        return Err(Failure::new(StatusCode::URI_TOO_LONG, ErrorCode::TagInvalid, detail));
+    }
+    Ok(tags)
 }
 
 async fn read(context: &Context<'_>, name: &RepositoryName, reference: &Reference) -> Result<Response<Body>, Failure> {

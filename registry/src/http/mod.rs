@@ -12,6 +12,7 @@ mod location;
 mod manifests;
 mod multipart;
 mod range;
+mod referrers;
 mod state;
 mod uploads;
 
@@ -56,6 +57,8 @@ pub struct App {
     pub max_catalog_entries: usize,
     /// The most tags of a page.
     pub max_tags: usize,
+    /// Whether a blob may be mounted by who does not say from where. Only where everybody may read everything.
+    pub mounts_from_anywhere: bool,
     /// Whether the store can be reached.
     pub health: Arc<Health>,
     /// What is counted.
@@ -164,6 +167,7 @@ async fn answer(
         Route::Catalog => listings::catalog(&context).await,
         Route::Tags(name) => listings::tags(&context, &name).await,
         Route::Manifest(name, reference, action) => manifests::handle(&context, &name, &reference, action, body).await,
+        Route::Referrers(name, subject) => referrers::handle(&context, &name, &subject).await,
         Route::Blob(name, digest, action) => blobs::handle(&context, &name, &digest, action).await,
         Route::UploadBegin(name) => uploads::begin(&context, &name, body).await,
         Route::Upload(name, id, action) => uploads::handle(&context, &name, id, action, body).await,
@@ -206,9 +210,9 @@ fn content_length(headers: &HeaderMap) -> u64 {
     headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
-/// The pairs of a query string. A server is asked for few; what is behind the hundredth is not looked at.
+/// The pairs of a query string. A server is asked for few; what is behind the two hundredth is not looked at.
 fn form_urlencoded(query: &str) -> Vec<(String, String)> {
-    const MOST: usize = 100;
+    const MOST: usize = 200;
     let decode = |text: &str| {
         let spaced = text.replace('+', " ");
         percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()

@@ -4,7 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
-use berth_oci::RepositoryName;
+use berth_oci::{Algorithm, RepositoryName};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -25,6 +25,9 @@ pub(crate) struct State {
     pub(crate) id: Uuid,
     pub(crate) offset: u64,
     pub(crate) started_at: jiff::Timestamp,
+    /// What the data is hashed by, if that was said at the beginning. Distribution has no such field and passes over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) algorithm: Option<Algorithm>,
 }
 
 impl StateKey {
@@ -63,8 +66,13 @@ mod tests {
     #[test]
     fn only_what_was_signed_for_this_session_counts() {
         let name: RepositoryName = "team/app".parse().unwrap();
-        let state =
-            State { name: name.clone(), id: Uuid::from_u128(7), offset: 42, started_at: jiff::Timestamp::UNIX_EPOCH };
+        let state = State {
+            name: name.clone(),
+            id: Uuid::from_u128(7),
+            offset: 42,
+            started_at: jiff::Timestamp::UNIX_EPOCH,
+            algorithm: Some(Algorithm::Sha512),
+        };
         let key = StateKey::new(b"secret".to_vec());
         let packed = key.pack(&state);
         assert_eq!(key.unpack(&packed, &name, state.id), Some(state.clone()));
@@ -86,6 +94,7 @@ mod tests {
             id: Uuid::nil(),
             offset: 3,
             started_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+            algorithm: None,
         };
         let packed = URL_SAFE.decode(StateKey::new(b"k".to_vec()).pack(&state)).unwrap();
         assert_eq!(

@@ -1,6 +1,6 @@
 //! `/v2/<name>/blobs/uploads/` and the sessions below it.
 
-use berth_oci::{Digest, ErrorCode, RepositoryName};
+use berth_oci::{Algorithm, Digest, DigestError, ErrorCode, RepositoryName};
 use berth_storage::ByteRange;
 use http::{HeaderName, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -25,22 +25,34 @@ pub(crate) async fn begin(
     body: Incoming,
 ) -> Result<Response<Body>, Failure> {
     let registry = &context.app.registry;
-    // A mount that cannot be made is a request for a session; so is one that does not say from where.
-    if let (Some(digest), Some(from)) = (context.query("mount"), context.query("from")) {
+    // A mount that cannot be made is a request for a session.
+    if let Some(digest) = context.query("mount") {
         let digest = parse_digest(digest)?;
-        if let Ok(from) = from.parse::<RepositoryName>()
-            && registry.blob_mount(&from, name, &digest).await?
-        {
+        if mount(context, name, &digest).await? {
             return Ok(created(context, name, &digest));
         }
     }
     let digest = context.query("digest").map(parse_digest).transpose()?;
     let Some(digest) = digest else {
-        let state = state_of(name, &registry.upload_begin(name).await?);
+        let algorithm = context.query("digest-algorithm").map(str::parse::<Algorithm>).transpose();
+        let algorithm = algorithm.map_err(|error| invalid_digest(&error))?;
+        let state = state_of(name, &registry.upload_begin(name).await?, algorithm);
         return Ok(progress(context, StatusCode::ACCEPTED, &state));
     };
     registry.upload_whole(name, &digest, answer::incoming(body)).await?;
     Ok(created(context, name, &digest))
+}
+
+/// Mounts a blob, if it can be. Who does not say from where gets it from anywhere, but only where everybody may read
+/// everything: otherwise a digest that was overheard would open a repository that it does not belong to.
+async fn mount(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<bool, Failure> {
+    let from = match context.query("from").filter(|from| !from.is_empty()).map(str::parse::<RepositoryName>) {
+        Some(Ok(from)) => Some(from),
+        Some(Err(_)) => return Ok(false),
+        None if context.app.mounts_from_anywhere => None,
+        None => return Ok(false),
+    };
+    Ok(context.app.registry.blob_mount(from.as_ref(), name, digest).await?)
 }
 
 pub(crate) async fn handle(
@@ -56,7 +68,7 @@ pub(crate) async fn handle(
     let state = match state {
         Some(state) => state,
         // Who only asks how far it has come may have lost the state.
-        None if action == UploadAction::Progress => state_of(name, &registry.upload_status(name, id).await?),
+        None if action == UploadAction::Progress => state_of(name, &registry.upload_status(name, id).await?, None),
         None => return Err(not_found(ErrorCode::BlobUploadInvalid, "the state of the upload is invalid")),
     };
     match action {
@@ -67,7 +79,8 @@ pub(crate) async fn handle(
         UploadAction::Append => {
             let chunk = chunk(context)?;
             let expected = chunk.as_ref().map_or(state.offset, |chunk| chunk.start);
-            let appended = registry.upload_append(name, id, expected, answer::incoming(body)).await;
+            let algorithm = state.algorithm.unwrap_or(Algorithm::Sha256);
+            let appended = registry.upload_append(name, id, expected, algorithm, answer::incoming(body)).await;
             let offset = appended.map_err(|error| with_progress(context, &state, error))?;
             if let Some(ByteRange { start, end }) = chunk.filter(|chunk| chunk.end != offset) {
                 // A body whose length is not said beforehand. What has arrived stays, as of one that broke off.
@@ -97,7 +110,11 @@ pub(crate) async fn handle(
 }
 
 fn parse_digest(text: &str) -> Result<Digest, Failure> {
-    text.parse().map_err(|error: berth_oci::DigestError| bad_request(ErrorCode::DigestInvalid, error.to_string()))
+    text.parse().map_err(|error| invalid_digest(&error))
+}
+
+fn invalid_digest(error: &DigestError) -> Failure {
+    bad_request(ErrorCode::DigestInvalid, error.to_string())
 }
 
 /// Which bytes of the upload the client says that it sends, if it does; they must be as many as the body has, as far as
@@ -126,8 +143,8 @@ fn at_offset(context: &Context<'_>, state: &State, failure: Failure) -> Failure 
         .with(UPLOAD_ID, state.id.to_string())
 }
 
-fn state_of(name: &RepositoryName, upload: &Upload) -> State {
-    State { name: name.clone(), id: upload.id, offset: upload.offset, started_at: upload.started_at }
+fn state_of(name: &RepositoryName, upload: &Upload, algorithm: Option<Algorithm>) -> State {
+    State { name: name.clone(), id: upload.id, offset: upload.offset, started_at: upload.started_at, algorithm }
 }
 
 fn location(context: &Context<'_>, state: &State) -> String {

@@ -8,6 +8,8 @@
 //!     _manifests/revisions/<alg>/<hex>/link             the repository has this manifest
 //!     _manifests/tags/<tag>/current/link                what the tag names now
 //!     _manifests/tags/<tag>/index/<alg>/<hex>/link      what the tag has named
+//!     _referrers/<alg>/<hex>/<alg>/<hex>                the second manifest has the first as its subject
+//!     _referrers/checked                                since when revisions are looked at, RFC 3339
 //!     _uploads/<id>/data                                the bytes of an upload so far
 //!     _uploads/<id>/startedat                           when the upload began, RFC 3339
 //! berth/v1/                                             Distribution ignores what lies here
@@ -19,7 +21,8 @@
 //!   tmp/                                                filesystem: files that are being written
 //! ```
 //!
-//! A link holds a digest as text, without a newline. This is the only file that builds or reads such keys.
+//! A link holds a digest as text, without a newline; so does an entry of `_referrers`, which Berth adds and Distribution
+//! skips, as it skips every directory there whose name starts with an underscore. This is the only file that builds or reads such keys.
 
 use berth_oci::{Algorithm, Digest, RepositoryName, Tag};
 use uuid::Uuid;
@@ -48,6 +51,7 @@ pub fn repositories() -> Key {
 
 /// The directory inside a repository that makes it one.
 pub const MANIFESTS: &str = "_manifests";
+const REFERRERS: &str = "_referrers";
 
 /// The key that signs upload addresses, where the configuration names none.
 #[must_use]
@@ -84,6 +88,37 @@ pub fn layer_link(name: &RepositoryName, digest: &Digest) -> Key {
 #[must_use]
 pub fn revision_link(name: &RepositoryName, digest: &Digest) -> Key {
     Key::built(format!("{REPOSITORIES}/{name}/_manifests/revisions/{}/{}/link", digest.algorithm(), digest.hex()))
+}
+
+/// Above every manifest that a repository has.
+#[must_use]
+pub fn revisions(name: &RepositoryName) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/{MANIFESTS}/revisions"))
+}
+
+/// Above everything that says which manifest of a repository refers to which.
+#[must_use]
+pub fn referrers(name: &RepositoryName) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/{REFERRERS}"))
+}
+
+/// Above every manifest of a repository that may have this subject.
+#[must_use]
+pub fn referrers_of(name: &RepositoryName, subject: &Digest) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/{REFERRERS}/{}/{}", subject.algorithm(), subject.hex()))
+}
+
+/// Says that a manifest of a repository may have this subject.
+#[must_use]
+pub fn referrer(name: &RepositoryName, subject: &Digest, digest: &Digest) -> Key {
+    let above = referrers_of(name, subject);
+    Key::built(format!("{above}/{}/{}", digest.algorithm(), digest.hex()))
+}
+
+/// Says since when the revisions of a repository have to be looked at for subjects that nobody has noted.
+#[must_use]
+pub fn referrers_checked(name: &RepositoryName) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/{REFERRERS}/checked"))
 }
 
 /// Above every tag of a repository.
@@ -173,6 +208,15 @@ pub enum RepositoryObjectKind {
     TagCurrent(Tag),
     /// [`tag_index_link`].
     TagIndex(Tag, Digest),
+    /// [`referrer`].
+    Referrer {
+        /// The manifest that is referred to.
+        subject: Digest,
+        /// The manifest that refers to it.
+        digest: Digest,
+    },
+    /// [`referrers_checked`].
+    ReferrersChecked,
     /// Something of the upload session with this directory name.
     Upload(String),
     /// Something that no part of Berth writes.
@@ -197,10 +241,22 @@ pub fn parse_repository_object(key: &Key) -> Option<RepositoryObject<'_>> {
             let digest = parse_digest(algorithm, hex);
             tag.parse().ok().zip(digest).map(|(tag, digest)| RepositoryObjectKind::TagIndex(tag, digest))
         }
+        [REFERRERS, "checked"] => Some(RepositoryObjectKind::ReferrersChecked),
+        [REFERRERS, of, subject, algorithm, hex] => {
+            let digest = parse_digest(algorithm, hex);
+            let pair = parse_digest(of, subject).zip(digest);
+            pair.map(|(subject, digest)| RepositoryObjectKind::Referrer { subject, digest })
+        }
         ["_uploads", id, ..] => Some(RepositoryObjectKind::Upload((*id).to_owned())),
         _ => None,
     };
     Some(RepositoryObject { repository, kind: kind.unwrap_or(RepositoryObjectKind::Other) })
+}
+
+/// What an object inside a repository is, whichever repository it is; none if a key is not inside one.
+#[must_use]
+pub fn object_kind(key: &Key) -> Option<RepositoryObjectKind> {
+    parse_repository_object(key).map(|object| object.kind)
 }
 
 fn parse_digest(algorithm: &str, hex: &str) -> Option<Digest> {
@@ -242,6 +298,10 @@ mod tests {
             &tag_index_link(&name, &tag, &digest),
             "docker/registry/v2/repositories/team/app/_manifests/tags/v1/index/sha256/HEX/link",
         );
+        check(
+            &referrer(&name, &digest, &digest),
+            "docker/registry/v2/repositories/team/app/_referrers/sha256/HEX/sha256/HEX",
+        );
         let upload = UploadKey::new(&name, Uuid::nil());
         let directory = "docker/registry/v2/repositories/team/app/_uploads/00000000-0000-0000-0000-000000000000";
         check(&upload.data(), &format!("{directory}/data"));
@@ -250,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_built_is_read_back() {
-        use RepositoryObjectKind::{Layer, Revision, TagCurrent, TagIndex, Upload};
+        use RepositoryObjectKind::{Layer, Referrer, ReferrersChecked, Revision, TagCurrent, TagIndex, Upload};
         fn check(key: &Key, expected: RepositoryObjectKind) {
             let found = parse_repository_object(key).unwrap();
             assert_eq!(found, RepositoryObject { repository: "team/app", kind: expected });
@@ -263,14 +323,16 @@ mod tests {
         check(&UploadKey::new(&name, Uuid::nil()).data(), Upload(Uuid::nil().to_string()));
         assert_eq!(parse_blob_data(&blob_data(&digest)), Some(digest.clone()));
         let wide = Digest::of(Algorithm::Sha512, b"x");
+        let pair = Referrer { subject: wide.clone(), digest: digest.clone() };
+        check(&referrer(&name, &wide, &digest), pair);
+        check(&referrers_checked(&name), ReferrersChecked);
         assert_eq!(parse_blob_data(&blob_data(&wide)), Some(wide));
     }
 
     #[test]
     fn other_keys_are_told_apart() {
         fn kind(key: &str) -> Option<RepositoryObjectKind> {
-            let key: Key = key.parse().unwrap();
-            parse_repository_object(&key).map(|object| object.kind)
+            object_kind(&key.parse().unwrap())
         }
         assert_eq!(kind("docker/registry/v2/repositories/a/_layers/sha256/00/link"), Some(RepositoryObjectKind::Other));
         assert_eq!(kind("docker/registry/v2/repositories/a/_referrers/x"), Some(RepositoryObjectKind::Other));

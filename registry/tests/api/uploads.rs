@@ -111,13 +111,17 @@ async fn a_blob_is_mounted_or_else_a_session_begins() {
         assert_eq!(client.get(mounted.header("location")).await.expect(200).body, "layer");
         for query in [
             format!("mount={digest}&from=no/where"),
-            format!("mount={digest}"),
             format!("mount={}&from=from/here", Digest::sha256(b"none")),
             format!("mount={digest}&from=NOT-A-NAME"),
         ] {
             let begun = client.post(&format!("/v2/x/blobs/uploads/?{query}"), Bytes::new()).await.expect(202);
             assert!(!begun.header("location").is_empty(), "{query}");
         }
+        // Who does not say from where gets it from anywhere; a blob that is nowhere cannot be had.
+        let anywhere = client.post(&format!("/v2/x/blobs/uploads/?mount={digest}"), Bytes::new()).await.expect(201);
+        assert_eq!(client.get(anywhere.header("location")).await.expect(200).body, "layer");
+        let nowhere = Digest::sha256(b"nowhere");
+        client.post(&format!("/v2/x/blobs/uploads/?mount={nowhere}"), Bytes::new()).await.expect(202);
         let invalid = client.post("/v2/x/blobs/uploads/?mount=sha256:0&from=from/here", Bytes::new()).await;
         assert_eq!(invalid.codes(), "400 DIGEST_INVALID");
     })
