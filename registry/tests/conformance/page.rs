@@ -1,0 +1,57 @@
+//! The page `docs/conformance.md`, made of the requirements and of the cases that cover them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::requirements::{Duty, Requirement};
+
+const HEAD: &str = "\
+<!-- Made by `make generate` from registry/tests/conformance. -->
+
+# Conformance with the OCI distribution specification
+
+Every MUST and SHOULD of the [specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md), in its
+order, in few words of our own, and the test that covers it. The text is that of version 1.1 and of the draft of the next
+one. Each test talks to a server over a socket, once with the store on the file system and once in memory; they are in
+`registry/tests/conformance`, and `cargo test --package berth-registry --test conformance` runs them.
+
+What the specification asks of clients is listed too, so that the list is whole, and so is what speaks of something that
+the registry does not have or does otherwise, with the reason.
+
+";
+
+/// The whole page.
+pub fn render(requirements: &[Requirement], coverage: &BTreeMap<&str, Vec<String>>) -> String {
+    let mut page = HEAD.to_owned();
+    let count = |is: fn(&Duty) -> bool| requirements.iter().filter(|requirement| is(&requirement.duty)).count();
+    let _ = writeln!(
+        page,
+        "{} requirements: {} of the registry, each covered; {} of clients; {} that speak of what the registry does not \
+         have; {} where it differs.",
+        requirements.len(),
+        count(|duty| matches!(duty, Duty::Registry | Duty::Inside(..))),
+        count(|duty| matches!(duty, Duty::Client)),
+        count(|duty| matches!(duty, Duty::Absent(_))),
+        count(|duty| matches!(duty, Duty::Differs(_))),
+    );
+    let mut section = "";
+    for requirement in requirements {
+        let Requirement { id, level, says, duty, .. } = requirement;
+        if requirement.section != section {
+            section = requirement.section;
+            let _ = writeln!(page, "\n## {section}\n\n| requirement | | | covered by |\n|---|---|---|---|");
+        }
+        let covered = match duty {
+            Duty::Registry => {
+                let cases = coverage.get(id).into_iter().flatten().map(|case| format!("`{case}`"));
+                cases.collect::<Vec<_>>().join("<br>")
+            }
+            Duty::Inside(file, test) => format!("`{file}`: `{test}`"),
+            Duty::Client => "the client's".to_owned(),
+            Duty::Absent(reason) => format!("not here: {reason}"),
+            Duty::Differs(reason) => format!("**differs**: {reason}"),
+        };
+        let _ = writeln!(page, "| `{id}` | {level} | {says} | {covered} |");
+    }
+    page
+}
