@@ -144,7 +144,7 @@ async fn serve(loaded: Loaded) -> Result<()> {
             return Ok(());
         }
     };
-    let address = running.address();
+    let address = running.endpoint();
     let debug_address = running.debug_address().map(tracing::field::display);
     let driver = config.storage.driver.name();
     tracing::info!(%address, debug_address, driver, version = env!("CARGO_PKG_VERSION"), "listening");

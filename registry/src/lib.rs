@@ -6,6 +6,7 @@
 //!
 //! Kubernetes is not known here.
 
+mod acme;
 mod admin;
 pub mod auth;
 mod blobs;
@@ -34,10 +35,14 @@ mod server;
 mod settings;
 mod switch;
 mod tags;
+mod tls;
+mod transport;
 mod uploads;
+mod watch;
 
 pub use catalog::Paged;
 pub use manifests::Stored;
 pub use referrers::Rebuilt;
 pub use serve::{Running, start};
+pub use server::{Endpoint, Peer};
 pub use uploads::{Upload, no_body};

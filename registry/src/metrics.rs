@@ -40,6 +40,16 @@ struct ActionLabels {
     action: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: String,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// The metrics of a server.
@@ -52,6 +62,8 @@ pub struct Metrics {
     response_bytes: Histograms<HandlerLabels>,
     in_flight: Family<HandlerLabels, Gauge>,
     storage: Histograms<ActionLabels>,
+    certificates: Family<CertificateLabels, Gauge>,
+    certificate_loads: Family<OutcomeLabels, Counter>,
 }
 
 fn seconds() -> Histogram {
@@ -87,7 +99,22 @@ impl Metrics {
         http.register("in_flight_requests", "Requests that are being answered", in_flight.clone());
         let store = registry.sub_registry_with_prefix("registry_storage");
         store.register("action_seconds", "Time that the store takes", storage.clone());
-        Metrics { registry, requests, durations, request_bytes, response_bytes, in_flight, storage }
+        let certificates = Family::default();
+        let tls = registry.sub_registry_with_prefix("registry_tls");
+        tls.register("certificate_expiry_timestamp_seconds", "When a certificate ends", certificates.clone());
+        let certificate_loads = Family::default();
+        tls.register("certificate_loads", "Times that new files of TLS were read", certificate_loads.clone());
+        Metrics {
+            registry,
+            requests,
+            durations,
+            request_bytes,
+            response_bytes,
+            in_flight,
+            storage,
+            certificates,
+            certificate_loads,
+        }
     }
 
     /// Everything in OpenMetrics' text form.
@@ -119,6 +146,17 @@ impl Metrics {
         self.durations.get_or_create(&HandlerMethodLabels { handler, method }).observe(seconds);
         self.request_bytes.get_or_create(&HandlerLabels { handler }).observe(request_bytes as f64);
         self.response_bytes.get_or_create(&HandlerLabels { handler }).observe(response_bytes as f64);
+    }
+
+    /// Notes when a certificate ends, in seconds since 1970. It is named by its file or its host.
+    pub(crate) fn certificate(&self, name: &str, expires: i64) {
+        self.certificates.get_or_create(&CertificateLabels { certificate: name.to_owned() }).set(expires);
+    }
+
+    /// Counts new files of TLS, or a new certificate of an authority, once for each content.
+    pub(crate) fn certificate_load(&self, good: bool) {
+        let outcome = if good { "success" } else { "error" };
+        self.certificate_loads.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     fn action(&self, driver: &'static str, action: &'static str, start: Instant) {
@@ -232,6 +270,7 @@ mod tests {
         metrics.request("blob", "PROPFIND", 405, 0.01, 0, 0);
         metrics.action("filesystem", "Stat", Instant::now());
         let _in_flight = metrics.in_flight("blob");
+        metrics.certificate("/tls/tls.crt", 1_800_000_000);
         let text = metrics.text();
         for line in [
             "registry_http_requests_total{handler=\"blob\",method=\"get\",code=\"200\"} 1",
@@ -239,6 +278,7 @@ mod tests {
             "registry_http_request_duration_seconds_count{handler=\"blob\",method=\"get\"} 1",
             "registry_http_response_size_bytes_sum{handler=\"blob\"} 4096.0",
             "registry_http_in_flight_requests{handler=\"blob\"} 1",
+            "registry_tls_certificate_expiry_timestamp_seconds{certificate=\"/tls/tls.crt\"} 1800000000",
             "registry_storage_action_seconds_count{driver=\"filesystem\",action=\"Stat\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

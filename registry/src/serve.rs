@@ -1,13 +1,11 @@
 //! A running server: the store, both listeners, and the tasks beside them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use berth_config::Config;
 use berth_storage::LockMode;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,11 +16,13 @@ use crate::health::{self, Health};
 use crate::http::{self, App};
 use crate::metrics::{Metered, Metrics};
 use crate::registry::Registry;
-use crate::{purge, server, settings};
+use crate::server::{self, Endpoint, Listener, Transport};
+use crate::transport::{self, Prepared};
+use crate::{purge, settings};
 
 /// A server that answers.
 pub struct Running {
-    address: SocketAddr,
+    endpoint: Endpoint,
     debug_address: Option<SocketAddr>,
     registry: Arc<Registry>,
     stop: CancellationToken,
@@ -32,8 +32,17 @@ pub struct Running {
 impl Running {
     /// Where the API listens.
     #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The TCP address of the API; zeros if it listens on a Unix socket.
+    #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        match self.endpoint {
+            Endpoint::Tcp(address) => address,
+            Endpoint::Unix(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        }
     }
 
     /// Where the debug port listens, if it does.
@@ -93,13 +102,14 @@ pub async fn start(config: &Config) -> Result<Running> {
 
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let listener = listen("http.addr", &config.http.addr).await?;
-    let address = listener.local_addr().context("http.addr")?;
+    let Prepared { listener, endpoint, transport, upkeep } = transport::prepare(&config.http, &metrics).await?;
     let debug_address = match &config.http.debug {
         None => None,
         Some(settings) => {
             let listener = listen("http.debug.addr", &settings.addr).await?;
-            let address = listener.local_addr().context("http.debug.addr")?;
+            let Endpoint::Tcp(address) = listener.endpoint().context("http.debug.addr")? else {
+                anyhow::bail!("http.debug.addr: not an address of TCP");
+            };
             let admin = settings.admin.as_ref();
             let debug = Arc::new(Debug {
                 health: health.clone(),
@@ -111,7 +121,7 @@ pub async fn start(config: &Config) -> Result<Running> {
                 let debug = debug.clone();
                 async move { debug::serve(&debug, request).await }
             };
-            tasks.spawn(server::serve(listener, handler, stop.clone(), Duration::ZERO));
+            tasks.spawn(server::serve(listener, Transport::default(), handler, stop.clone()));
             Some(address)
         }
     };
@@ -119,13 +129,16 @@ pub async fn start(config: &Config) -> Result<Running> {
         let app = app.clone();
         async move { http::serve(&app, request, peer).await }
     };
-    tasks.spawn(server::serve(listener, handler, stop.clone(), config.http.draintimeout.as_std()));
+    tasks.spawn(server::serve(listener, transport, handler, stop.clone()));
+    if let Some(upkeep) = upkeep {
+        upkeep.start(&mut tasks, &stop);
+    }
     tasks.spawn(health::watch(health, store, config.health.storagedriver.clone(), stop.clone()));
     tasks.spawn(purge::watch(registry.clone(), config.storage.maintenance.uploadpurging.clone(), stop.clone()));
-    Ok(Running { address, debug_address, registry, stop, tasks })
+    Ok(Running { endpoint, debug_address, registry, stop, tasks })
 }
 
-async fn listen(key: &str, address: &str) -> Result<TcpListener> {
+async fn listen(key: &str, address: &str) -> Result<Listener> {
     let addresses = settings::resolve(key, address)?;
-    TcpListener::bind(addresses.as_slice()).await.with_context(|| format!("{key}: cannot listen on {address}"))
+    Listener::tcp(&addresses).await.with_context(|| key.to_owned())
 }

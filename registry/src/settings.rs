@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use berth_config::{
-    Auth, Config, Driver, Filesystem as FilesystemSettings, IndexValidation, Net, Platform, Platforms, Urls,
+    Auth, Config, Driver, Filesystem as FilesystemSettings, IndexValidation, Platform, Platforms, Urls,
 };
 use berth_storage::{Exclude, Filesystem, LockMode, Memory, Store, StoreError, layout, read_all};
 use http::{HeaderName, HeaderValue};
@@ -37,7 +37,7 @@ pub(crate) struct Unsupported {
 /// Refuses what the configuration asks for and this version does not do, so that nobody believes, for example, that a
 /// registry asks for passwords when it does not.
 pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
-    let Config { storage, auth, middleware, http, notifications, health, proxy, .. } = config;
+    let Config { storage, auth, middleware, notifications, health, proxy, .. } = config;
     let driver = match &storage.driver {
         Driver::Filesystem(_) | Driver::InMemory => None,
         other => Some(format!("storage.{}", other.name())),
@@ -48,10 +48,6 @@ pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
             "middleware",
             [&middleware.registry, &middleware.repository, &middleware.storage].iter().any(|l| !l.is_empty()),
         ),
-        ("http.net", http.net != Net::Tcp),
-        ("http.tls", http.tls.is_some()),
-        ("http.http2.disabled", http.http2.disabled),
-        ("http.h2c.enabled", http.h2c.enabled),
         ("notifications.endpoints", !notifications.endpoints.is_empty()),
         ("health.file", !health.file.is_empty()),
         ("health.http", !health.http.is_empty()),
@@ -223,7 +219,6 @@ mod tests {
         for (text, key) in [
             ("storage: {s3: {bucket: b, region: us-east-1}}", "storage.s3"),
             ("storage: inmemory\nauth: {token: {realm: r, service: s, issuer: i, jwks: /k}}", "auth.token"),
-            ("storage: inmemory\nhttp: {tls: {certificate: /c, key: /k}}", "http.tls"),
             ("storage: inmemory\nhealth: {file: [{file: /f}]}", "health.file"),
             ("storage: inmemory\nproxy: {remoteurl: 'https://r.example'}", "proxy"),
             ("storage: inmemory\nmiddleware: {storage: [{name: redirect, options: {baseurl: x}}]}", "middleware"),

@@ -71,4 +71,8 @@ pub struct LetsEncrypt {
     /// The authority's directory; Let's Encrypt's own if unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directoryurl: Option<String>,
+    /// Berth's own: certificates (PEM) of the authorities that sign the certificate of the directory itself, which are
+    /// trusted beside those of the system. Unset: only those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directoryca: Option<PathBuf>,
 }

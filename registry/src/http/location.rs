@@ -1,23 +1,31 @@
 //! The addresses that answers give out.
 //!
 //! The configured host wins. Without it an address is made of what the client, or the proxy in front, says it has asked:
-//! `Forwarded` (RFC 7239), then `X-Forwarded-Proto` and `X-Forwarded-Host`, then `Host`.
+//! `Forwarded` (RFC 7239), then `X-Forwarded-Proto` and `X-Forwarded-Host`, then `Host` and the connection itself.
 
 use http::{HeaderMap, header};
 
 /// How addresses are given out.
 #[derive(Clone, Debug, Default)]
 pub struct Addresses {
-    host: Option<String>,
+    /// What the configuration says stands in front of every path.
+    base: Option<String>,
     prefix: String,
     relative: bool,
 }
 
 impl Addresses {
-    /// `host` is a scheme and an authority; `prefix` is empty or has a slash at both ends.
+    /// `host` is a scheme and an authority, and may have a path, which then takes the place of `prefix` in what is given
+    /// out: a proxy in front may put the registry below another path than its own. `prefix` is empty or has a slash at
+    /// both ends. A `host` wins over `relative`, as it does in Distribution.
     #[must_use]
     pub fn new(host: Option<String>, prefix: String, relative: bool) -> Self {
-        Addresses { host, prefix, relative }
+        let base = host.map(|host| {
+            let host = host.trim_end_matches('/');
+            let has_path = host.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
+            if has_path { host.to_owned() } else { format!("{host}{}", prefix.trim_end_matches('/')) }
+        });
+        Addresses { base, prefix, relative }
     }
 
     /// What every path begins with.
@@ -27,15 +35,15 @@ impl Addresses {
     }
 
     /// What stands in front of `/v2/…` in an answer to a request with these headers; `authority` is what HTTP/2 has in
-    /// place of `Host`.
+    /// place of `Host`, and `secure` whether the connection is TLS.
     #[must_use]
-    pub fn base(&self, headers: &HeaderMap, authority: Option<&str>) -> String {
+    pub fn base(&self, headers: &HeaderMap, authority: Option<&str>, secure: bool) -> String {
+        if let Some(base) = &self.base {
+            return base.clone();
+        }
         let prefix = self.prefix.trim_end_matches('/');
         if self.relative {
             return prefix.to_owned();
-        }
-        if let Some(host) = &self.host {
-            return format!("{}{prefix}", host.trim_end_matches('/'));
         }
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         // Of several proxies the first is the one that the client has asked.
@@ -43,7 +51,9 @@ impl Addresses {
         let forwarded = first("forwarded").unwrap_or_default();
         let host = parameter(forwarded, "host").or_else(|| first("x-forwarded-host").map(str::to_owned));
         let scheme = parameter(forwarded, "proto").or_else(|| first("x-forwarded-proto").map(str::to_owned));
-        let scheme = scheme.filter(|scheme| is_scheme(scheme)).unwrap_or_else(|| "http".to_owned());
+        let scheme = scheme
+            .filter(|scheme| is_scheme(scheme))
+            .unwrap_or_else(|| if secure { "https" } else { "http" }.to_owned());
         let asked = || text(header::HOST.as_str()).or(authority).map(str::to_owned);
         let host = host.filter(|host| is_authority(host)).or_else(asked);
         match host.filter(|host| is_authority(host)) {
@@ -79,7 +89,7 @@ mod tests {
             let headers = headers.iter().map(|(name, value)| {
                 (name.parse::<header::HeaderName>().unwrap(), value.parse::<header::HeaderValue>().unwrap())
             });
-            assert_eq!(addresses.base(&headers.collect(), None), expected);
+            assert_eq!(addresses.base(&headers.collect(), None, false), expected);
         }
         let plain = Addresses::default();
         let host = ("host", "reg:5000");
@@ -94,10 +104,17 @@ mod tests {
         check(&plain, &[host, ("forwarded", "Proto=HTTPS")], "HTTPS://reg:5000");
         check(&plain, &[host, ("x-forwarded-proto", "javascript"), ("x-forwarded-host", "a/b")], "http://reg:5000");
         check(&plain, &[], "");
-        assert_eq!(plain.base(&HeaderMap::new(), Some("reg:5000")), "http://reg:5000");
+        assert_eq!(plain.base(&HeaderMap::new(), Some("reg:5000"), false), "http://reg:5000");
+        assert_eq!(plain.base(&HeaderMap::new(), Some("reg:5000"), true), "https://reg:5000");
+        // TLS up to here says nothing of the way to the proxy.
+        let insecure = HeaderMap::from_iter([("x-forwarded-proto".parse().unwrap(), "http".parse().unwrap())]);
+        assert_eq!(plain.base(&insecure, Some("reg:5000"), true), "http://reg:5000");
         let fixed = Addresses::new(Some("https://reg.example/".into()), "/hub/".into(), false);
         check(&fixed, &[host, ("x-forwarded-host", "out")], "https://reg.example/hub");
-        let relative = Addresses::new(Some("https://reg.example".into()), "/hub/".into(), true);
-        check(&relative, &[host], "/hub");
+        let moved = Addresses::new(Some("https://reg.example/public/".into()), "/hub/".into(), false);
+        check(&moved, &[host], "https://reg.example/public");
+        check(&Addresses::new(None, "/hub/".into(), true), &[host, ("x-forwarded-host", "out")], "/hub");
+        let both = Addresses::new(Some("https://reg.example".into()), String::new(), true);
+        check(&both, &[host], "https://reg.example");
     }
 }

@@ -16,7 +16,6 @@ mod referrers;
 mod state;
 mod uploads;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::route::{self, Route};
 use crate::schema1::TrustKey;
+use crate::server::Peer;
 
 pub use answer::Body;
 pub use errors::Failure;
@@ -93,7 +93,7 @@ impl Context<'_> {
 }
 
 /// Answers a request.
-pub async fn serve(app: &App, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+pub async fn serve(app: &App, request: Request<Incoming>, peer: Peer) -> Response<Body> {
     let start = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -104,7 +104,7 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: SocketAddr) -> R
     let request_bytes = content_length(request.headers());
 
     let mut actor = None;
-    let (mut response, failure) = match answer(app, route, request, &mut actor).await {
+    let (mut response, failure) = match answer(app, route, request, peer, &mut actor).await {
         Ok(response) => (response, None),
         Err(failure) => (failure.response(method == Method::HEAD), Some(failure)),
     };
@@ -126,8 +126,6 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: SocketAddr) -> R
         // The path without the query: upload addresses carry a signed state that whoever reads the log could use.
         let user_agent = user_agent.as_ref().and_then(|value| value.to_str().ok()).unwrap_or("-");
         let status = status.as_u16();
-        // An IPv4 client of a listener for both looks like one of IPv6.
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let user = actor.as_ref().map(Identity::name);
         tracing::info!(target: "access", %method, path, status, bytes = response_bytes, seconds, %peer, user, user_agent);
     }
@@ -138,6 +136,7 @@ async fn answer(
     app: &App,
     route: Result<Route, route::Rejection>,
     request: Request<Incoming>,
+    peer: Peer,
     actor: &mut Option<Identity>,
 ) -> Result<Response<Body>, Failure> {
     // Before anything else, so that whoever asks any path for whether this server can be used learns that it cannot.
@@ -158,7 +157,7 @@ async fn answer(
         *actor = Some(authenticate(authenticator.as_ref(), route.as_ref().ok(), &parts, &query).await?);
     }
     let route = route?;
-    let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str));
+    let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str), peer.secure);
     let context = Context { app, method: parts.method, headers: parts.headers, actor: actor.clone(), query, base };
     match route {
         Route::Root | Route::Moved(_) | Route::Options { .. } | Route::Base => {

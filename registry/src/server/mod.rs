@@ -3,78 +3,70 @@
 //!
 //! What is answered is not known here.
 
-use std::convert::Infallible;
+mod connection;
+mod listener;
+mod peer;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::Body;
-use crate::patience::{Patience, Patient};
+use crate::patience::Patience;
+use crate::tls::Tls;
+use connection::{Connections, HEADER_TIMEOUT};
 
-/// How long a client may take to send the head of a request, and how long a connection may be idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) use connection::{Handler, Plain};
+pub use listener::Endpoint;
+pub(crate) use listener::{Listener, Stream};
+pub use peer::Peer;
+
 const PATIENCE: Patience =
     Patience { first_bytes: HEADER_TIMEOUT, write: Duration::from_secs(120), end: Duration::from_secs(5) };
 /// How many connections are served at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 16 * 1024;
-/// The most that is read at once of a connection: large enough that uploads arrive in few pieces.
-const MAX_BUFFER_BYTES: usize = 512 * 1024;
 /// How long to wait before accepting again when the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`, and then for at most `drain` more.
-pub(crate) async fn serve<H, F>(listener: TcpListener, handler: H, stop: CancellationToken, drain: Duration)
-where
-    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
-{
-    serve_with(listener, handler, stop, drain, PATIENCE).await;
+/// How a listener is served.
+pub(crate) struct Transport {
+    /// What is spoken without TLS.
+    pub(crate) plain: Plain,
+    /// TLS; every connection is one then.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// How long a stop waits for requests in flight; what is still open then is cut.
+    pub(crate) drain: Duration,
+    pub(crate) patience: Patience,
 }
 
-async fn serve_with<H, F>(
-    listener: TcpListener,
-    handler: H,
-    stop: CancellationToken,
-    drain: Duration,
-    patience: Patience,
-) where
-    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Body>> + Send + 'static,
-{
+impl Default for Transport {
+    fn default() -> Self {
+        Transport { plain: Plain::Http1, tls: None, drain: Duration::ZERO, patience: PATIENCE }
+    }
+}
+
+/// Serves until `stop`, and then for as long as the transport says.
+pub(crate) async fn serve(listener: Listener, transport: Transport, handler: impl Handler, stop: CancellationToken) {
+    let drain = transport.drain;
     let graceful = GracefulShutdown::new();
-    let builder = Arc::new(builder());
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = Arc::new(Connections::new(handler, transport, stop.clone()));
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &connections) => accepted,
+            accepted = accept(&listener, &room) => accepted,
         };
-        let Some((stream, peer, permit)) = accepted else {
+        let Some((stream, address, permit)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let handler = handler.clone();
-        let service = service_fn(move |request| {
-            let answer = handler(request, peer);
-            async move { Ok::<_, Infallible>(answer.await) }
-        });
-        let connection = builder.serve_connection(TokioIo::new(Patient::new(stream, patience)), service).into_owned();
-        let connection = graceful.watch(connection);
+        let (connections, watcher) = (connections.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _permit = permit;
-            if let Err(error) = connection.await {
-                tracing::debug!(%peer, error, "a connection ended with an error");
-            }
+            connections.serve(stream, address, watcher).await;
         });
     }
     // New connections are refused from here on.
@@ -82,34 +74,16 @@ async fn serve_with<H, F>(
     let open = graceful.count();
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
         tracing::warn!(open, "requests were still in flight when the drain timeout ended");
+        connections.cut.cancel();
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    // Header names as every Go server writes them: scripts look for `Docker-Content-Digest` as it stands here.
-    let mut builder = Builder::new(TokioExecutor::new()).title_case_headers(true);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER_BYTES);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HEADER_TIMEOUT)
-        .adaptive_window(true)
-        .max_concurrent_streams(256);
-    builder
-}
+type Accepted = (Stream, Option<SocketAddr>, Option<OwnedSemaphorePermit>);
 
-type Accepted = (TcpStream, SocketAddr, Option<tokio::sync::OwnedSemaphorePermit>);
-
-async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<Accepted> {
-    let permit = connections.clone().acquire_owned().await.ok();
+async fn accept(listener: &Listener, room: &Arc<Semaphore>) -> Option<Accepted> {
+    let permit = room.clone().acquire_owned().await.ok();
     match listener.accept().await {
-        Ok((stream, peer)) => {
-            // An answer's head must not wait for the client to acknowledge what was sent before.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
-            }
-            Some((stream, peer, permit))
-        }
+        Ok((stream, address)) => Some((stream, address, permit)),
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             None
@@ -121,17 +95,19 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<
 mod tests {
     use http::StatusCode;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::http::answer;
 
     /// A server that answers every request at once, without a look at its body.
     async fn start(patience: Patience) -> (SocketAddr, CancellationToken) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let listener = Listener::tcp(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+        let Endpoint::Tcp(address) = listener.endpoint().unwrap() else { panic!("not TCP") };
+        let stop = CancellationToken::new();
         let handler = async |_, _| answer::full(StatusCode::FORBIDDEN, "text/plain", "no".into(), false);
         let handler = move |request, peer| handler(request, peer);
-        tokio::spawn(serve_with(listener, handler, stop.clone(), Duration::ZERO, patience));
+        tokio::spawn(serve(listener, Transport { patience, ..Transport::default() }, handler, stop.clone()));
         (address, stop)
     }
 
