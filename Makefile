@@ -6,6 +6,8 @@ SHELL := bash
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/berth
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+PROXIES := $(CACHE)/tools/proxies
+PEBBLE := $(CACHE)/tools/pebble-2.10.1
 E2E := cargo run --package berth-e2e --bin berth-e2e --
 
 .PHONY: help
@@ -20,7 +22,7 @@ demo-down: toolchain ## End the local Kubernetes and everything that belongs to 
 	$(E2E) down
 
 .PHONY: test
-test: check unit e2e ## Everything: format, lints, policy, unit and socket tests, end-to-end tests on a real Kubernetes
+test: check unit transport e2e ## Everything: format, lints, policy, unit and socket tests, end-to-end tests on a real Kubernetes
 
 .PHONY: check format clippy layers deny
 check: format clippy layers deny ## The checks that run nothing
@@ -45,6 +47,25 @@ $(DENY):
 .PHONY: unit
 unit: toolchain ## Unit, snapshot and socket-level tests: no cluster, no network beyond loopback
 	cargo test --workspace
+
+.PHONY: transport
+transport: toolchain $(PROXIES) $(PEBBLE) ## nginx and Apache in front of a server, and certificates of an ACME authority
+	BERTH_PROXIES=$(PROXIES) BERTH_PEBBLE=$(PEBBLE) \
+	cargo test --package berth-registry --test transport -- --ignored --nocapture
+
+$(PROXIES):
+	@echo "unpacking nginx and Apache of Debian, once"
+	rm -rf $@.part && mkdir -p $@.part && cd $@.part && \
+	packages="nginx apache2-bin $$(apt-cache depends apache2-bin | sed -n 's/.*Depends: \(libapr.*\)/\1/p' | xargs)" && \
+	{ apt-get download -qq $$packages || { apt-get update -qq && apt-get download -qq $$packages; }; } && \
+	for package in *.deb; do dpkg-deb --extract "$$package" .; done
+	mv $@.part $@
+
+$(PEBBLE): e2e/tools/pebble/go.mod e2e/tools/pebble/go.sum
+	@echo "building pebble, once"
+	mkdir -p $(@D)
+	cd e2e/tools/pebble && GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -o $@ github.com/letsencrypt/pebble/v2/cmd/pebble
+	touch $@
 
 .PHONY: e2e
 e2e: toolchain ## End-to-end tests on a local Kubernetes of their own; KEEP=1 leaves it running
