@@ -11,6 +11,8 @@ use regex::RegexSet;
 
 use crate::schema1::{self, Schema1Error};
 
+/// The most layers that an error names: a manifest may have tens of thousands.
+const MAX_NAMED_LAYERS: usize = 32;
 /// The most bytes of a URL that an error repeats.
 const MAX_SHOWN_URL_BYTES: usize = 200;
 /// The classes of Distribution.
@@ -67,7 +69,7 @@ pub type Architecture = String;
 /// Why a well-formed manifest may not be pushed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
-    /// Layers point to where they may not.
+    /// Layers point to where they may not; the first of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Urls(Vec<RefusedUrl>),
     /// The image is of a class that is not allowed.
@@ -122,7 +124,8 @@ impl Rules {
     /// [`RuleError`].
     pub fn check(&self, manifest: &Manifest) -> Result<(), RuleError> {
         self.check_class(manifest)?;
-        let refused: Vec<RefusedUrl> = manifest.layers().iter().filter_map(|layer| self.urls.refused(layer)).collect();
+        let refused = manifest.layers().iter().filter_map(|layer| self.urls.refused(layer));
+        let refused: Vec<RefusedUrl> = refused.take(MAX_NAMED_LAYERS).collect();
         if refused.is_empty() { Ok(()) } else { Err(RuleError::Urls(refused)) }
     }
 
@@ -287,6 +290,9 @@ mod tests {
                  none; layer {digest} names the URL \"b\", which is not http or https with a host and without a fragment"
             )
         );
+        let many = vec![layer(foreign, &["b"]); MAX_NAMED_LAYERS + 1].join(",");
+        let found = Rules::default().check(&image(media_type::OCI_IMAGE, "x", &many)).unwrap_err();
+        assert!(matches!(found, RuleError::Urls(refused) if refused.len() == MAX_NAMED_LAYERS));
         let long = "ä".repeat(500);
         let found = Rules::default().check(&image(media_type::OCI_IMAGE, "x", &layer(foreign, &[&long]))).unwrap_err();
         assert!(matches!(found, RuleError::Urls(refused) if refused[0].url == "ä".repeat(100)));

@@ -4,7 +4,7 @@ use berth_oci::{ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName, Tag, T
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderName, Response, StatusCode, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::manifests::Stored;
 use crate::route::ManifestAction;
@@ -122,15 +122,21 @@ fn describe(context: &Context<'_>, stored: &Stored) -> Result<Response<Body>, Fa
     Ok(response)
 }
 
-/// The whole body, if it is no longer than a manifest may be.
+/// The whole body, if it is no longer than a manifest may be. One that says that it is longer is not asked for.
 async fn whole(body: Incoming) -> Result<Bytes, Failure> {
+    let too_long = || {
+        let detail = format!("a manifest may have {MAX_MANIFEST_BYTES} bytes");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, detail)
+    };
+    if body.size_hint().lower() > MAX_MANIFEST_BYTES as u64 {
+        return Err(too_long());
+    }
     let mut pieces = answer::incoming(body);
     let mut raw = BytesMut::new();
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| bad_request(ErrorCode::SizeInvalid, error.to_string()))?;
         if raw.len() + piece.len() > MAX_MANIFEST_BYTES {
-            let detail = format!("a manifest may have {MAX_MANIFEST_BYTES} bytes");
-            return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, detail));
+            return Err(too_long());
         }
         raw.extend_from_slice(&piece);
     }

@@ -208,11 +208,17 @@ async fn a_body_is_asked_for_only_if_it_is_wanted() {
         let answer = wire.head().await;
         assert!(answer.starts_with("HTTP/1.1 202 Accepted\r\n"), "{answer}");
         // An answer that needs no body comes at once, and none is asked for.
-        for target in [format!("{}?_state=x", without_state(&location)), "/v2/team/app/tags/list".to_owned()] {
+        let stateless = without_state(&location);
+        for (method, target, bytes, status) in [
+            ("PATCH", stateless, 5, "404"),
+            ("PATCH", "/v2/team/app/tags/list", 5, "405"),
+            ("PUT", "/v2/team/app/manifests/v1", 4 * 1024 * 1024 + 1, "413"),
+        ] {
             let mut wire = Wire::connect(server.running.address()).await;
-            wire.write(&format!("PATCH {target} HTTP/1.1\r\n{head}")).await;
+            let head = head.replace("Content-Length: 5", &format!("Content-Length: {bytes}"));
+            wire.write(&format!("{method} {target} HTTP/1.1\r\n{head}")).await;
             let answer = wire.head().await;
-            assert!(answer.starts_with("HTTP/1.1 40"), "{answer}");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {target}: {answer}");
         }
     })
     .await;
