@@ -100,3 +100,20 @@ async fn clients_that_look_around_find_what_they_expect() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_browser_may_ask_before_it_sends_a_password() {
+    let silly = berth_config::Auth::Silly(berth_config::Silly { realm: "r".into(), service: "s".into() });
+    on_both(
+        |config| config.auth = Some(silly.clone()),
+        async |_, mut client| {
+            let answer =
+                ask(&mut client, Method::OPTIONS, "/v2/a/tags/list", &[("origin", "https://ui.example")]).await;
+            assert_eq!((answer.status.as_u16(), answer.header("allow")), (200, "GET, HEAD"));
+            ask(&mut client, Method::GET, "/v2", &[]).await.expect(301);
+            ask(&mut client, Method::GET, "/v1/_ping", &[]).await.expect(404);
+            ask(&mut client, Method::GET, "/v2/", &[]).await.expect(401);
+        },
+    )
+    .await;
+}
