@@ -24,6 +24,7 @@ mod manifests;
 pub mod metrics;
 mod patience;
 mod purge;
+mod read_only_file;
 mod referrers;
 pub mod registry;
 mod remote;

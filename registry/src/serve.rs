@@ -18,7 +18,7 @@ use crate::metrics::{Metered, Metrics};
 use crate::registry::Registry;
 use crate::server::{self, Endpoint, Listener, Transport};
 use crate::transport::{self, Prepared};
-use crate::{purge, settings};
+use crate::{purge, read_only_file, settings};
 
 /// A server that answers.
 pub struct Running {
@@ -70,6 +70,7 @@ impl Running {
 /// When the store cannot be opened or an address cannot be listened on.
 pub async fn start(config: &Config) -> Result<Running> {
     settings::refuse_unsupported(config)?;
+    let (config, said) = &read_only_file::overlay(config);
     let authenticator = settings::authenticator(config).await?;
     let driver = config.storage.driver.clone();
     let mode = if config.storage.maintenance.readonly.enabled { LockMode::ReadOnly } else { LockMode::Shared };
@@ -135,6 +136,9 @@ pub async fn start(config: &Config) -> Result<Running> {
     }
     tasks.spawn(health::watch(health, store, config.health.storagedriver.clone(), stop.clone()));
     tasks.spawn(purge::watch(registry.clone(), config.storage.maintenance.uploadpurging.clone(), stop.clone()));
+    if let Some(file) = &config.storage.maintenance.readonly.file {
+        tasks.spawn(read_only_file::watch(registry.clone(), file.clone(), *said, stop.clone()));
+    }
     Ok(Running { endpoint, debug_address, registry, stop, tasks })
 }
 

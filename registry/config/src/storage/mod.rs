@@ -139,6 +139,10 @@ impl Default for UploadPurging {
 pub struct ReadOnly {
     /// Whether writes are refused.
     pub enabled: bool,
+    /// Berth's own: a file with `true` or `false`, which counts in place of `enabled` as long as it can be read, also when
+    /// it changes while the registry runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
 }
 
 /// `storage.redirect`.
