@@ -21,6 +21,8 @@ pub use gc_policy::{
 };
 pub use registry::status::{Effective, EffectiveStorage, RegistryStatus, Summary};
 pub use registry::storage::{AccessMode, EmptyDir, PersistentVolumeClaim, Storage};
+pub use registry::tls::{SecretRef, Tls, TlsVersion};
+pub use registry::validation::{IndexPlatforms, IndexRules, ManifestValidation, Platform, UrlRules, Validation};
 pub use registry::{
     DeletionPolicy, ImagePullPolicy, Log, LogFormat, LogLevel, Registry, RegistrySpec, Service, ServiceAccount,
     ServiceType,

@@ -113,6 +113,29 @@ fn creating_a_registry() {
             json!({"service": {"type": "NodePort", "nodePort": 70000}, "storage": pvc}),
             "nodePort must be between 1 and 65535",
         ),
+        ("a certificate", json!({"tls": {"secretRef": {"name": "main-tls"}, "minVersion": "1.3"}, "storage": pvc}), ""),
+        (
+            "a Secret of another namespace",
+            json!({"tls": {"secretRef": {"name": "other/main-tls"}}, "storage": pvc}),
+            "name must be that of a Secret",
+        ),
+        ("headers", json!({"headers": {"X-Content-Type-Options": ["nosniff"]}, "storage": pvc}), ""),
+        (
+            "a header's name with a colon",
+            json!({"headers": {"X-A:": ["b"]}, "storage": pvc}),
+            "headers must have names",
+        ),
+        (
+            "a list of platforms without one",
+            json!({"validation": {"manifests": {"indexes": {"platforms": "List"}}}, "storage": pvc}),
+            "platformList goes with platforms List",
+        ),
+        (
+            "a list of platforms that is not asked for",
+            json!({"validation": {"manifests": {"indexes": {"platformList": [{"os": "linux", "architecture": "amd64"}]}}},
+                "storage": pvc}),
+            "platformList goes with platforms List",
+        ),
         ("a port out of range", json!({"service": {"port": 0}, "storage": pvc}), "port must be between 1 and 65535"),
         (
             "annotations of an existing account",

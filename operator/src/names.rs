@@ -24,6 +24,16 @@ pub const CONFIG_DIRECTORY: &str = "/etc/berth";
 pub const CONFIG_FILE: &str = "config.yml";
 /// The admin token, inside [`CONFIG_DIRECTORY`].
 pub const TOKEN_FILE: &str = "admin/token";
+/// The certificate chain, inside [`CONFIG_DIRECTORY`].
+pub const CERTIFICATE_FILE: &str = "tls/tls.crt";
+/// The key of the certificate, inside [`CONFIG_DIRECTORY`].
+pub const PRIVATE_KEY_FILE: &str = "tls/tls.key";
+/// The keys of a Secret of the type kubernetes.io/tls.
+pub const TLS_KEYS: [&str; 2] = ["tls.crt", "tls.key"];
+/// What says whether writes are refused, inside [`CONFIG_DIRECTORY`].
+pub const READ_ONLY_FILE: &str = "state/read-only";
+/// The key of the ConfigMap that becomes [`READ_ONLY_FILE`].
+pub const READ_ONLY_KEY: &str = "read-only";
 /// The key of the token in its Secret.
 pub const TOKEN_KEY: &str = "token";
 /// Where the content is mounted.
@@ -50,6 +60,12 @@ pub fn admin_secret(registry: &str) -> String {
 #[must_use]
 pub fn config_map(registry: &str, digest: &str) -> String {
     format!("{registry}-config-{digest}")
+}
+
+/// The ConfigMap with what a running server takes up without a restart.
+#[must_use]
+pub fn state(registry: &str) -> String {
+    format!("{registry}-state")
 }
 
 /// The CronJob of a policy.

@@ -2,6 +2,8 @@
 
 pub(crate) mod status;
 pub(crate) mod storage;
+pub(crate) mod tls;
+pub(crate) mod validation;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::{status::RegistryStatus, storage::Storage};
+use self::{status::RegistryStatus, storage::Storage, tls::Tls, validation::Validation};
 
 /// A container registry. Only storage is required; `status.effective` shows what everything else came to.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -91,9 +93,23 @@ pub struct RegistrySpec {
     /// without an operator, because garbage collection frees what clients delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delete: Option<bool>,
-    /// Whether every push and deletion is refused while pulls go on. false when it is left out.
+    /// Whether every push and deletion is refused while pulls go on. It takes effect without a restart, within about a
+    /// minute, when the node has told the pods. false when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
+    /// What is asked of pushed content, beyond that it is whole. Nothing when it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
+    /// TLS at the registry's own port. Plain HTTP, for a proxy that ends TLS or a cluster that trusts its network, when it
+    /// is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// Headers that are added to every answer, each with its values. None when it is left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    #[x_kube(validation = Rule::new("self.all(name, name.matches('^[0-9A-Za-z!#$%&*+.^_`|~-]+$'))")
+        .message("headers must have names such as X-Content-Type-Options"))]
+    pub headers: BTreeMap<String, Vec<String>>,
     /// How the registry is reached. A Service inside the cluster on port 5000 when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
@@ -253,6 +269,13 @@ pub struct Log {
     /// The form of a line: json for machines, text for people. json when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<LogFormat>,
+    /// Whether every request is logged, at level info. true when it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<bool>,
+    /// Fields that are added to every line. None when it is left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub fields: BTreeMap<String, String>,
 }
 
 /// Levels of a log.

@@ -13,8 +13,8 @@ pub struct RegistryStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The state in conditions: Ready always, Reconciling and Stalled while they are true (kstatus), StorageReady, and
-    /// Paused while changes are held back.
+    /// The state in conditions: Ready always, Reconciling and Stalled while they are true (kstatus), StorageReady,
+    /// CertificateReady where the spec has tls, and Paused while changes are held back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -57,6 +57,9 @@ pub struct Effective {
     pub delete: bool,
     /// Whether every write is refused.
     pub read_only: bool,
+    /// The Secret with the certificate, where the registry speaks TLS itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_secret: Option<String>,
     /// The type of the Service.
     pub service_type: ServiceType,
     /// The port of the Service.
@@ -69,6 +72,8 @@ pub struct Effective {
     pub log_level: LogLevel,
     /// The form of a line of the log.
     pub log_format: LogFormat,
+    /// Whether every request is logged.
+    pub log_requests: bool,
     /// What happens to the volume when the Registry is deleted.
     pub deletion_policy: DeletionPolicy,
 }

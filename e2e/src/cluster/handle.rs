@@ -113,6 +113,14 @@ impl Cluster {
         write_public(&self.spec.dir.certs_d().join(host_port).join("hosts.toml"), hosts_toml(host_port).as_bytes())
     }
 
+    /// Makes the kubelet pull from `host_port` by TLS, and trust this authority there; containerd reads it at each pull.
+    pub fn trust_authority(&self, host_port: &str, authority_pem: &str) -> Result<()> {
+        let directory = self.spec.dir.certs_d().join(host_port);
+        let authority = directory.join("ca.crt");
+        write_public(&authority, authority_pem.as_bytes())?;
+        write_public(&directory.join("hosts.toml"), hosts_toml_with_authority(host_port, &authority).as_bytes())
+    }
+
     /// Removes an image from containerd under all its names, content included, so that the next pull is a whole one.
     pub fn forget_image(&self, repository: &str) -> Result<()> {
         let mut list = self.ctr();
@@ -158,6 +166,14 @@ fn hosts_toml(host_port: &str) -> String {
     )
 }
 
+fn hosts_toml_with_authority(host_port: &str, authority: &Path) -> String {
+    let authority = authority.display();
+    format!(
+        "server = \"https://{host_port}\"\n\n[host.\"https://{host_port}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  \
+         ca = \"{authority}\"\n"
+    )
+}
+
 /// The remembered port, else the preferred one if it is free, else any free one.
 fn gate_port(dir: &ClusterDir) -> Result<u16> {
     let path = dir.join("gate-port");
@@ -181,6 +197,18 @@ mod tests {
                     main.a.svc:5000/team/apple:v1 t sha256:2 1\n";
         let names = super::names_of_image(list, "main.a.svc:5000/team/app");
         assert_eq!(names, ["main.a.svc:5000/team/app:v1", "other.b.svc:5000/team/app:v1", "sha256:c"]);
+    }
+
+    #[test]
+    fn an_authority_is_named_as_containerd_reads_it() {
+        let toml = super::hosts_toml_with_authority("main.default.svc:5000", std::path::Path::new("/certs.d/ca.crt"));
+        insta::assert_snapshot!(toml, @r#"
+        server = "https://main.default.svc:5000"
+
+        [host."https://main.default.svc:5000"]
+          capabilities = ["pull", "resolve"]
+          ca = "/certs.d/ca.crt"
+        "#);
     }
 
     #[test]

@@ -98,7 +98,7 @@ async fn comes_up(example: &Path) -> Result<()> {
         let documents = documents(&std::fs::read_to_string(example)?)?;
         let here = !NOT_HERE.contains(&stem);
         for document in &documents {
-            for object in prerequisites(document).iter().filter(|_| here) {
+            for object in prerequisites(document)?.iter().filter(|_| here) {
                 space.apply(&object.to_string()).with_context(|| format!("what example {stem} builds on"))?;
             }
             let document = without_namespace(document.clone());
@@ -125,8 +125,8 @@ async fn apply_when_ports_are_free(space: &Space, args: &[&str], manifest: &str)
     Ok(())
 }
 
-/// What an example takes for granted: a claim, a ServiceAccount, a storage class.
-fn prerequisites(document: &Value) -> Vec<Value> {
+/// What an example takes for granted: a claim, a certificate, a ServiceAccount, a storage class.
+fn prerequisites(document: &Value) -> Result<Vec<Value>> {
     let spec = &document["spec"];
     let volume = &spec["storage"]["persistentVolumeClaim"];
     let mut objects = Vec::new();
@@ -135,6 +135,10 @@ fn prerequisites(document: &Value) -> Vec<Value> {
             "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
         }));
+    }
+    if let Some(name) = spec["tls"]["secretRef"]["name"].as_str() {
+        let pair = super::tls::Pair::make("example")?;
+        objects.push(pair.secret(name));
     }
     if let Some(name) = spec["serviceAccount"]["name"].as_str() {
         objects.push(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}));
@@ -145,7 +149,7 @@ fn prerequisites(document: &Value) -> Vec<Value> {
             "provisioner": PROVISIONER, "volumeBindingMode": "WaitForFirstConsumer",
         }));
     }
-    objects
+    Ok(objects)
 }
 
 /// An example may name a namespace; here it goes into the test's own.

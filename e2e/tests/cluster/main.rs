@@ -10,6 +10,8 @@ mod conditions;
 mod drift;
 mod examples;
 mod permissions;
+mod running;
+mod tls;
 mod volume;
 
 /// A Registry that loses its content with its pod: enough for most tests.

@@ -11,6 +11,7 @@ use k8s_openapi::{
 use kube::{Api, Client, ResourceExt as _, api::PostParams};
 
 use super::{
+    certificate::Unusable,
     fetch::Observed,
     render::Rendered,
     rollout::{Rollout, rollout},
@@ -36,13 +37,20 @@ pub struct Applied {
     pub volume_claim: Option<PersistentVolumeClaim>,
     /// Why the server refused a change of the claim.
     pub refusal: Option<String>,
+    /// Whether the Secret with the certificate can be used, if there is to be one.
+    pub certificate: Result<(), Unusable>,
 }
 
 impl Applied {
     /// What a paused Registry has: whatever is there.
     #[must_use]
-    pub fn nothing(observed: &Observed) -> Self {
-        Self { deployment: observed.deployment.clone(), volume_claim: observed.volume_claim.clone(), refusal: None }
+    pub fn nothing(registry: &ValidRegistry, observed: &Observed) -> Self {
+        Self {
+            deployment: observed.deployment.clone(),
+            volume_claim: observed.volume_claim.clone(),
+            refusal: None,
+            certificate: check_certificate(registry, observed),
+        }
     }
 }
 
@@ -56,6 +64,7 @@ pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Obser
         service_account,
         admin_secret,
         config_maps: _, // found by our label, and checked by name when it is applied
+        certificate: _, // the user's own
         volume_claim,
         service,
         debug_service,
@@ -73,6 +82,17 @@ pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Obser
     owner.check("Service", service.as_ref().map(|object| &object.metadata))?;
     owner.check("Service", debug_service.as_ref().map(|object| &object.metadata))?;
     owner.check("Deployment", deployment.as_ref().map(|object| &object.metadata))
+}
+
+/// [pure] Checks that pods can start with the Secret that holds the certificate, if there is to be one.
+///
+/// # Errors
+/// [`Unusable`], which says what to do.
+pub fn check_certificate(registry: &ValidRegistry, observed: &Observed) -> Result<(), Unusable> {
+    match (&registry.tls, observed.certificate) {
+        (Some(tls), Some(certificate)) => certificate.check(&tls.secret),
+        _ => Ok(()),
+    }
 }
 
 /// Why applying stopped.
@@ -100,7 +120,7 @@ pub async fn apply(
 ) -> Result<Applied, ApplyError> {
     let namespace = &registry.namespace;
     // Taken apart without `..`: an object that is rendered and not applied does not compile.
-    let Rendered { service_account, config_map, volume_claim, service, debug_service, deployment } = rendered;
+    let Rendered { service_account, config_map, state, volume_claim, service, debug_service, deployment } = rendered;
 
     let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
     if let Some(account) = &service_account {
@@ -110,7 +130,9 @@ pub async fn apply(
     if observed.admin_secret.is_none() {
         create_admin_secret(client, registry, announcer).await?;
     }
-    apply_config_map(client, owner, namespace, &config_map, observed, announcer).await?;
+    for config_map in [&config_map, &state] {
+        apply_config_map(client, owner, namespace, config_map, observed, announcer).await?;
+    }
     let (volume_claim, refusal) = match volume_claim {
         Some(claim) => apply_claim(client, namespace, claim, observed, announcer).await?,
         None => (observed.volume_claim.clone().filter(|_| registry.storage.claim().is_some()), None),
@@ -126,14 +148,15 @@ pub async fn apply(
 
     if rollout(&deployment) == Rollout::Complete {
         let config_maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
-        for stale in stale_config_maps(owner, &config_map, observed) {
+        for stale in stale_config_maps(owner, &[&config_map, &state], observed) {
             cluster::delete(&config_maps, stale, announcer).await?;
         }
         if let Some(stale) = stale_account(owner, &registry.service_account, observed) {
             cluster::delete(&accounts, stale, announcer).await?;
         }
     }
-    Ok(Applied { deployment: Some(deployment), volume_claim, refusal })
+    let certificate = check_certificate(registry, observed);
+    Ok(Applied { deployment: Some(deployment), volume_claim, refusal, certificate })
 }
 
 /// Made once, with `create`: a token that is there is never written again.
@@ -210,9 +233,10 @@ async fn apply_claim(
 }
 
 /// [pure] The configurations that no pod uses any more, once the rollout is complete.
-fn stale_config_maps<'a>(owner: &Owner<'_>, current: &ConfigMap, observed: &'a Observed) -> Vec<&'a ObjectMeta> {
+fn stale_config_maps<'a>(owner: &Owner<'_>, current: &[&ConfigMap], observed: &'a Observed) -> Vec<&'a ObjectMeta> {
+    let is_current = |live: &ObjectMeta| current.iter().any(|current| current.metadata.name == live.name);
     let all = observed.config_maps.iter().map(|live| &live.metadata);
-    all.filter(|live| live.name != current.metadata.name && owner.controls(live)).collect()
+    all.filter(|live| !is_current(live) && owner.controls(live)).collect()
 }
 
 /// [pure] The account that was made before the spec named another.
@@ -257,6 +281,7 @@ mod tests {
             service_account: Some(serde_json::from_value(json!({"metadata": metadata})).unwrap()),
             admin_secret: None,
             config_maps: Vec::new(),
+            certificate: None,
             volume_claim: None,
             service: None,
             debug_service: None,

@@ -7,6 +7,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, ResourceExt as _, api::ListParams, core::PartialObjectMeta};
 
+use super::certificate::Certificate;
 use crate::{cluster::Error, names};
 
 /// The most objects of a kind that are looked at; a Registry has a handful.
@@ -19,6 +20,8 @@ pub struct Observed {
     pub service_account: Option<PartialObjectMeta<ServiceAccount>>,
     /// The Secret with the admin token.
     pub admin_secret: Option<PartialObjectMeta<Secret>>,
+    /// The Secret with the certificate, where the spec names one.
+    pub certificate: Option<Certificate>,
     /// Every configuration with the Registry's label.
     pub config_maps: Vec<PartialObjectMeta<ConfigMap>>,
     /// The claim that the spec names, or that has the Registry's name.
@@ -57,9 +60,25 @@ pub async fn fetch(client: &Client, namespace: &str, registry: &Registry) -> Res
     let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
     let pods = Api::<Pod>::namespaced(client.clone(), namespace);
     let read = |what| move |source| Error::Read { what, source };
-    let (service_account, admin_secret, config_maps, volume_claim, service, debug_service, deployment, pods) = tokio::try_join!(
+    let certificate_name = registry.spec.tls.as_ref().map(|tls| tls.secret_ref.name.as_str());
+    let (
+        service_account,
+        admin_secret,
+        certificate,
+        config_maps,
+        volume_claim,
+        service,
+        debug_service,
+        deployment,
+        pods,
+    ) = tokio::try_join!(
         async { service_accounts.get_metadata_opt(&name).await.map_err(read("the ServiceAccount")) },
         async { secrets.get_metadata_opt(&admin_secret_name).await.map_err(read("the Secret's metadata")) },
+        async {
+            let Some(name) = certificate_name.filter(|name| !name.is_empty()) else { return Ok(None) };
+            let found = secrets.get_opt(name).await.map_err(read("the Secret with the certificate"))?;
+            Ok(Some(Certificate::of(found.as_ref())))
+        },
         async { config_maps.list_metadata(&labelled).await.map_err(read("the ConfigMaps")) },
         async { claims.get_opt(&claim_name).await.map_err(read("the PersistentVolumeClaim")) },
         async { services.get_metadata_opt(&name).await.map_err(read("the Service")) },
@@ -70,6 +89,7 @@ pub async fn fetch(client: &Client, namespace: &str, registry: &Registry) -> Res
     Ok(Observed {
         service_account,
         admin_secret,
+        certificate,
         config_maps: config_maps.items,
         volume_claim,
         service,

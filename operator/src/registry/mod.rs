@@ -13,6 +13,7 @@
 //! back, and the watch of that change starts the next reconciliation.
 
 pub mod apply;
+pub mod certificate;
 mod delete;
 pub mod fetch;
 pub mod render;
@@ -29,6 +30,7 @@ use kube::{Api, ResourceExt as _, runtime::controller::Action};
 
 use self::{
     apply::{Applied, ApplyError},
+    certificate::Unusable,
     validate::{ValidRegistry, ValidStorage},
 };
 use crate::{
@@ -42,8 +44,8 @@ use crate::{
 
 /// How often a Registry is looked at when nothing happens: for what no watch tells, such as a deleted Secret.
 const REVISIT: Duration = Duration::from_secs(300);
-/// How soon a name that somebody else's object has is looked at again; those objects are not watched.
-const REVISIT_TAKEN: Duration = Duration::from_secs(10);
+/// How soon what is in the way is looked at again when it is not watched: somebody else's object, or a missing Secret.
+const REVISIT_BLOCKED: Duration = Duration::from_secs(10);
 
 /// Why a Registry could not be brought to what its spec asks for.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,8 @@ enum Failure {
     Invalid(#[from] Problems),
     #[error(transparent)]
     Taken(#[from] Taken),
+    #[error(transparent)]
+    Certificate(#[from] Unusable),
     #[error(transparent)]
     Cluster(#[from] Error),
 }
@@ -71,6 +75,7 @@ impl Failure {
             Self::Invalid(problems) => Progress::stalled("InvalidSpec", problems.to_string()),
             Self::Taken(taken @ Taken::Foreign { .. }) => Progress::stalled("NameTaken", taken.to_string()),
             Self::Taken(taken @ Taken::Leaving { .. }) => Progress::underway("NameLeaving", taken.to_string()),
+            Self::Certificate(unusable) => unusable.progress(),
             Self::Cluster(error) if error.refusal().is_some() => Progress::stalled("Refused", error.to_string()),
             Self::Cluster(error) => Progress::underway("Error", error.to_string()),
         }
@@ -100,10 +105,10 @@ pub async fn reconcile(cached: Arc<Registry>, context: Arc<Context>) -> Result<A
     let (status, result) = match advance(&api, &registry, &context, &announcer).await {
         Ok((valid, applied, pods)) => (status::of_applied(&registry, &valid, &applied, &pods, now), Ok(REVISIT)),
         Err(failure) => {
-            let status = status::of_failure(&registry, &failure.progress(), now);
+            let status = status::of_failure(&registry, &failure.progress(), certificate_of(&failure), now);
             let result = match failure {
                 Failure::Invalid(_) => Ok(REVISIT),
-                Failure::Taken(_) => Ok(REVISIT_TAKEN),
+                Failure::Taken(_) | Failure::Certificate(_) => Ok(REVISIT_BLOCKED),
                 Failure::Cluster(error) => Err(error),
             };
             (status, result)
@@ -113,6 +118,13 @@ pub async fn reconcile(cached: Arc<Registry>, context: Arc<Context>) -> Result<A
     let revisit = result?;
     context.attempts.succeeded(&registry);
     Ok(Action::requeue(revisit))
+}
+
+fn certificate_of(failure: &Failure) -> Option<&Unusable> {
+    match failure {
+        Failure::Certificate(unusable) => Some(unusable),
+        Failure::Invalid(_) | Failure::Taken(_) | Failure::Cluster(_) => None,
+    }
 }
 
 type Advanced = (ValidRegistry, Applied, Vec<k8s_openapi::api::core::v1::Pod>);
@@ -126,11 +138,13 @@ async fn advance(
     let valid = validate::validate(registry, &context.settings)?;
     let observed = fetch::fetch(&context.client, &valid.namespace, registry).await?;
     if valid.paused {
-        let applied = Applied::nothing(&observed);
+        let applied = Applied::nothing(&valid, &observed);
         return Ok((valid, applied, observed.pods));
     }
     let owner = owner_of(registry);
     apply::check_names(&owner, &valid, &observed)?;
+    // Before anything is changed: what runs with another certificate, or with none, goes on until this one is there.
+    apply::check_certificate(&valid, &observed)?;
     let deletes_volume =
         valid.deletion_policy == DeletionPolicy::Delete && matches!(valid.storage, ValidStorage::OwnClaim { .. });
     cluster::set_finalizer(api, registry, names::VOLUME_FINALIZER, deletes_volume).await?;

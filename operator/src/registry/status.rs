@@ -2,10 +2,11 @@
 
 use berth_crds::{Effective, EffectiveStorage, Registry, RegistryStatus, Summary};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Condition};
 
 use super::{
     apply::Applied,
+    certificate::{self, Unusable},
     rollout::{Rollout, rollout},
     validate::{ValidRegistry, ValidStorage},
     volume::{self, VolumeState},
@@ -24,7 +25,7 @@ pub fn of_applied(
     pods: &[Pod],
     now: Timestamp,
 ) -> RegistryStatus {
-    let Applied { deployment, volume_claim, refusal } = applied;
+    let Applied { deployment, volume_claim, refusal, certificate } = applied;
     let storage = volume::state(&valid.storage, volume_claim.as_ref(), refusal.as_deref());
     let rollout = deployment
         .as_ref()
@@ -32,6 +33,7 @@ pub fn of_applied(
     let progress = progress(valid, &rollout, &storage, pods);
     let mut wanted = progress.conditions();
     wanted.push(storage_condition(&storage));
+    wanted.extend(valid.tls.as_ref().map(|tls| certificate::condition(&tls.secret, certificate)));
     if valid.paused {
         wanted.push(Wanted {
             type_: "Paused",
@@ -62,12 +64,31 @@ pub fn of_applied(
 
 /// The status when nothing more could be applied: what was known, and why it is not what the spec asks for.
 #[must_use]
-pub fn of_failure(registry: &Registry, progress: &Progress, now: Timestamp) -> RegistryStatus {
+pub fn of_failure(
+    registry: &Registry,
+    progress: &Progress,
+    certificate: Option<&Unusable>,
+    now: Timestamp,
+) -> RegistryStatus {
     let previous = registry.status.clone().unwrap_or_default();
     let mut wanted = progress.conditions();
     // What else was known stays as it was.
-    wanted.extend(conditions::find(&previous.conditions, "StorageReady").map(|known| Wanted {
-        type_: "StorageReady",
+    wanted.extend(known(&previous.conditions, "StorageReady"));
+    let secret = registry.spec.tls.as_ref().map(|tls| &tls.secret_ref.name);
+    wanted.extend(secret.and_then(|secret| match certificate {
+        Some(unusable) => Some(certificate::condition(secret, &Err(unusable.clone()))),
+        None => known(&previous.conditions, "CertificateReady"),
+    }));
+    RegistryStatus {
+        observed_generation: registry.metadata.generation,
+        conditions: conditions::merge(&previous.conditions, wanted, registry.metadata.generation, now),
+        ..previous
+    }
+}
+
+fn known(conditions: &[Condition], type_: &'static str) -> Option<Wanted> {
+    conditions::find(conditions, type_).map(|known| Wanted {
+        type_,
         holds: match known.status.as_str() {
             "True" => Some(true),
             "False" => Some(false),
@@ -75,12 +96,7 @@ pub fn of_failure(registry: &Registry, progress: &Progress, now: Timestamp) -> R
         },
         reason: known.reason.clone(),
         message: known.message.clone(),
-    }));
-    RegistryStatus {
-        observed_generation: registry.metadata.generation,
-        conditions: conditions::merge(&previous.conditions, wanted, registry.metadata.generation, now),
-        ..previous
-    }
+    })
 }
 
 fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &VolumeState, pods: &[Pod]) -> Progress {
@@ -138,21 +154,24 @@ fn effective(valid: &ValidRegistry) -> Effective {
         storage,
         delete: valid.delete,
         read_only: valid.read_only,
+        tls_secret: valid.tls.as_ref().map(|tls| tls.secret.clone()),
         service_type: valid.service.type_,
         service_port: valid.service.port,
         service_account: valid.service_account_name().to_owned(),
         resources: valid.resources.clone(),
         log_level: valid.log_level,
         log_format: valid.log_format,
+        log_requests: valid.log_requests,
         deletion_policy: valid.deletion_policy,
     }
 }
 
 fn url(valid: &ValidRegistry) -> String {
-    let ValidRegistry { name, namespace, service, .. } = valid;
+    let ValidRegistry { name, namespace, service, tls, .. } = valid;
+    let (scheme, well_known) = if tls.is_some() { ("https", 443) } else { ("http", 80) };
     match service.port {
-        80 => format!("http://{name}.{namespace}.svc"),
-        port => format!("http://{name}.{namespace}.svc:{port}"),
+        port if port == well_known => format!("{scheme}://{name}.{namespace}.svc"),
+        port => format!("{scheme}://{name}.{namespace}.svc:{port}"),
     }
 }
 
@@ -230,7 +249,12 @@ mod tests {
 
     #[test]
     fn a_ready_registry() {
-        let applied = Applied { deployment: Some(deployment(1)), volume_claim: Some(claim("20Gi")), refusal: None };
+        let applied = Applied {
+            deployment: Some(deployment(1)),
+            volume_claim: Some(claim("20Gi")),
+            refusal: None,
+            certificate: Ok(()),
+        };
         insta::assert_yaml_snapshot!(status(&applied, &json!([])));
     }
 
@@ -267,6 +291,7 @@ mod tests {
                 deployment: Some(deployment(available)),
                 volume_claim: Some(claim(capacity)),
                 refusal: refusal.map(str::to_owned),
+                certificate: Ok(()),
             };
             let status = status(&applied, &pods);
             let (type_, reason, message) = expected;
@@ -282,7 +307,7 @@ mod tests {
         registry.spec = serde_json::from_value(spec.clone()).unwrap();
         let valid = validate(&registry, &Settings::default()).unwrap();
         let volume_claim = claim.map(|claim| serde_json::from_value(claim.clone()).unwrap());
-        let applied = Applied { deployment, volume_claim, refusal: None };
+        let applied = Applied { deployment, volume_claim, refusal: None, certificate: Ok(()) };
         of_applied(&registry, &valid, &applied, &[], "2026-01-02T00:00:00Z".parse().unwrap())
     }
 

@@ -7,16 +7,23 @@
 use std::collections::BTreeMap;
 
 use berth_crds::{
-    AccessMode, DeletionPolicy, EmptyDir, ImagePullPolicy, LogFormat, LogLevel, PersistentVolumeClaim, Registry,
-    RegistrySpec, ServiceType, Size, Storage,
+    AccessMode, DeletionPolicy, EmptyDir, ImagePullPolicy, IndexPlatforms, IndexRules, Log, LogFormat, LogLevel,
+    ManifestValidation, PersistentVolumeClaim, Platform, Registry, RegistrySpec, SecretRef, ServiceType, Size, Storage,
+    Tls, TlsVersion, UrlRules, Validation,
 };
+use http::{HeaderName, HeaderValue, header};
 use k8s_openapi::api::core::v1::{
     Affinity, LocalObjectReference, ResourceRequirements, Toleration, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource as _;
+use regex::Regex;
 
 use crate::{Settings, names, pods, problem::Problems};
+
+/// Headers by which a client knows where an answer ends.
+const FRAMING_HEADERS: [HeaderName; 4] =
+    [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE];
 
 /// A Registry that can be rendered.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +48,12 @@ pub struct ValidRegistry {
     pub delete: bool,
     /// Whether writes are refused.
     pub read_only: bool,
+    /// What is asked of pushed content.
+    pub validation: ValidValidation,
+    /// TLS at the registry's own port.
+    pub tls: Option<ValidTls>,
+    /// Headers of every answer.
+    pub headers: BTreeMap<String, Vec<String>>,
     /// The Service.
     pub service: ValidService,
     /// Requests and limits.
@@ -63,6 +76,10 @@ pub struct ValidRegistry {
     pub log_level: LogLevel,
     /// In which form.
     pub log_format: LogFormat,
+    /// Whether every request is logged.
+    pub log_requests: bool,
+    /// Fields of every line.
+    pub log_fields: BTreeMap<String, String>,
     /// Whether nothing may be changed.
     pub paused: bool,
     /// What happens to the volume in the end.
@@ -119,6 +136,36 @@ impl ValidStorage {
     }
 }
 
+/// TLS at the registry's own port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidTls {
+    /// The Secret with the certificate and its key.
+    pub secret: String,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// What is asked of pushed content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ValidValidation {
+    /// The addresses that layers may name; none for any.
+    pub urls: Option<UrlRules>,
+    /// Which images of an index must be there.
+    pub platforms: ValidPlatforms,
+}
+
+/// Which images of an index must be in the repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ValidPlatforms {
+    /// Every one.
+    #[default]
+    All,
+    /// None.
+    None,
+    /// Those for these platforms; not empty.
+    List(Vec<Platform>),
+}
+
 /// The Service in front of the pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidService {
@@ -169,6 +216,9 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
         storage,
         delete,
         read_only,
+        validation,
+        tls,
+        headers,
         service,
         resources,
         node_selector,
@@ -209,7 +259,10 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
     }
     let service = service_of(service.unwrap_or_default(), &mut problems);
     let service_account = account_of(service_account.unwrap_or_default(), &mut problems);
-    let log = log.unwrap_or_default();
+    let Log { level, format, requests, fields } = log.unwrap_or_default();
+    check_headers(&headers, &mut problems);
+    let validation = validation_of(validation.unwrap_or_default(), &mut problems);
+    let tls = tls.map(|tls| tls_of(tls, &mut problems));
     let Some(storage) = storage.filter(|_| problems.is_empty()) else { return Err(problems) };
     Ok(ValidRegistry {
         namespace: registry.metadata.namespace.clone().unwrap_or_else(|| settings.namespace.clone()),
@@ -221,6 +274,9 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
         storage,
         delete: delete.unwrap_or(true),
         read_only: read_only.unwrap_or(false),
+        validation,
+        tls,
+        headers,
         service,
         resources: resources.unwrap_or_else(|| pods::requests("50m", "64Mi")),
         node_selector,
@@ -230,8 +286,10 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
         pod_labels,
         pod_annotations,
         service_account,
-        log_level: log.level.unwrap_or_default(),
-        log_format: log.format.unwrap_or_default(),
+        log_level: level.unwrap_or_default(),
+        log_format: format.unwrap_or_default(),
+        log_requests: requests.unwrap_or(true),
+        log_fields: fields,
         paused: paused.unwrap_or(false),
         deletion_policy,
         name,
@@ -332,6 +390,64 @@ fn account_of(account: berth_crds::ServiceAccount, problems: &mut Problems) -> V
     }
 }
 
+fn tls_of(tls: Tls, problems: &mut Problems) -> ValidTls {
+    let Tls { secret_ref: SecretRef { name }, min_version } = tls;
+    if name.is_empty() {
+        problems.add("spec.tls.secretRef.name", "is missing: name a Secret with tls.crt and tls.key");
+    }
+    ValidTls { secret: name, min_version: min_version.unwrap_or_default() }
+}
+
+fn check_headers(headers: &BTreeMap<String, Vec<String>>, problems: &mut Problems) {
+    for (name, values) in headers {
+        let field = format!("spec.headers.{name}");
+        match name.parse::<HeaderName>() {
+            Err(_) => problems.add(field, "is no name of a header, such as X-Content-Type-Options"),
+            Ok(name) if FRAMING_HEADERS.contains(&name) => {
+                problems.add(field, "says how an answer ends, which the registry alone knows: leave it out");
+            }
+            Ok(_) if values.is_empty() => problems.add(field, "has no value: give one, as in [nosniff]"),
+            Ok(_) if values.iter().any(|value| HeaderValue::from_str(value).is_err()) => {
+                problems.add(field, "has a value with a character that no header may hold");
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+fn validation_of(validation: Validation, problems: &mut Problems) -> ValidValidation {
+    const FIELD: &str = "spec.validation.manifests";
+    let Validation { manifests } = validation;
+    let ManifestValidation { urls, indexes } = manifests.unwrap_or_default();
+    for (list, patterns) in urls.iter().flat_map(|UrlRules { allow, deny }| [("allow", allow), ("deny", deny)]) {
+        for (index, pattern) in patterns.iter().enumerate() {
+            if let Err(error) = Regex::new(pattern) {
+                // The last line of several; those before it draw the place.
+                let text = error.to_string();
+                let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                problems.add(
+                    format!("{FIELD}.urls.{list}[{index}]"),
+                    format!("{pattern:?} is no regular expression: {reason}"),
+                );
+            }
+        }
+    }
+    let IndexRules { platforms, platform_list } = indexes.unwrap_or_default();
+    let platforms = platforms.unwrap_or_default();
+    if (platforms == IndexPlatforms::List) == platform_list.is_empty() {
+        problems.add(
+            format!("{FIELD}.indexes.platformList"),
+            "goes with platforms List: name the platforms with it, or leave it out",
+        );
+    }
+    let platforms = match platforms {
+        IndexPlatforms::All => ValidPlatforms::All,
+        IndexPlatforms::None => ValidPlatforms::None,
+        IndexPlatforms::List => ValidPlatforms::List(platform_list),
+    };
+    ValidValidation { urls, platforms }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,6 +500,29 @@ mod tests {
         check(
             &json!({"storage": pvc, "podLabels": {"berth.dev/registry": "x"}}),
             &["spec.podLabels: must leave out berth.dev/registry, which Berth sets itself"],
+        );
+        check(
+            &json!({"storage": pvc, "validation": {"manifests": {"urls": {"allow": ["^https://"], "deny": ["("]}}}}),
+            &["spec.validation.manifests.urls.deny[0]: \"(\" is no regular expression: unclosed group"],
+        );
+        check(
+            &json!({"storage": pvc, "validation": {"manifests": {"indexes": {"platforms": "List"}}}}),
+            &[
+                "spec.validation.manifests.indexes.platformList: goes with platforms List: name the platforms with it, or \
+               leave it out",
+            ],
+        );
+        check(
+            &json!({"storage": pvc, "headers": {"X Y": ["a"]}}),
+            &["spec.headers.X Y: is no name of a header, such as X-Content-Type-Options"],
+        );
+        check(
+            &json!({"storage": pvc, "headers": {"Content-Length": ["0"], "X-A": [], "X-B": ["\n"]}}),
+            &[
+                "spec.headers.Content-Length: says how an answer ends, which the registry alone knows: leave it out",
+                "spec.headers.X-A: has no value: give one, as in [nosniff]",
+                "spec.headers.X-B: has a value with a character that no header may hold",
+            ],
         );
     }
 

@@ -1,16 +1,24 @@
 //! The configuration of the server, and the ConfigMap that carries it.
 
+use std::path::{Path, PathBuf};
+
 use berth_config::{
-    AccessLog, Admin, Catalog, Compatibility, Config, Debug, Delete, Driver, Duration, Events, Filesystem, H2c, Health,
-    Http, Http2, IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net,
-    Notifications, Platforms, Policy, Prometheus, ReadOnly, Redirect, RepositoryPolicy, Schema1, Storage,
-    StorageHealth, Tags, UploadPurging, Urls, Validation, Version,
+    AccessLog, Admin, Catalog, ClientAuth, Compatibility, Config, Debug, Delete, Driver, Duration, Events, Filesystem,
+    H2c, Health, Http, Http2, IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net,
+    Notifications, Platform, Platforms, Policy, Prometheus, ReadOnly, Redirect, RepositoryPolicy, Schema1, Storage,
+    StorageHealth, Tags, Tls, TlsVersion, UploadPurging, Urls, Validation, Version,
 };
-use berth_crds::LogLevel;
+use berth_crds::{LogLevel, UrlRules};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{ValidRegistry, deployment::DRAIN_SECONDS, metadata};
-use crate::names;
+use crate::{
+    names,
+    registry::validate::{ValidPlatforms, ValidTls, ValidValidation},
+};
+
+/// Matches every address that a layer may name.
+const ANY_URL: &str = "^https?://";
 
 /// The whole configuration; nothing is left to a default of the server's, so that a newer server runs the same.
 #[must_use]
@@ -28,8 +36,8 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
                 berth_crds::LogFormat::Json => LogFormat::Json,
                 berth_crds::LogFormat::Text => LogFormat::Text,
             },
-            fields: [].into(),
-            accesslog: AccessLog { disabled: false },
+            fields: registry.log_fields.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect(),
+            accesslog: AccessLog { disabled: !registry.log_requests },
         },
         storage: Storage {
             driver: Driver::Filesystem(Filesystem {
@@ -44,7 +52,7 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
                     interval: Duration::from_secs(24 * 3600),
                     dryrun: false,
                 },
-                readonly: ReadOnly { enabled: registry.read_only },
+                readonly: ReadOnly { enabled: false, file: Some(mounted(names::READ_ONLY_FILE)) },
             },
             redirect: Redirect { disable: false },
         },
@@ -58,14 +66,14 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
             secret: None,
             relativeurls: false,
             draintimeout: Duration::from_secs(DRAIN_SECONDS.unsigned_abs()),
-            tls: None,
+            tls: registry.tls.as_ref().map(build_tls),
             http2: Http2 { disabled: false },
             h2c: H2c { enabled: false },
-            headers: [].into(),
+            headers: registry.headers.clone(),
             debug: Some(Debug {
                 addr: format!(":{}", names::DEBUG_PORT),
                 prometheus: Prometheus { enabled: true, path: "/metrics".into() },
-                admin: Some(Admin { tokenfile: format!("{}/{}", names::CONFIG_DIRECTORY, names::TOKEN_FILE).into() }),
+                admin: Some(Admin { tokenfile: mounted(names::TOKEN_FILE) }),
             }),
         },
         notifications: Notifications { events: Events { includereferences: false }, endpoints: [].into() },
@@ -78,17 +86,50 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
             tcp: [].into(),
         },
         proxy: None,
-        validation: Validation {
-            enabled: false,
-            disabled: false,
-            manifests: ManifestValidation {
-                urls: Urls { allow: [].into(), deny: [].into() },
-                indexes: IndexValidation { platforms: Platforms::All, platformlist: [].into() },
-            },
-        },
+        validation: build_validation(&registry.validation),
         policy: Policy { repository: RepositoryPolicy { classes: [].into() } },
         compatibility: Compatibility { schema1: Schema1 { signingkeyfile: None, enabled: false } },
     }
+}
+
+fn mounted(file: &str) -> PathBuf {
+    Path::new(names::CONFIG_DIRECTORY).join(file)
+}
+
+fn build_tls(tls: &ValidTls) -> Tls {
+    Tls {
+        certificate: Some(mounted(names::CERTIFICATE_FILE)),
+        key: Some(mounted(names::PRIVATE_KEY_FILE)),
+        clientcas: Vec::new(),
+        // Of no consequence without authorities.
+        clientauth: ClientAuth::default(),
+        minimumtls: match tls.min_version {
+            berth_crds::TlsVersion::V1_2 => TlsVersion::Tls12,
+            berth_crds::TlsVersion::V1_3 => TlsVersion::Tls13,
+        },
+        ciphersuites: Vec::new(),
+        letsencrypt: None,
+    }
+}
+
+fn build_validation(validation: &ValidValidation) -> Validation {
+    let ValidValidation { urls, platforms } = validation;
+    let urls = match urls {
+        Some(UrlRules { allow, deny }) => Urls { allow: allow.clone(), deny: deny.clone() },
+        // Two empty lists allow none.
+        None => Urls { allow: vec![ANY_URL.to_owned()], deny: Vec::new() },
+    };
+    let (platforms, list) = match platforms {
+        ValidPlatforms::All => (Platforms::All, [].as_slice()),
+        ValidPlatforms::None => (Platforms::None, [].as_slice()),
+        ValidPlatforms::List(list) => (Platforms::List, list.as_slice()),
+    };
+    let platform = |platform: &berth_crds::Platform| {
+        let berth_crds::Platform { architecture, os } = platform.clone();
+        Platform { architecture, os }
+    };
+    let indexes = IndexValidation { platforms, platformlist: list.iter().map(platform).collect() };
+    Validation { enabled: true, disabled: false, manifests: ManifestValidation { urls, indexes } }
 }
 
 /// An immutable ConfigMap, named after its content: the pods of the last rollout keep theirs until they are gone.

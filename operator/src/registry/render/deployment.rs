@@ -163,34 +163,38 @@ fn probe(period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-/// Configuration and token in one volume: a mount inside a read-only mount has no place to be made.
+/// Configuration, state, token and certificate in one volume: a mount inside a read-only mount has no place to be made.
 fn build_config_volume(registry: &ValidRegistry, config_map: &str) -> Volume {
-    let item = |key: &str, path: &str| KeyToPath { key: key.into(), path: path.into(), mode: None };
+    let mut sources = vec![
+        project_config_map(config_map, names::CONFIG_FILE, names::CONFIG_FILE),
+        project_config_map(&names::state(&registry.name), names::READ_ONLY_KEY, names::READ_ONLY_FILE),
+        project_secret(&names::admin_secret(&registry.name), &[(names::TOKEN_KEY, names::TOKEN_FILE)]),
+    ];
+    if let Some(tls) = &registry.tls {
+        let [certificate, key] = names::TLS_KEYS;
+        let items = [(certificate, names::CERTIFICATE_FILE), (key, names::PRIVATE_KEY_FILE)];
+        sources.push(project_secret(&tls.secret, &items));
+    }
     Volume {
         name: "config".into(),
-        projected: Some(ProjectedVolumeSource {
-            default_mode: Some(FILE_MODE),
-            sources: Some(vec![
-                VolumeProjection {
-                    config_map: Some(ConfigMapProjection {
-                        name: config_map.into(),
-                        items: Some(vec![item(names::CONFIG_FILE, names::CONFIG_FILE)]),
-                        optional: None,
-                    }),
-                    ..VolumeProjection::default()
-                },
-                VolumeProjection {
-                    secret: Some(SecretProjection {
-                        name: names::admin_secret(&registry.name),
-                        items: Some(vec![item(names::TOKEN_KEY, names::TOKEN_FILE)]),
-                        optional: None,
-                    }),
-                    ..VolumeProjection::default()
-                },
-            ]),
-        }),
+        projected: Some(ProjectedVolumeSource { default_mode: Some(FILE_MODE), sources: Some(sources) }),
         ..Volume::default()
     }
+}
+
+fn project_config_map(name: &str, key: &str, path: &str) -> VolumeProjection {
+    let projection = ConfigMapProjection { name: name.into(), items: Some(vec![item(key, path)]), optional: None };
+    VolumeProjection { config_map: Some(projection), ..VolumeProjection::default() }
+}
+
+fn project_secret(name: &str, items: &[(&str, &str)]) -> VolumeProjection {
+    let items = items.iter().map(|(key, path)| item(key, path)).collect();
+    let projection = SecretProjection { name: name.into(), items: Some(items), optional: None };
+    VolumeProjection { secret: Some(projection), ..VolumeProjection::default() }
+}
+
+fn item(key: &str, path: &str) -> KeyToPath {
+    KeyToPath { key: key.into(), path: path.into(), mode: None }
 }
 
 fn build_data_volume(storage: &ValidStorage) -> Volume {

@@ -6,6 +6,7 @@ mod config_map;
 mod deployment;
 mod service;
 mod service_account;
+mod state;
 mod volume_claim;
 
 use k8s_openapi::{
@@ -29,6 +30,8 @@ pub struct Rendered {
     pub service_account: Option<ServiceAccount>,
     /// The configuration.
     pub config_map: ConfigMap,
+    /// What a running server takes up without a restart.
+    pub state: ConfigMap,
     /// The claim of the volume, if Berth makes one.
     pub volume_claim: Option<PersistentVolumeClaim>,
     /// The Service for clients.
@@ -45,6 +48,7 @@ pub fn render(registry: &ValidRegistry) -> Rendered {
     let config_map = config_map::build_config_map(registry);
     Rendered {
         service_account: service_account::build_service_account(registry),
+        state: state::build_state(registry),
         volume_claim: volume_claim::build_volume_claim(registry),
         service: service::build_service(registry),
         debug_service: service::build_debug_service(registry),
@@ -59,10 +63,11 @@ impl Rendered {
     /// # Errors
     /// What the serializer says.
     pub fn objects(&self) -> Result<Vec<Value>, serde_json::Error> {
-        let Self { service_account, config_map, volume_claim, service, debug_service, deployment } = self;
+        let Self { service_account, config_map, state, volume_claim, service, debug_service, deployment } = self;
         let mut objects = Vec::new();
         objects.extend(service_account.as_ref().map(serde_json::to_value));
         objects.push(serde_json::to_value(config_map));
+        objects.push(serde_json::to_value(state));
         objects.extend(volume_claim.as_ref().map(serde_json::to_value));
         objects.push(serde_json::to_value(service));
         objects.push(serde_json::to_value(debug_service));
