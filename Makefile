@@ -80,6 +80,7 @@ figures: toolchain ## Idle memory, time to the first answer, image sizes, measur
 .PHONY: generate
 generate: toolchain ## Refresh what is generated from the code: resource definitions, the chart's copies, snapshots, pages
 	cargo run --quiet --package berth-operator -- crds --write crds/yaml
+	BERTH_GENERATE=1 cargo test --quiet --package berth-config --lib
 	BERTH_GENERATE=1 INSTA_UPDATE=always cargo test --quiet --package berth-operator
 	BERTH_GENERATE=1 cargo test --quiet --package berth-registry --test conformance page
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The method of `auth`, with its parameters. No method, and `auth: none`, let everybody in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "Fields", into = "Fields")]
 pub enum Auth {
     /// Lets everybody in who sends any `Authorization` at all. For tests of clients only.
@@ -30,6 +31,7 @@ impl Auth {
 
 /// `auth.silly`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Silly {
     /// The realm that clients are told.
@@ -40,6 +42,7 @@ pub struct Silly {
 
 /// `auth.htpasswd`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Htpasswd {
     /// The realm that clients are told.
@@ -51,6 +54,7 @@ pub struct Htpasswd {
 
 /// `auth.token`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Token {
     /// Where clients get a token: the address of the token service.
@@ -82,12 +86,16 @@ fn default_redirect_path() -> String {
 
 /// The keys under `auth` as they are written; [`Auth`] holds what they mean.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Fields {
+    /// Lets everybody in who sends any `Authorization` at all. For tests of clients only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     silly: Option<Silly>,
+    /// User names and passwords from a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     htpasswd: Option<Htpasswd>,
+    /// Tokens that another service has signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<Token>,
 }

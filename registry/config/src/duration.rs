@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const NANOS: [(&str, u64); 8] = [
     ("ns", 1),
@@ -150,18 +150,38 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Given {
-            Nanoseconds(i64),
-            Text(String),
+        deserializer.deserialize_any(Given)
+    }
+}
+
+/// Reads what a key of a configuration may hold.
+struct Given;
+
+impl de::Visitor<'_> for Given {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as 30s, 15m or 168h")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+        // A variable that holds a number holds its text.
+        if let Ok(nanos) = text.parse::<i64>() {
+            return self.visit_i64(nanos);
         }
-        match Given::deserialize(deserializer)? {
-            Given::Nanoseconds(nanos) => u64::try_from(nanos)
-                .map(Self)
-                .map_err(|_| serde::de::Error::custom(ParseDurationError::Negative(nanos.to_string()))),
-            Given::Text(text) => text.parse().map_err(serde::de::Error::custom),
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, nanos: u64) -> Result<Duration, E> {
+        match i64::try_from(nanos) {
+            Ok(_) => Ok(Duration(nanos)),
+            Err(_) => Err(E::custom(ParseDurationError::TooLong(nanos.to_string()))),
         }
+    }
+
+    fn visit_i64<E: de::Error>(self, nanos: i64) -> Result<Duration, E> {
+        let whole = u64::try_from(nanos).map_err(|_| E::custom(ParseDurationError::Negative(nanos.to_string())))?;
+        self.visit_u64(whole)
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::PATH_VARIABLE;
 
 /// What Distribution's fields are called whose keys have other names: the path by fields, and the key.
-const FIELD_NAMES: &[(&[&str], &str)] = &[
+pub(crate) const FIELD_NAMES: &[(&[&str], &str)] = &[
     (&["compatibility", "schema1", "trustkey"], "signingkeyfile"),
     (&["health", "filecheckers"], "file"),
     (&["health", "httpcheckers"], "http"),
@@ -79,6 +79,12 @@ fn key_path(mut parts: Vec<String>) -> Vec<String> {
         parts.push(key);
     }
     parts
+}
+
+/// The variable that sets a key, given by its path with `[]` behind a list.
+#[cfg(test)]
+pub(crate) fn variable(path: &str) -> String {
+    format!("REGISTRY_{}", path.replace("[]", ".0").replace('.', "_").to_uppercase())
 }
 
 fn starts_with(parts: &[String], beginning: &[&str]) -> bool {

@@ -8,6 +8,7 @@ use crate::{Duration, Secret, Tls};
 
 /// `http`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// `HOST:PORT` to listen on, where an empty host means every address; with `net: unix` the path of a socket.
@@ -64,6 +65,7 @@ impl Default for Http {
 
 /// `http.net`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Net {
     /// The default: TCP.
@@ -75,6 +77,7 @@ pub enum Net {
 
 /// `http.http2`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Http2 {
     /// Whether clients are served over HTTP/1.1 only.
@@ -83,6 +86,7 @@ pub struct Http2 {
 
 /// `http.h2c`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct H2c {
     /// Whether HTTP/2 is spoken without TLS, to clients that ask for it.
@@ -91,6 +95,7 @@ pub struct H2c {
 
 /// `http.debug`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Debug {
     /// `HOST:PORT` to listen on.
@@ -105,6 +110,7 @@ pub struct Debug {
 
 /// `http.debug.prometheus`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Prometheus {
     /// Whether metrics are served.
@@ -121,6 +127,7 @@ impl Default for Prometheus {
 
 /// `http.debug.admin`: garbage collection in the running server, for whoever holds the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
     /// The file that holds the token; it is read again when it changes.

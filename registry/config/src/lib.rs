@@ -25,6 +25,8 @@ mod operations;
 mod policy;
 mod proxy;
 mod read;
+#[cfg(test)]
+mod reference;
 mod secret;
 mod storage;
 mod tls;
@@ -64,6 +66,7 @@ pub struct Version;
 
 /// The whole configuration of a registry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The format's version: `0.1`.

@@ -8,7 +8,7 @@ use crate::read::{Problem, Refusal, read};
 use crate::{Auth, Config, TlsVersion, tree};
 
 /// Keys that Berth knows and has no use for: said at start, with the reason.
-const UNUSED: &[(&str, &str)] = &[
+pub(crate) const UNUSED: &[(&str, &str)] = &[
     ("log.hooks", "Berth sends no mail; watch the log instead"),
     ("log.reportcaller", "log lines name their module"),
     ("redis", "Berth needs no Redis: replicas share nothing but the store"),
@@ -18,7 +18,7 @@ const UNUSED: &[(&str, &str)] = &[
 ];
 
 /// Keys whose variable holds the text itself and no YAML: a secret may begin with any character.
-const SECRETS: &[&str] = &[
+pub(crate) const SECRETS: &[&str] = &[
     "http.secret",
     "proxy.password",
     "storage.azure.accountkey",
@@ -131,7 +131,13 @@ fn yaml(text: &str) -> Result<Value, String> {
     if text.trim().is_empty() {
         return Ok(Value::Null);
     }
-    serde_saphyr::from_str(text).map_err(|error| match error.location() {
+    // What a key wants is not known yet, so what could be text stays text: `no`, and a key of digits with its zeros.
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| match error.location() {
         Some(at) => format!("it cannot be read at line {}, column {}", at.line(), at.column()),
         None => "it cannot be read".to_owned(),
     })

@@ -6,6 +6,7 @@ use crate::{Duration, Secret};
 
 /// `middleware`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Middleware {
     /// Around the registry. Distribution has none of its own.
@@ -21,6 +22,7 @@ pub struct Middleware {
 
 /// An entry of a list under `middleware`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Layer {
     /// Which middleware.
@@ -35,6 +37,7 @@ pub struct Layer {
 
 /// `options` of a middleware.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct LayerOptions {
     /// The address that clients are redirected to (cloudfront, redirect, alicdn).

@@ -8,6 +8,7 @@ use crate::{Duration, Secret};
 
 /// `notifications`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Notifications {
     /// What is told.
@@ -18,6 +19,7 @@ pub struct Notifications {
 
 /// `notifications.events`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Events {
     /// Whether the event of a manifest lists what the manifest refers to.
@@ -26,6 +28,7 @@ pub struct Events {
 
 /// An entry of `notifications.endpoints`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// What the endpoint is called in log and metrics.
@@ -57,6 +60,7 @@ pub struct Endpoint {
 
 /// `notifications.endpoints[].ignore`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Ignore {
     /// Media types of content that is not told of.

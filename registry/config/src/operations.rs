@@ -8,6 +8,7 @@ use crate::{Duration, Secret};
 
 /// `catalog`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Catalog {
     /// The most repositories that one page may hold; a request for more is refused.
@@ -22,6 +23,7 @@ impl Default for Catalog {
 
 /// `tags`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Tags {
     /// The most tags that one page may hold; a request for more gets this many.
@@ -36,6 +38,7 @@ impl Default for Tags {
 
 /// `health`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Health {
     /// A periodic look at the store.
@@ -53,6 +56,7 @@ pub struct Health {
 
 /// `health.storagedriver`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageHealth {
     /// Whether the store is looked at.
@@ -71,6 +75,7 @@ impl Default for StorageHealth {
 
 /// An entry of `health.file`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FileHealth {
     /// The file that must not be there.
@@ -85,6 +90,7 @@ pub struct FileHealth {
 
 /// An entry of `health.http`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HttpHealth {
     /// The address that gets a HEAD request.
@@ -108,6 +114,7 @@ pub struct HttpHealth {
 
 /// An entry of `health.tcp`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TcpHealth {
     /// The `HOST:PORT` to connect to.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `policy`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// Of repositories.
@@ -14,6 +15,7 @@ pub struct Policy {
 
 /// `policy.repository`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RepositoryPolicy {
     /// The classes of content that are taken, such as `image` and `plugin`; empty for every class.
@@ -23,6 +25,7 @@ pub struct RepositoryPolicy {
 
 /// `compatibility`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Compatibility {
     /// Manifests of schema version 1.
@@ -31,6 +34,7 @@ pub struct Compatibility {
 
 /// `compatibility.schema1`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Schema1 {
     /// The key that signs manifests of schema version 1 that are made for old clients.

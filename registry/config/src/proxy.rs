@@ -6,6 +6,7 @@ use crate::{Duration, Secret};
 
 /// `proxy`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Proxy {
     /// The other registry.
@@ -29,6 +30,7 @@ pub struct Proxy {
 
 /// `proxy.exec`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Exec {
     /// The program, a credential helper as Docker has them.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// `http.tls`. A configuration that has it names either both files or `letsencrypt`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
     /// The certificate and its chain (PEM). It is read again when it changes.
@@ -31,6 +32,7 @@ pub struct Tls {
 
 /// `http.tls.clientauth`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ClientAuth {
     /// A certificate is asked for, and none is needed or checked.
@@ -46,6 +48,7 @@ pub enum ClientAuth {
 
 /// `http.tls.minimumtls`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum TlsVersion {
     /// The default. `tls1.0` and `tls1.1`, which docker-registry 2.8 had, are read as this: nothing older is spoken.
     #[default]
@@ -58,6 +61,7 @@ pub enum TlsVersion {
 
 /// `http.tls.letsencrypt`: a certificate by the ACME protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LetsEncrypt {
     /// The directory where account, certificates and keys are kept.

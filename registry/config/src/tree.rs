@@ -36,7 +36,7 @@ pub(crate) fn normalize(tree: &mut Value) {
     for (section, choices) in [("storage", DRIVERS), ("auth", METHODS)] {
         let Some(section) = tree.get_mut(section) else { continue };
         if let Value::String(choice) = section {
-            let named = (!choice.is_empty()).then(|| (choice.clone(), Value::Null));
+            let named = (!choice.is_empty()).then(|| (choice.clone(), Value::Object(Map::new())));
             *section = Value::Object(Map::from_iter(named));
         }
         for choice in choices {

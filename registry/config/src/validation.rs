@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// `validation`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Validation {
     /// Whether manifests are validated even though `disabled` is set. As with Distribution, they are validated unless
@@ -25,6 +26,7 @@ impl Validation {
 
 /// `validation.manifests`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ManifestValidation {
     /// Where layers may lie that the registry does not hold.
@@ -35,6 +37,7 @@ pub struct ManifestValidation {
 
 /// `validation.manifests.urls`: regular expressions for the `urls` of layers. With neither list, no address is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Urls {
     /// An address must match one of these, if there are any.
@@ -47,6 +50,7 @@ pub struct Urls {
 
 /// `validation.manifests.indexes`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct IndexValidation {
     /// Which manifests of an index must be there when it is pushed.
@@ -58,6 +62,7 @@ pub struct IndexValidation {
 
 /// `validation.manifests.indexes.platforms`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Platforms {
     /// The default: every manifest of the index.
@@ -71,6 +76,7 @@ pub enum Platforms {
 
 /// An entry of `validation.manifests.indexes.platformlist`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Platform {
     /// Such as `amd64`.

@@ -160,6 +160,177 @@ fn bad_configurations_name_the_key() {
     }
 }
 
+/// Configurations whose values do not fit together, below `version`, and what is said of each.
+const UNFIT: &[(&str, &str)] = &[
+    ("storage: {inmemory: , s3: {bucket: b, region: r}}", "storage: storage names two drivers, inmemory and s3: keep"),
+    ("storage: {s3: {bucket: b, region: r}, s3aws: {bucket: b}}", "storage: storage names two drivers, s3 and s3aws"),
+    ("storage: {s3: {region: r}}", "storage.s3.bucket: must be set"),
+    ("storage: {s3: {bucket: b}}", "storage.s3.region: must be set unless regionendpoint is"),
+    ("storage: {s3: {bucket: b, region: r, accesskey: a}}", "storage.s3.secretkey: must be set where accesskey is"),
+    ("storage: {s3: {bucket: b, region: r, chunksize: 1}}", "storage.s3.chunksize: must be from 5242880 to"),
+    ("storage: {s3: {bucket: b, region: r, v4auth: false}}", "storage.s3.v4auth: must be true"),
+    ("storage: {s3: {bucket: b, region: r, secure: maybe}}", "storage.s3.secure: invalid type: string \"maybe\""),
+    (
+        "storage: {s3: {bucket: b, region: r, buckte: b}}",
+        "storage.s3.buckte: there is no such key; did you mean bucket?",
+    ),
+    ("storage: {azure: {container: c}}", "storage.azure.accountname: must be set"),
+    (
+        "storage: {azure: {container: c, accountname: a, credentials: {type: client_secret, clientid: i}}}",
+        "storage.azure.credentials.tenantid: must be set",
+    ),
+    ("storage: {gcs: {bucket: b, chunksize: 1000}}", "storage.gcs.chunksize: must be a multiple of 262144 bytes"),
+    (
+        "storage: {swift: {authurl: a, username: u, container: c}}",
+        "storage.swift.authurl: is not an address that begins",
+    ),
+    ("storage: {oss: {accesskeyid: i, region: r, bucket: b}}", "storage.oss.accesskeysecret: must be set"),
+    ("storage: inmemory\nauth: ldap", "auth.ldap: there is no such key; here are known silly, htpasswd, token"),
+    (
+        "storage: inmemory\nauth: {htpasswd: {realm: r, path: /p}, silly: {realm: r, service: s}}",
+        "auth: auth names two methods, silly and htpasswd",
+    ),
+    (
+        "storage: inmemory\nauth: {htpasswd: {realm: \"a\\nb\", path: /p}}",
+        "auth.htpasswd.realm: must be of ASCII characters",
+    ),
+    (
+        "storage: inmemory\nauth: {token: {realm: 'https://a', service: s, issuer: i}}",
+        "auth.token: names no key to check tokens with",
+    ),
+    (
+        "storage: inmemory\nauth: {token: {realm: a, service: s, issuer: i, jwks: /k}}",
+        "auth.token.realm: is not an address",
+    ),
+    ("storage: inmemory\nhttp: {tls: {letsencrypt: {cachefile: /c}}}", "http.tls.letsencrypt.hosts: names no host"),
+    (
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientauth: any}}",
+        "http.tls.clientauth: \"any\" is not known; write one of request-client-cert",
+    ),
+    ("storage: inmemory\nhttp: {net: udp}", "http.net: \"udp\" is not known; write one of tcp, unix"),
+    (
+        "storage: inmemory\nmiddleware: {storage: [{name: cloudflare}]}",
+        "middleware.storage.0.name: \"cloudflare\" is not known",
+    ),
+    (
+        "storage: inmemory\nmiddleware: {storage: [{name: redirect}]}",
+        "middleware.storage.0.options.baseurl: must be set for redirect",
+    ),
+    (
+        "storage: inmemory\nnotifications: {endpoints: [{name: a, url: 'http://a'}, {name: a, url: 'http://b'}]}",
+        "notifications.endpoints.1.name: \"a\" is the name of two",
+    ),
+    (
+        "storage: inmemory\nnotifications: {endpoints: [{name: a, url: 'http://a', ignore: {actions: [pulls]}}]}",
+        "notifications.endpoints.0.ignore.actions: \"pulls\" is not known",
+    ),
+    (
+        "storage: inmemory\nnotifications: {endpoints: [{name: a, url: 'http://a', tiemout: 1s}]}",
+        "notifications.endpoints.0.tiemout: there is no such key; did you mean timeout?",
+    ),
+    ("storage: inmemory\nproxy: {remoteurl: docker.io}", "proxy.remoteurl: is not an address"),
+    ("storage: inmemory\nproxy: {username: u}", "proxy.remoteurl: must be set"),
+    ("storage: inmemory\nproxy: {remoteurl: 'https://r', ttl: soon}", "proxy.ttl: duration \"soon\""),
+    (
+        "storage: inmemory\nproxy: {remoteurl: 'https://r', ttl: [1]}",
+        "proxy.ttl: invalid type: sequence, expected a duration such as",
+    ),
+    ("storage: inmemory\nhealth: {file: [{interval: 1s}]}", "health.file.0.file: must be set"),
+    ("storage: inmemory\nhealth: {tcp: [{addr: host}]}", "health.tcp.0.addr: \"host\" is not HOST:PORT"),
+    (
+        "storage: inmemory\nhealth: {http: [{uri: 'http://a', statuscode: 99}]}",
+        "health.http.0.statuscode: must be from 100",
+    ),
+    (
+        "storage: inmemory\nvalidation: {manifests: {indexes: {platforms: list}}}",
+        "validation.manifests.indexes.platformlist: must be set where",
+    ),
+    ("storage: inmemory\nhttp: {headers: nosniff}", "http.headers: invalid type: string \"nosniff\", expected a map"),
+];
+
+#[test]
+fn what_does_not_fit_together_is_named() {
+    for (text, expected) in UNFIT {
+        let error = Config::load(&format!("version: 0.1\n{text}"), []).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{text:?}\n gave {error}\n not {expected}");
+    }
+}
+
+#[test]
+fn variables_reach_every_key() {
+    let base = "version: 0.1\nstorage: inmemory";
+    let check = |pairs: &[(&str, &str)]| {
+        let loaded = Config::load(base, variables(pairs)).unwrap_or_else(|error| panic!("{pairs:?}: {error}"));
+        assert!(loaded.warnings.is_empty(), "{pairs:?}: {:?}", loaded.warnings);
+        loaded.config
+    };
+    let config = check(&[
+        ("REGISTRY_HEALTH_FILECHECKERS_0_FILE", "/tmp/down"),
+        ("REGISTRY_HEALTH_FILECHECKERS_0_INTERVAL", "1m"),
+        ("REGISTRY_HEALTH_TCP_0_ADDR", "a:1"),
+        ("REGISTRY_HEALTH_TCPCHECKERS_1_ADDR", "b:2"),
+    ]);
+    assert_eq!((config.health.file[0].interval, config.health.tcp.len()), (Duration::from_secs(60), 2));
+    let config = check(&[
+        ("REGISTRY_HTTP_TLS_CERTIFICATE", "/c"),
+        ("REGISTRY_HTTP_TLS_CLIENTCAS_0", "/a.pem"),
+        ("REGISTRY_HTTP_TLS_CLIENTCAS_1", "/b.pem"),
+        ("REGISTRY_HTTP_TLS_KEY", "/k"),
+    ]);
+    assert_eq!(config.http.tls.unwrap().clientcas.len(), 2);
+    let config = check(&[
+        ("REGISTRY_STORAGE", "s3"),
+        ("REGISTRY_STORAGE_S3_ACCESSKEY", "0073917284"),
+        ("REGISTRY_STORAGE_S3_BUCKET", "b"),
+        ("REGISTRY_STORAGE_S3_REGION", "us-east-1"),
+        ("REGISTRY_STORAGE_S3_SECRETKEY", "@*{x"),
+        ("REGISTRY_STORAGE_S3_SECURE", "no"),
+        ("REGISTRY_STORAGE_S3_CHUNKSIZE", "5242880"),
+    ]);
+    let Driver::S3(s3) = config.storage.driver else { panic!() };
+    assert_eq!((s3.accesskey.as_deref(), s3.secure, s3.chunksize), (Some("0073917284"), false, 5 << 20));
+    assert_eq!(s3.secretkey.unwrap().expose(), "@*{x");
+    let config = check(&[
+        ("REGISTRY_NOTIFICATIONS_ENDPOINTS_0_NAME", "a"),
+        ("REGISTRY_NOTIFICATIONS_ENDPOINTS_0_HEADERS_AUTHORIZATION", "[Bearer x]"),
+        ("REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL", "http://a"),
+        ("REGISTRY_NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES", "true"),
+        ("REGISTRY_AUTH", "{htpasswd: {realm: r, path: /p}}"),
+        ("REGISTRY_AUTH_HTPASSWD_REALM", "Here"),
+        ("REGISTRY_VALIDATION_MANIFESTS_URLS_ALLOW", "['^https:']"),
+        ("REGISTRY_POLICY_REPOSITORY_CLASSES_0", "image"),
+    ]);
+    assert!(config.notifications.events.includereferences);
+    assert_eq!(config.notifications.endpoints[0].headers["authorization"][0].expose(), "Bearer x");
+    let azure = [
+        ("REGISTRY_STORAGE", "{azure: {accountname: a, container: c}}"),
+        ("REGISTRY_STORAGE_AZURE_MAX_RETRIES", "9"),
+        ("REGISTRY_STORAGE_AZURE_RETRY_DELAY", "1s"),
+    ];
+    let Driver::Azure(azure) = check(&azure).storage.driver else { panic!() };
+    assert_eq!((azure.max_retries, azure.retry_delay), (9, Duration::from_secs(1)));
+    assert_eq!(check(&[("REGISTRY_AUTH", "none")]).auth, None);
+    for (pairs, message) in [
+        (&[("REGISTRY_HEALTH_FILE_1_FILE", "/f")][..], "health.file: is a list and has no entry 0, but 1"),
+        (
+            &[("REGISTRY_STORAGE_S3_BUKET", "b")],
+            "REGISTRY_STORAGE_S3_BUKET: storage.s3.buket: there is no such key; did",
+        ),
+        (&[("REGISTRY_HTTP", "{adr: x}")], "http.adr: there is no such key; did you mean addr?"),
+        (
+            &[("REGISTRY_AUTH_HTPASSWD_FILE", "/f")],
+            "REGISTRY_AUTH_HTPASSWD_FILE: auth.htpasswd.file: there is no such key",
+        ),
+    ] {
+        let error = Config::load(base, variables(pairs)).unwrap_err().to_string();
+        assert!(error.contains(message), "{pairs:?}\n gave {error}\n not {message}");
+    }
+    let loaded = Config::load(base, variables(&[("REGISTRY_HTTP_DRAIN", "1s")])).unwrap();
+    let warning =
+        "environment variable REGISTRY_HTTP_DRAIN has no effect: http.drain: there is no such key; here are known";
+    assert!(loaded.warnings[0].starts_with(warning), "{:?}", loaded.warnings);
+}
+
 #[test]
 fn secrets_are_not_shown() {
     let mut config = Config::default();

@@ -6,6 +6,7 @@ use crate::{Duration, Secret};
 
 /// `storage.azure`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Azure {
     /// The storage account.
@@ -57,6 +58,7 @@ impl Default for Azure {
 
 /// `storage.azure.credentials`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AzureCredentials {
     /// Which of Azure's ways.
@@ -75,6 +77,7 @@ pub struct AzureCredentials {
 
 /// `storage.azure.credentials.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AzureCredentialsKind {
     /// An application and its secret.

@@ -8,6 +8,7 @@ use crate::Secret;
 
 /// `storage.gcs`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Gcs {
     /// The bucket.

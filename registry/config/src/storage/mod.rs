@@ -20,6 +20,7 @@ pub use swift::Swift;
 
 /// `storage`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "Fields", into = "Fields")]
 pub struct Storage {
     /// Where content is kept: `storage.<driver>`.
@@ -69,6 +70,7 @@ impl Driver {
 
 /// `storage.filesystem`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Filesystem {
     /// The directory; `docker/registry/v2` lies below it.
@@ -82,6 +84,10 @@ impl Filesystem {
     pub const DEFAULT_MAX_THREADS: u32 = 100;
     /// Distribution's lower bound; a smaller value is raised to it.
     pub const MIN_MAX_THREADS: u32 = 25;
+
+    fn with_enough_threads(self) -> Self {
+        Self { maxthreads: self.maxthreads.max(Self::MIN_MAX_THREADS), ..self }
+    }
 }
 
 impl Default for Filesystem {
@@ -92,6 +98,7 @@ impl Default for Filesystem {
 
 /// `storage.delete`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Delete {
     /// Whether tags, manifests and blobs may be deleted through the API. As with Distribution, not unless asked for.
@@ -100,6 +107,7 @@ pub struct Delete {
 
 /// `storage.maintenance`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Maintenance {
     /// Removal of uploads that nobody finishes.
@@ -110,6 +118,7 @@ pub struct Maintenance {
 
 /// `storage.maintenance.uploadpurging`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct UploadPurging {
     /// Whether old uploads are removed.
@@ -135,6 +144,7 @@ impl Default for UploadPurging {
 
 /// `storage.maintenance.readonly`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ReadOnly {
     /// Whether writes are refused.
@@ -147,6 +157,7 @@ pub struct ReadOnly {
 
 /// `storage.redirect`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Redirect {
     /// Whether content is always sent by the registry itself.
@@ -155,30 +166,43 @@ pub struct Redirect {
 
 /// The keys under `storage` as they are written; [`Storage`] holds what they mean.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 struct Fields {
+    /// A directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     filesystem: Option<Filesystem>,
+    /// The memory of the process; gone with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     inmemory: Option<InMemory>,
+    /// A bucket of Amazon S3, or of a store that speaks its protocol. Also spelled `s3aws`.
     #[serde(skip_serializing_if = "Option::is_none")]
     s3: Option<Box<S3>>,
+    /// Another spelling of `s3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     s3aws: Option<Box<S3>>,
+    /// A container of Azure Blob Storage.
     #[serde(skip_serializing_if = "Option::is_none")]
     azure: Option<Box<Azure>>,
+    /// A bucket of Google Cloud Storage.
     #[serde(skip_serializing_if = "Option::is_none")]
     gcs: Option<Box<Gcs>>,
+    /// A container of OpenStack Swift.
     #[serde(skip_serializing_if = "Option::is_none")]
     swift: Option<Box<Swift>>,
+    /// A bucket of Alibaba Cloud's object store.
     #[serde(skip_serializing_if = "Option::is_none")]
     oss: Option<Box<Oss>>,
+    /// Deletion through the API.
     delete: Delete,
+    /// What the registry does by itself, or refuses to do.
     maintenance: Maintenance,
+    /// Redirects to the store.
     redirect: Redirect,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct InMemory {}
 
@@ -188,26 +212,23 @@ impl TryFrom<Fields> for Storage {
     fn try_from(fields: Fields) -> Result<Self, Self::Error> {
         let Fields { filesystem, inmemory, s3, s3aws, azure, gcs, swift, oss, delete, maintenance, redirect } = fields;
         let drivers = [
-            filesystem.map(|filesystem| {
-                let maxthreads = filesystem.maxthreads.max(Filesystem::MIN_MAX_THREADS);
-                Driver::Filesystem(Filesystem { maxthreads, ..filesystem })
-            }),
-            inmemory.map(|InMemory {}| Driver::InMemory),
-            s3.map(Driver::S3),
-            s3aws.map(Driver::S3),
-            azure.map(Driver::Azure),
-            gcs.map(Driver::Gcs),
-            swift.map(Driver::Swift),
-            oss.map(Driver::Oss),
+            ("filesystem", filesystem.map(|filesystem| Driver::Filesystem(filesystem.with_enough_threads()))),
+            ("inmemory", inmemory.map(|InMemory {}| Driver::InMemory)),
+            ("s3", s3.map(Driver::S3)),
+            ("s3aws", s3aws.map(Driver::S3)),
+            ("azure", azure.map(Driver::Azure)),
+            ("gcs", gcs.map(Driver::Gcs)),
+            ("swift", swift.map(Driver::Swift)),
+            ("oss", oss.map(Driver::Oss)),
         ];
-        let mut drivers = drivers.into_iter().flatten();
+        let mut drivers = drivers.into_iter().filter_map(|(key, driver)| Some((key, driver?)));
         match (drivers.next(), drivers.next()) {
-            (Some(driver), None) => Ok(Self { driver, delete, maintenance, redirect }),
+            (Some((_, driver)), None) => Ok(Self { driver, delete, maintenance, redirect }),
             (None, _) => {
                 Err("storage names no driver: add one of filesystem, inmemory, s3, azure, gcs, swift, oss".into())
             }
-            (Some(one), Some(other)) => {
-                Err(format!("storage names two drivers, {} and {}: keep one", one.name(), other.name()))
+            (Some((one, _)), Some((other, _))) => {
+                Err(format!("storage names two drivers, {one} and {other}: keep one"))
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::Secret;
 
 /// `storage.oss`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Oss {
     /// The name of the access key.

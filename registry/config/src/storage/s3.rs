@@ -6,6 +6,7 @@ use crate::Secret;
 
 /// `storage.s3`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct S3 {
     /// The bucket.
@@ -112,10 +113,12 @@ impl Default for S3 {
 
 /// `storage.s3.loglevel`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum S3LogLevel {
-    /// The default: nothing.
+    /// The default: nothing. Also where `off` has been read as a boolean.
     #[default]
+    #[serde(alias = "false")]
     Off,
     /// Every request.
     Debug,

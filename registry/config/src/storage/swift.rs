@@ -6,6 +6,7 @@ use crate::Secret;
 
 /// `storage.swift`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Swift {
     /// The address of the identity service.
