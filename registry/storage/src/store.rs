@@ -117,6 +117,12 @@ pub trait Store: Send + Sync + 'static {
     /// Opens an object, or a part of it. A range that starts behind the end is [`StoreError::Range`].
     async fn get(&self, key: &Key, range: Option<ByteRange>) -> Result<Object, StoreError>;
 
+    /// Reads a whole object of at most `limit` bytes. [`StoreError::TooLarge`] before anything is read of a longer one.
+    async fn read(&self, key: &Key, limit: u64) -> Result<Bytes, StoreError> {
+        let object = self.get(key, None).await?;
+        collect(key, object, limit).await
+    }
+
     /// Writes an object, in place of one that may be there.
     async fn put(&self, key: &Key, content: Bytes) -> Result<(), StoreError>;
 
@@ -189,7 +195,11 @@ impl Excluded {
 /// # Errors
 /// [`StoreError::TooLarge`] before anything is read, or what the store says.
 pub async fn read_all(store: &dyn Store, key: &Key, limit: u64) -> Result<Bytes, StoreError> {
-    let mut object = store.get(key, None).await?;
+    store.read(key, limit).await
+}
+
+/// The whole content of an open object of at most `limit` bytes.
+async fn collect(key: &Key, mut object: Object, limit: u64) -> Result<Bytes, StoreError> {
     let size = object.stat.size;
     if size > limit {
         return Err(StoreError::TooLarge { key: key.to_string(), size, limit });

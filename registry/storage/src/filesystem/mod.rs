@@ -4,13 +4,15 @@
 //! and the directory is synced: a crash leaves the old object or the new one. Listing walks directories in the order of
 //! the keys. Every process holds the lock file: a server shared, the offline collector alone.
 //!
-//! File operations block, so each runs on a thread of its own pool, at most `max_threads` at once. The way of large
-//! content is one hop for each large buffer: the hop that writes a buffer also hashes it, while the next buffer fills;
-//! the hop that reads one runs ahead of the client by one buffer.
+//! File operations block, so each runs on a thread of its own pool, at most `max_threads` at once; a look or a read that
+//! the kernel can answer from memory does without the hop (`resident`). Large content moves in large buffers: of a push,
+//! one thread hashes a buffer and another writes it while the next one fills; of a pull from the disk, one buffer is read
+//! ahead of the client.
 //!
 //! What lies in the tree, and what it means, is not known here.
 
 mod lock;
+mod resident;
 mod stream;
 mod tree;
 mod walk;
@@ -101,15 +103,30 @@ impl Store for Filesystem {
     }
 
     async fn stat(&self, key: &Key) -> Result<Stat, StoreError> {
+        if let Some(found) = self.tree.resident_stat(key) {
+            return found;
+        }
         let own = key.clone();
         self.blocking(key, "look at the file", move |tree| tree.stat(&own)).await
     }
 
     async fn get(&self, key: &Key, range: Option<ByteRange>) -> Result<Object, StoreError> {
+        let (stat, range, opened) = match stream::Reader::open_resident(&self.tree, key, range) {
+            Some(opened) => opened?,
+            None => {
+                let own = key.clone();
+                self.blocking(key, "open the file", move |tree| stream::Reader::open(tree, own, range)).await?
+            }
+        };
+        Ok(Object { stat, range, body: opened.into_stream(self.tree.clone()) })
+    }
+
+    async fn read(&self, key: &Key, limit: u64) -> Result<Bytes, StoreError> {
+        if let Some(content) = stream::read_resident(&self.tree, key, limit) {
+            return content;
+        }
         let own = key.clone();
-        let (stat, range, opened) =
-            self.blocking(key, "open the file", move |tree| stream::Reader::open(tree, own, range)).await?;
-        Ok(Object { stat, range, body: opened.into_stream() })
+        self.blocking(key, "read the file", move |tree| stream::read_whole(tree, &own, limit)).await
     }
 
     async fn put(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {

@@ -30,6 +30,8 @@ use uuid::Uuid;
 use crate::layout::{self, UploadKey};
 use crate::{Key, Stat, StoreError};
 
+use super::resident::Resident;
+
 /// How often a write starts again because a directory was removed under it. Each time takes another deletion of the last
 /// object of that directory, so more than a few are not to be expected.
 const MAX_ATTEMPTS: usize = 64;
@@ -51,6 +53,7 @@ pub(super) struct Tree {
     root: PathBuf,
     temporary: PathBuf,
     directories: Stripes,
+    resident: Resident,
 }
 
 /// The locks under which directories are made and looked for.
@@ -90,7 +93,8 @@ impl Tree {
         make_root(root).map_err(failed("make the root directory"))?;
         // An absolute path keeps the store where it is if the process ever changes its directory.
         let root = fs::canonicalize(root).map_err(failed("resolve the root directory"))?;
-        Ok(Tree { temporary: root.join(layout::TEMPORARY), root, directories: Stripes::new() })
+        let resident = Resident::below(&root);
+        Ok(Tree { temporary: root.join(layout::TEMPORARY), root, directories: Stripes::new(), resident })
     }
 
     /// Makes the place of files that are being written, without which nothing can be.
@@ -104,6 +108,11 @@ impl Tree {
 
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What can be read of files without waiting.
+    pub(super) fn resident(&self) -> &Resident {
+        &self.resident
     }
 
     pub(super) fn path(&self, key: &Key) -> PathBuf {
@@ -135,6 +144,20 @@ impl Tree {
             return Err(StoreError::not_found(key));
         }
         Ok(Stat { size: metadata.len(), modified: metadata.modified().map_err(failed)? })
+    }
+
+    /// What is known of an object, if that can be told without waiting.
+    pub(super) fn resident_stat(&self, key: &Key) -> Option<Result<Stat, StoreError>> {
+        let found = self.resident.stat(&self.path(key))?;
+        let found = found.map_err(|source| StoreError::from_io(key, "look at the file", source));
+        Some(found.and_then(|stat| stat.ok_or_else(|| StoreError::not_found(key))))
+    }
+
+    /// Opens an object for reading, if that can be done without waiting.
+    pub(super) fn resident_file(&self, key: &Key) -> Option<Result<(File, Stat), StoreError>> {
+        let found = self.resident.open(&self.path(key))?;
+        let found = found.map_err(|source| StoreError::from_io(key, "open the file", source));
+        Some(found.and_then(|(file, stat)| Ok((file, stat.ok_or_else(|| StoreError::not_found(key))?))))
     }
 
     /// Opens an object for reading.
