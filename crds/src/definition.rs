@@ -2,7 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{GCPolicy, Registry};
 
@@ -65,9 +65,13 @@ fn collect_unknown(value: &Value, schema: &Value, path: &str, found: &mut Vec<St
     }
 }
 
+/// The greatest whole number up to which a JSON number, which every reader may take for a float, is exact.
+const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
+
 /// Takes out what the derive adds and nobody wants: `nullable`, which would make a null differ from an absent field in
 /// every rule, and the line breaks of the source in descriptions. Adds the one name that the API server would add, so
-/// that what is stored is what was applied.
+/// that what is stored is what was applied; and to every whole number its bounds, because the API server does not hold
+/// it to its format.
 fn tidy(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
     definition.spec.names.list_kind = Some(format!("{}List", definition.spec.names.kind));
     let mut value = serde_json::to_value(&definition).unwrap_or_default();
@@ -83,6 +87,7 @@ fn tidy_value(value: &mut Value, is_property_map: bool) {
                 if let Some(Value::String(text)) = fields.get_mut("description") {
                     *text = join_lines(text);
                 }
+                bound(fields);
             }
             for (key, field) in fields {
                 tidy_value(field, key == "properties" && !is_property_map);
@@ -91,6 +96,17 @@ fn tidy_value(value: &mut Value, is_property_map: bool) {
         Value::Array(items) => items.iter_mut().for_each(|item| tidy_value(item, false)),
         _ => {}
     }
+}
+
+/// Bounds a number by what its format can hold, where it has no bounds of its own.
+fn bound(schema: &mut Map<String, Value>) {
+    let (least, most) = match schema.get("format").and_then(Value::as_str) {
+        Some("int32") => (f64::from(i32::MIN), f64::from(i32::MAX)),
+        Some("int64") => (-MAX_EXACT, MAX_EXACT),
+        _ => return,
+    };
+    schema.entry("minimum").or_insert_with(|| least.into());
+    schema.entry("maximum").or_insert_with(|| most.into());
 }
 
 /// Joins the lines of a paragraph; paragraphs and lists stay apart.

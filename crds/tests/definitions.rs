@@ -71,3 +71,36 @@ fn no_field_has_a_default() {
         assert!(found.is_empty(), "{file}: {found:?}");
     }
 }
+
+/// The API server takes 3000000000 for an `int32`, and whoever reads the resource then cannot.
+#[test]
+fn every_whole_number_is_bounded() {
+    fn walk(schema: &serde_json::Value, path: &str, seen: &mut Vec<String>) {
+        if schema["type"] == "integer" {
+            let bound = |key: &str| schema[key].as_f64().unwrap_or_else(|| panic!("{path} has no {key}"));
+            let (least, most) = match schema["format"].as_str() {
+                Some("int32") => (f64::from(i32::MIN), f64::from(i32::MAX)),
+                Some("int64") => (-2_f64.powi(53), 2_f64.powi(53)),
+                other => panic!("{path} has the format {other:?}"),
+            };
+            assert!(least <= bound("minimum") && bound("maximum") <= most, "{path}: {schema}");
+            seen.push(path.to_owned());
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            walk(field, &format!("{path}.{name}"), seen);
+        }
+        for below in ["items", "additionalProperties"] {
+            if schema[below].is_object() {
+                walk(&schema[below], &format!("{path}[]"), seen);
+            }
+        }
+    }
+    let mut seen = Vec::new();
+    for (_, definition) in definitions() {
+        let schema = serde_json::to_value(&definition.spec.versions[0].schema).unwrap();
+        walk(&schema["openAPIV3Schema"], "", &mut seen);
+    }
+    for path in [".spec.topologySpreadConstraints[].maxSkew", ".spec.tolerations[].tolerationSeconds"] {
+        assert!(seen.iter().any(|found| found == path), "{path} is not in {seen:?}");
+    }
+}

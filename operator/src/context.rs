@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder},
 };
 
-use crate::{Settings, conditions, metrics::Metrics};
+use crate::{Settings, conditions, metrics::Metrics, watches::Watches};
 
 /// The wait after the first error; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -32,6 +32,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Errors in a row, by resource.
     pub attempts: Attempts,
+    /// Which watches fail.
+    pub watches: Arc<Watches>,
 }
 
 impl Context {

@@ -1,11 +1,12 @@
 //! The controllers: which watch starts which reconciliation. What a reconciliation does is not known here.
 //!
-//! Everything but the resources themselves is watched by its labels and as metadata only: that something changed is all
-//! that is needed, because a reconciliation reads what it decides on. Secrets are not watched at all.
+//! Everything is watched as metadata only, and what is made for a resource by its labels: that something changed is all
+//! that is needed, because a reconciliation reads what it decides on. So no resource, whatever it holds, keeps the others
+//! from being seen. Secrets are not watched at all.
 
-use std::{fmt::Debug, future::Future, sync::Arc, time::Instant};
+use std::{fmt, fmt::Debug, future::Future, sync::Arc, time::Instant};
 
-use berth_crds::{GCPolicy, Registry};
+use berth_crds::Registry;
 use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::BoxStream};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -29,7 +30,13 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::{cluster::Error, context::Context, gc_policy, names, registry};
+use crate::{
+    cluster::Error,
+    conditions,
+    context::Context,
+    gc_policy::{self, WatchedPolicy},
+    names, registry,
+};
 
 /// How many resources of a kind are reconciled at once.
 const CONCURRENCY: u16 = 8;
@@ -43,6 +50,15 @@ pub enum Scope {
     Cluster,
     /// One.
     Namespace(String),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster => f.write_str("all namespaces"),
+            Self::Namespace(namespace) => write!(f, "namespace {namespace}"),
+        }
+    }
 }
 
 impl Scope {
@@ -69,14 +85,14 @@ pub async fn run(context: Arc<Context>, scopes: Vec<Scope>, stop: CancellationTo
 
 async fn run_registries(context: Arc<Context>, scope: Scope, stop: CancellationToken) {
     const LABEL: &str = names::REGISTRY_LABEL;
-    let (resources, store) = main_stream::<Registry>(&context, &scope);
+    let (resources, store) = main_stream::<PartialObjectMeta<Registry>>(&context, &scope);
     let owned = futures::stream::select_all([
-        labelled::<Deployment, Registry>(&context, &scope, LABEL),
-        labelled::<Service, Registry>(&context, &scope, LABEL),
-        labelled::<ConfigMap, Registry>(&context, &scope, LABEL),
-        labelled::<ServiceAccount, Registry>(&context, &scope, LABEL),
-        labelled::<PersistentVolumeClaim, Registry>(&context, &scope, LABEL),
-        labelled::<Pod, Registry>(&context, &scope, LABEL),
+        labelled::<Deployment, PartialObjectMeta<Registry>>(&context, &scope, LABEL),
+        labelled::<Service, PartialObjectMeta<Registry>>(&context, &scope, LABEL),
+        labelled::<ConfigMap, PartialObjectMeta<Registry>>(&context, &scope, LABEL),
+        labelled::<ServiceAccount, PartialObjectMeta<Registry>>(&context, &scope, LABEL),
+        labelled::<PersistentVolumeClaim, PartialObjectMeta<Registry>>(&context, &scope, LABEL),
+        labelled::<Pod, PartialObjectMeta<Registry>>(&context, &scope, LABEL),
     ]);
     let events = Controller::for_stream(resources, store)
         .reconcile_on(owned)
@@ -88,11 +104,11 @@ async fn run_registries(context: Arc<Context>, scope: Scope, stop: CancellationT
 
 async fn run_policies(context: Arc<Context>, scope: Scope, stop: CancellationToken) {
     const LABEL: &str = names::POLICY_LABEL;
-    let (resources, store) = main_stream::<GCPolicy>(&context, &scope);
+    let (resources, store) = main_stream::<WatchedPolicy>(&context, &scope);
     let owned = futures::stream::select_all([
-        labelled::<CronJob, GCPolicy>(&context, &scope, LABEL),
-        labelled::<Job, GCPolicy>(&context, &scope, LABEL),
-        labelled::<Pod, GCPolicy>(&context, &scope, LABEL),
+        labelled::<CronJob, WatchedPolicy>(&context, &scope, LABEL),
+        labelled::<Job, WatchedPolicy>(&context, &scope, LABEL),
+        labelled::<Pod, WatchedPolicy>(&context, &scope, LABEL),
         policies_of_registries(&context, &scope, store.clone()),
     ]);
     let events = Controller::for_stream(resources, store)
@@ -109,6 +125,21 @@ fn configuration() -> controller::Config {
 
 type Resources<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
+/// A watch, tried again when it breaks; whether it sees anything is noted for readiness. `reader` tells the watches of
+/// one kind apart.
+fn watch<K>(
+    context: &Context,
+    scope: &Scope,
+    reader: &str,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + use<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let (watches, name) = (Arc::clone(&context.watches), format!("{} in {scope}, for {reader}", K::plural(&())));
+    watcher(scope.api::<K>(&context.client), config).default_backoff().inspect(move |event| watches.note(&name, event))
+}
+
 /// The resources themselves, whenever somebody else changed them: our own status does not start a reconciliation.
 fn main_stream<K>(context: &Context, scope: &Scope) -> (Resources<K>, Store<K>)
 where
@@ -116,8 +147,7 @@ where
     K: Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    let stream = watcher(scope.api::<K>(&context.client), watcher::Config::default())
-        .default_backoff()
+    let stream = watch::<K>(context, scope, &K::kind(&()), watcher::Config::default())
         .reflect(writer)
         .applied_objects()
         .predicate_filter(
@@ -135,8 +165,8 @@ where
 {
     let selector = format!("{},{label}", names::MANAGED);
     let kind = C::kind(&()).into_owned();
-    watcher(scope.api::<PartialObjectMeta<C>>(&context.client), watcher::Config::default().labels(&selector))
-        .default_backoff()
+    let config = watcher::Config::default().labels(&selector);
+    watch::<PartialObjectMeta<C>>(context, scope, &K::kind(&()), config)
         .touched_objects()
         .filter_map(move |event| {
             let reference = match event {
@@ -145,7 +175,7 @@ where
                     name.zip(object.namespace()).map(|(name, ns)| ObjectRef::new(&name).within(&ns))
                 }
                 Err(error) => {
-                    tracing::warn!(kind, %error, "a watch broke and is made again");
+                    warn_of(&kind, &error);
                     None
                 }
             };
@@ -158,15 +188,15 @@ where
 fn policies_of_registries(
     context: &Context,
     scope: &Scope,
-    policies: Store<GCPolicy>,
-) -> BoxStream<'static, ObjectRef<GCPolicy>> {
-    watcher(scope.api::<PartialObjectMeta<Registry>>(&context.client), watcher::Config::default())
-        .default_backoff()
+    policies: Store<WatchedPolicy>,
+) -> BoxStream<'static, ObjectRef<WatchedPolicy>> {
+    let config = watcher::Config::default();
+    watch::<PartialObjectMeta<Registry>>(context, scope, "GCPolicy", config)
         .touched_objects()
         .filter_map(move |event| {
-            let found = event.ok().map(|registry| {
-                let refers = |policy: &Arc<GCPolicy>| {
-                    policy.namespace() == registry.namespace() && policy.spec.registry_ref.name == registry.name_any()
+            let found = event.inspect_err(|error| warn_of("Registry", error)).ok().map(|registry| {
+                let refers = |policy: &Arc<WatchedPolicy>| {
+                    policy.namespace() == registry.namespace() && policy.registry() == Some(&*registry.name_any())
                 };
                 let policies = policies.state().into_iter().filter(refers);
                 futures::stream::iter(policies.map(|policy| ObjectRef::from_obj(&*policy)).collect::<Vec<_>>())
@@ -212,11 +242,18 @@ async fn log<K>(
                     tracing::debug!(kind, %resource, "the resource is gone");
                 }
                 Err(ControllerError::ReconcilerFailed(error, resource)) => {
-                    tracing::warn!(kind, %resource, %error, "a reconciliation failed and is tried again");
+                    let error = conditions::shorten(&error.to_string());
+                    tracing::warn!(kind, %resource, error, "a reconciliation failed and is tried again");
                 }
-                Err(error) => tracing::warn!(kind, %error, "a watch broke and is made again"),
+                Err(error) => warn_of(kind, &error),
             }
             futures::future::ready(())
         })
         .await;
+}
+
+/// What the cluster answers may be long, and comes again with every attempt.
+fn warn_of(kind: &str, error: &impl fmt::Display) {
+    let error = conditions::shorten(&error.to_string());
+    tracing::warn!(kind, error, "a watch broke and is made again");
 }

@@ -25,6 +25,8 @@ pub mod rbac;
 pub mod reclaim;
 pub mod registry;
 pub mod server;
+pub mod stored;
+pub mod watches;
 
 /// The image of the server that belongs to this version of the operator.
 pub const DEFAULT_REGISTRY_IMAGE: &str = concat!("berth.dev/berth-registry:", env!("CARGO_PKG_VERSION"));

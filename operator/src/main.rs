@@ -185,6 +185,7 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
         settings: Settings { registry_image, ..Settings::default() },
         metrics: Metrics::default(),
         attempts: Attempts::default(),
+        watches: Arc::default(),
     });
     let readiness = Arc::new(Readiness::default());
     let listener = server::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;

@@ -87,8 +87,14 @@ fn answer(method: &Method, path: &str, context: &Context, readiness: &Readiness)
     }
     match path {
         "/healthz" => text(StatusCode::OK, "ok\n".into()),
-        "/readyz" if readiness.is_ready() => text(StatusCode::OK, "ok\n".into()),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into()),
+        "/readyz" if !readiness.is_ready() => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into()),
+        "/readyz" => match context.watches.failing().as_slice() {
+            [] => text(StatusCode::OK, "ok\n".into()),
+            failing => {
+                let told = format!("not ready: these cannot be listed, and the log says why: {}\n", failing.join("; "));
+                text(StatusCode::SERVICE_UNAVAILABLE, told)
+            }
+        },
         "/metrics" => match context.metrics.text() {
             Ok(metrics) => {
                 let mut response = text(StatusCode::OK, metrics);

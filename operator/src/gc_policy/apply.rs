@@ -75,10 +75,10 @@ async fn start(
 pub async fn suspend(
     client: &Client,
     owner: &Owner<'_>,
-    observed: &Observed,
+    cron_job: Option<&CronJob>,
     announcer: &Announcer<'_>,
 ) -> Result<(), Error> {
-    let Some(cron_job) = &observed.cron_job else { return Ok(()) };
+    let Some(cron_job) = cron_job else { return Ok(()) };
     let is_suspended = cron_job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
     if is_suspended || owner.check("CronJob", Some(&cron_job.metadata)).is_err() {
         return Ok(());

@@ -10,7 +10,11 @@ use k8s_openapi::api::{
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 use serde::de::DeserializeOwned;
 
-use crate::{cluster::Error, names};
+use crate::{
+    cluster::Error,
+    names,
+    stored::{self, Stored},
+};
 
 /// How many Jobs or pods are asked for at once.
 const PAGE: u32 = 200;
@@ -21,7 +25,7 @@ const MAX_PAGES: usize = 10;
 #[derive(Debug)]
 pub struct Observed {
     /// The Registry that the policy names.
-    pub registry: Option<Registry>,
+    pub registry: Option<Stored<Registry>>,
     /// The CronJob with the policy's name.
     pub cron_job: Option<CronJob>,
     /// The Jobs with the policy's label.
@@ -46,7 +50,7 @@ pub async fn fetch(client: &Client, namespace: &str, policy: &GCPolicy) -> Resul
     let cron_job_name = names::cron_job(&name);
     let read = |what| move |source| Error::Read { what, source };
     let (registry, cron_job, (jobs, pods)) = tokio::try_join!(
-        async { registries.get_opt(&policy.spec.registry_ref.name).await.map_err(read("the Registry")) },
+        async { stored::read(&registries, &policy.spec.registry_ref.name).await.map_err(read("the Registry")) },
         async { cron_jobs.get_opt(&cron_job_name).await.map_err(read("the CronJob")) },
         async {
             // One after the other: a Job that finishes between the two would seem to have left no report.
@@ -56,7 +60,7 @@ pub async fn fetch(client: &Client, namespace: &str, policy: &GCPolicy) -> Resul
         },
     )?;
     // A Registry on its way out takes no more runs.
-    let registry = registry.filter(|registry| registry.metadata.deletion_timestamp.is_none());
+    let registry = registry.filter(|registry| registry.metadata().deletion_timestamp.is_none());
     Ok(Observed { registry, cron_job, jobs: jobs.items, pods: pods.items, has_more_pods: pods.has_more })
 }
 

@@ -16,13 +16,16 @@ pub mod schedule;
 pub mod status;
 pub mod target;
 pub mod validate;
+mod watched;
 
 use std::{sync::Arc, time::Duration};
 
 use berth_crds::{GCPolicy, GCPolicyStatus, Outcome, Run};
 use jiff::Timestamp;
+use k8s_openapi::{api::batch::v1::CronJob, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, ResourceExt as _, runtime::controller::Action};
 
+pub use self::watched::WatchedPolicy;
 use self::{fetch::Observed, runs::Collected, target::Blocked, validate::ValidPolicy};
 use crate::{
     cluster::{self, Error},
@@ -32,6 +35,7 @@ use crate::{
     ownership::{Owner, Taken},
     problem::Problems,
     registry::apply::ApplyError,
+    stored::{self, Stored, Unreadable},
 };
 
 /// How often a policy is looked at when nothing happens.
@@ -97,23 +101,25 @@ impl Failure {
 ///
 /// # Errors
 /// [`Error`]; the controller tries again later, and less and less often.
-pub async fn reconcile(cached: Arc<GCPolicy>, context: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile(cached: Arc<WatchedPolicy>, context: Arc<Context>) -> Result<Action, Error> {
     let announcer = context.announcer(&*cached);
     let namespace = cached.namespace().unwrap_or_default();
     let api = Api::<GCPolicy>::namespaced(context.client.clone(), &namespace);
     // The watch may be behind our own last write of the status; what is news is decided by what is stored.
-    let stored =
-        api.get_opt(&cached.name_any()).await.map_err(|source| Error::Read { what: "the GCPolicy", source })?;
-    let Some(policy) = stored.filter(|policy| policy.metadata.deletion_timestamp.is_none()) else {
-        context.attempts.succeeded(&*cached);
-        return Ok(Action::await_change());
+    let stored = stored::read(&api, &cached.name_any()).await;
+    let policy = match stored.map_err(|source| Error::Read { what: "the GCPolicy", source })? {
+        Some(Stored::Unreadable(unreadable)) => return stall(&unreadable, &context, &announcer).await,
+        Some(Stored::Readable(policy)) if policy.metadata.deletion_timestamp.is_none() => *policy,
+        Some(Stored::Readable(_)) | None => {
+            context.attempts.succeeded(&*cached);
+            return Ok(Action::await_change());
+        }
     };
     let previous = policy.status.clone().unwrap_or_default();
     let observed = fetch::fetch(&context.client, &namespace, &policy).await?;
     let now = Timestamp::now();
     let name = policy.name_any();
-    let owner =
-        Owner { kind: "GCPolicy", label: names::POLICY_LABEL, name: &name, uid: policy.metadata.uid.as_deref() };
+    let owner = owner_of(&name, policy.metadata.uid.as_deref());
     let (valid, advanced) = match validate::validate(&policy, &context.settings) {
         Ok(valid) => {
             let advanced = advance(&valid, &owner, &observed, &context, &announcer).await;
@@ -165,13 +171,38 @@ async fn give_up(
     if !failure.outdates_schedule() {
         return (progress, failure.revisit());
     }
-    match apply::suspend(&context.client, owner, observed, announcer).await {
+    match apply::suspend(&context.client, owner, observed.cron_job.as_ref(), announcer).await {
         Ok(()) => (progress, failure.revisit()),
-        Err(error) => {
-            let told = format!("the schedule from before still starts runs, because it could not be stopped: {error}");
-            (progress.also(&told), Err(error))
-        }
+        Err(error) => (progress.also(&still_starts(&error)), Err(error)),
     }
+}
+
+fn still_starts(error: &Error) -> String {
+    format!("the schedule from before still starts runs, because it could not be stopped: {error}")
+}
+
+/// A policy that cannot be read asks for nothing that is known, so its schedule is stopped.
+async fn stall(
+    unreadable: &Unreadable<GCPolicy>,
+    context: &Context,
+    announcer: &Announcer<'_>,
+) -> Result<Action, Error> {
+    let ObjectMeta { name, namespace, uid, .. } = &unreadable.metadata;
+    let (name, namespace) = (name.as_deref().unwrap_or_default(), namespace.as_deref().unwrap_or_default());
+    let cron_jobs = Api::<CronJob>::namespaced(context.client.clone(), namespace);
+    let found = cron_jobs.get_opt(&names::cron_job(name)).await;
+    let cron_job = found.map_err(|source| Error::Read { what: "the CronJob", source })?;
+    let owner = owner_of(name, uid.as_deref());
+    let (progress, result) = match apply::suspend(&context.client, &owner, cron_job.as_ref(), announcer).await {
+        Ok(()) => (unreadable.progress(), Ok(Action::requeue(REVISIT))),
+        Err(error) => (unreadable.progress().also(&still_starts(&error)), Err(error)),
+    };
+    stored::report(unreadable, &progress, context).await?;
+    result
+}
+
+fn owner_of<'a>(name: &'a str, uid: Option<&'a str>) -> Owner<'a> {
+    Owner { kind: "GCPolicy", label: names::POLICY_LABEL, name, uid }
 }
 
 /// The time until the next run is past and another one is next.

@@ -6,6 +6,7 @@ use crate::{
     Settings,
     conditions::Progress,
     registry::validate::{self, ValidRegistry},
+    stored::Stored,
 };
 
 /// Why no run can be started.
@@ -59,8 +60,12 @@ impl Blocked {
 ///
 /// # Errors
 /// [`Blocked`], which says what is in the way.
-pub fn resolve(name: &str, registry: Option<&Registry>, settings: &Settings) -> Result<ValidRegistry, Blocked> {
-    let registry = registry.ok_or_else(|| Blocked::RegistryNotFound(name.to_owned()))?;
+pub fn resolve(name: &str, registry: Option<&Stored<Registry>>, settings: &Settings) -> Result<ValidRegistry, Blocked> {
+    let registry = match registry {
+        None => return Err(Blocked::RegistryNotFound(name.to_owned())),
+        Some(Stored::Unreadable(_)) => return Err(Blocked::RegistryInvalid(name.to_owned())),
+        Some(Stored::Readable(registry)) => registry,
+    };
     let valid = validate::validate(registry, settings).map_err(|_| Blocked::RegistryInvalid(name.to_owned()))?;
     check(&valid)?;
     Ok(valid)
@@ -81,21 +86,24 @@ pub fn check(registry: &ValidRegistry) -> Result<(), Blocked> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stored;
     use serde_json::{Value, json};
 
     #[test]
     fn targets() {
         let resolve = |spec: Value| {
-            let registry: Option<Registry> = (!spec.is_null()).then(|| {
-                serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
-                    "metadata": {"name": "main"}, "spec": spec}))
-                .unwrap()
+            let registry: Option<Stored<Registry>> = (!spec.is_null()).then(|| {
+                let raw = json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
+                    "metadata": {"name": "main"}, "spec": spec});
+                stored::parse(&raw).unwrap()
             });
             resolve("main", registry.as_ref(), &Settings::default()).map(|registry| registry.name)
         };
         let shared = json!({"persistentVolumeClaim": {"size": "1Gi", "accessModes": ["ReadWriteMany"]}});
         assert_eq!(resolve(json!(null)), Err(Blocked::RegistryNotFound("main".into())));
         assert_eq!(resolve(json!({"storage": {}})), Err(Blocked::RegistryInvalid("main".into())));
+        let unreadable = json!({"storage": shared, "replicas": 3_000_000_000_i64});
+        assert_eq!(resolve(unreadable), Err(Blocked::RegistryInvalid("main".into())));
         assert_eq!(resolve(json!({"replicas": 0, "storage": shared})), Err(Blocked::RegistryStopped("main".into())));
         assert_eq!(resolve(json!({"replicas": 2, "storage": shared})), Err(Blocked::SharedVolume("main".into())));
         assert_eq!(resolve(json!({"replicas": 1, "storage": shared})), Ok("main".into()));

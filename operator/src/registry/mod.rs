@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 
 use berth_crds::{DeletionPolicy, Registry, RegistryStatus};
 use jiff::Timestamp;
-use kube::{Api, ResourceExt as _, runtime::controller::Action};
+use kube::{Api, ResourceExt as _, core::PartialObjectMeta, runtime::controller::Action};
 
 use self::{
     apply::{Applied, ApplyError},
@@ -40,6 +40,7 @@ use crate::{
     names,
     ownership::{Owner, Taken},
     problem::Problems,
+    stored::{self, Stored},
 };
 
 /// How often a Registry is looked at when nothing happens: for what no watch tells, such as a deleted Secret.
@@ -86,15 +87,22 @@ impl Failure {
 ///
 /// # Errors
 /// [`Error`]; the controller tries again later, and less and less often.
-pub async fn reconcile(cached: Arc<Registry>, context: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Context>) -> Result<Action, Error> {
     let announcer = context.announcer(&*cached);
     let api = Api::<Registry>::namespaced(context.client.clone(), &cached.namespace().unwrap_or_default());
     // The watch may be behind our own last write of the status; what is news is decided by what is stored.
-    let stored =
-        api.get_opt(&cached.name_any()).await.map_err(|source| Error::Read { what: "the Registry", source })?;
-    let Some(registry) = stored else {
-        context.attempts.succeeded(&*cached);
-        return Ok(Action::await_change());
+    let stored = stored::read(&api, &cached.name_any()).await;
+    let registry = match stored.map_err(|source| Error::Read { what: "the Registry", source })? {
+        Some(Stored::Readable(registry)) => *registry,
+        // What runs goes on to run as it was asked for last.
+        Some(Stored::Unreadable(unreadable)) => {
+            stored::report(&unreadable, &unreadable.progress(), &context).await?;
+            return Ok(Action::requeue(REVISIT));
+        }
+        None => {
+            context.attempts.succeeded(&*cached);
+            return Ok(Action::await_change());
+        }
     };
     if registry.metadata.deletion_timestamp.is_some() {
         delete::finish(&context.client, &api, &registry, &announcer).await?;
