@@ -238,6 +238,20 @@ mod tests {
     }
 
     #[test]
+    fn only_where_everybody_reads_everything_a_mount_needs_no_source() {
+        for (auth, anywhere) in [
+            ("none", true),
+            ("{silly: {realm: r, service: s}}", true),
+            ("{htpasswd: {realm: r, path: /p}}", true),
+            ("{token: {realm: r, service: s, issuer: i, jwks: /k}}", false),
+        ] {
+            let text = format!("version: 0.1\nstorage: inmemory\nauth: {auth}");
+            let config = Config::load(&text, []).unwrap().config;
+            assert_eq!(mounts_from_anywhere(&config), anywhere, "{auth}");
+        }
+    }
+
+    #[test]
     fn a_header_that_is_none_is_named() {
         let mut config = Config::default();
         config.http.headers.insert("x y".into(), vec!["1".into()]);

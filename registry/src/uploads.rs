@@ -335,6 +335,30 @@ mod tests {
         list_all(registry.store.as_ref(), &layout::repositories(), false).await.unwrap().len()
     }
 
+    /// The data is hashed by what was named, so that it need not be read again in the end.
+    #[tokio::test]
+    async fn an_algorithm_that_was_named_is_hashed_by_from_the_beginning() {
+        let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: false, read_only: false });
+        let registry = Arc::new(Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions));
+        let name: RepositoryName = "team/app".parse().unwrap();
+        for algorithm in Algorithm::ALL {
+            let Upload { id, .. } = registry.upload_begin(&name).await.unwrap();
+            let mut offset = 0;
+            for chunk in ["hello ", "world"] {
+                let body: Incoming = Box::pin(stream::iter([Ok(Bytes::from(chunk))]));
+                offset = registry.upload_append(&name, id, offset, algorithm, body).await.unwrap();
+                let session = registry.sessions.lock(id).await.unwrap();
+                assert_eq!(
+                    session.as_ref().map(|hasher| (hasher.algorithm(), hasher.bytes())),
+                    Some((algorithm, offset))
+                );
+            }
+            let digest = Digest::of(algorithm, b"hello world");
+            registry.upload_finish(&name, id, offset, &digest, no_body()).await.unwrap();
+            assert_eq!(registry.blob_describe(&name, &digest).await.unwrap().size, 11);
+        }
+    }
+
     /// Three ways in which a blob at once fails; the last is that of a client that goes away, whose request is dropped.
     #[tokio::test]
     async fn nothing_is_left_of_a_whole_blob_that_fails() {

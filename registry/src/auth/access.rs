@@ -81,6 +81,7 @@ mod tests {
             ("PUT", "/v2/a/manifests/t", "repository:a:pull repository:a:push"),
             ("DELETE", "/v2/a/manifests/t", "repository:a:delete"),
             ("GET", &format!("/v2/a/blobs/{digest}"), "repository:a:pull"),
+            ("GET", &format!("/v2/a/b/referrers/{digest}"), "repository:a/b:pull"),
             ("DELETE", &format!("/v2/a/blobs/{digest}"), "repository:a:delete"),
             ("POST", "/v2/a/blobs/uploads/", "repository:a:pull repository:a:push"),
             ("POST", "/v2/a/blobs/uploads/?from=b/c", "repository:a:pull repository:a:push repository:b/c:pull"),
