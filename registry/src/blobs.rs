@@ -4,10 +4,31 @@ use std::sync::Arc;
 
 use berth_oci::{Digest, RepositoryName};
 use berth_storage::{ByteRange, Object, Stat, layout};
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, stream};
 
 use crate::error::Error;
 use crate::gc::{Held, Item};
+use crate::recent::{Known, MAX_CONTENT_BYTES, Mark};
 use crate::registry::{Registry, absent_is_none};
+
+/// A blob that is small enough to be kept in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Small {
+    stat: Stat,
+    content: Bytes,
+}
+
+impl Small {
+    /// The blob or a part of it; nothing if the range is for the store to judge.
+    fn part(self, range: Option<ByteRange>) -> Option<Object> {
+        let Small { stat, content } = self;
+        let range = range.unwrap_or(ByteRange { start: 0, end: stat.size });
+        let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+        let content = (start < end && end <= content.len()).then(|| content.slice(start..end))?;
+        Some(Object { stat, range, body: Box::pin(stream::once(async move { Ok(content) })) })
+    }
+}
 
 impl Registry {
     /// What is known of a blob, for whoever asks whether it exists: that is remembered, since a push may build on it.
@@ -46,14 +67,47 @@ impl Registry {
         digest: &Digest,
         range: Option<ByteRange>,
     ) -> Result<Object, Error> {
+        // Only fetched: the guard has to know of that while a collection runs, and at no other time.
+        if !self.guard.is_running()
+            && let Known::Present(small) = self.recent_blobs.find(name, digest)
+            && let Some(object) = small.part(range)
+        {
+            return Ok(object);
+        }
         let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
         let held = self.guard.try_acquire(vec![Item::Blob(digest.clone())]).ok_or_else(unknown)?;
+        let mark = self.recent_blobs.mark();
         self.find(&layout::layer_link(name, digest)).await?.ok_or_else(unknown)?;
         let object = absent_is_none(self.store.get(&layout::blob_data(digest), range).await)?.ok_or_else(unknown)?;
+        let object = self.keep_small(mark, name, digest, object).await?;
         // Let go of without an acknowledgement: whoever fetches content does not build on its staying, and what is open
         // can be read to its end.
         drop(held);
         Ok(object)
+    }
+
+    /// Remembers a small blob that is read whole, such as the configuration of an image.
+    async fn keep_small(
+        &self,
+        mark: Mark,
+        name: &RepositoryName,
+        digest: &Digest,
+        mut object: Object,
+    ) -> Result<Object, Error> {
+        let Object { stat, range, .. } = object;
+        if stat.size > MAX_CONTENT_BYTES as u64 || range != (ByteRange { start: 0, end: stat.size }) {
+            return Ok(object);
+        }
+        let mut content = BytesMut::with_capacity(stat.size as usize);
+        while let Some(piece) = object.body.next().await {
+            content.extend_from_slice(&piece?);
+        }
+        let small = Small { stat, content: content.freeze() };
+        if Digest::of(digest.algorithm(), &small.content) == *digest {
+            self.recent_blobs.keep(mark, name, digest, small.content.len(), small.clone());
+        }
+        let body = stream::once(async move { Ok(small.content) });
+        Ok(Object { stat, range, body: Box::pin(body) })
     }
 
     /// Takes a blob out of a repository. Its bytes stay until the collector finds that nothing refers to them.

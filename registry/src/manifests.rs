@@ -10,6 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::error::Error;
 use crate::gc::{Held, Item};
+use crate::recent::{Known, MAX_CONTENT_BYTES};
 use crate::referrers::Subject;
 use crate::registry::{Registry, absent_is_none};
 use crate::schema1;
@@ -34,8 +35,15 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::ManifestUnknown`] if the repository does not have it.
-    pub async fn manifest_get(&self, name: &RepositoryName, reference: &Reference) -> Result<Stored, Error> {
-        self.manifest_read(name, reference).await.map(|(stored, _)| stored)
+    pub async fn manifest_get(&self, name: &RepositoryName, reference: &Reference) -> Result<Arc<Stored>, Error> {
+        let digest = self.manifest_digest(name, reference).await?;
+        // Only fetched: the guard has to know of that while a collection runs, and at no other time.
+        if !self.guard.is_running()
+            && let Known::Present(stored) = self.recent_manifests.find(name, &digest)
+        {
+            return Ok(stored);
+        }
+        self.manifest_read(name, reference, &digest).await.map(|(stored, _)| stored)
     }
 
     /// The manifest that a tag or digest names, for whoever asks whether it exists. Who asks for a digest may build on the
@@ -43,31 +51,63 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::ManifestUnknown`] if the repository does not have it.
-    pub async fn manifest_stat(&self, name: &RepositoryName, reference: &Reference) -> Result<Stored, Error> {
-        let (stored, held) = self.manifest_read(name, reference).await?;
-        if matches!(reference, Reference::Digest(_)) {
-            held.verify();
-        }
+    pub async fn manifest_stat(&self, name: &RepositoryName, reference: &Reference) -> Result<Arc<Stored>, Error> {
+        let Reference::Digest(digest) = reference else { return self.manifest_get(name, reference).await };
+        let (stored, held) = self.manifest_read(name, reference, digest).await?;
+        held.verify();
         Ok(stored)
     }
 
-    async fn manifest_read(&self, name: &RepositoryName, reference: &Reference) -> Result<(Stored, Held), Error> {
+    async fn manifest_digest(&self, name: &RepositoryName, reference: &Reference) -> Result<Digest, Error> {
+        match reference {
+            Reference::Digest(digest) => Ok(digest.clone()),
+            Reference::Tag(tag) => self
+                .read_tag(name, tag)
+                .await?
+                .ok_or_else(|| Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() }),
+        }
+    }
+
+    async fn manifest_read(
+        &self,
+        name: &RepositoryName,
+        reference: &Reference,
+        digest: &Digest,
+    ) -> Result<(Arc<Stored>, Held), Error> {
         let unknown = || Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() };
-        let digest = match reference {
-            Reference::Digest(digest) => digest.clone(),
-            Reference::Tag(tag) => self.read_tag(name, tag).await?.ok_or_else(unknown)?,
+        let held = self.guard.try_acquire(revision_items(name, digest)).ok_or_else(unknown)?;
+        let mark = self.recent_manifests.mark();
+        let known = match self.recent_manifests.find(name, digest) {
+            Known::Present(stored) => return Ok((stored, held)),
+            Known::Content(stored) => Some(stored),
+            Known::Nothing => None,
         };
-        let held = self.guard.try_acquire(revision_items(name, &digest)).ok_or_else(unknown)?;
-        self.find(&layout::revision_link(name, &digest)).await?.ok_or_else(unknown)?;
+        self.find(&layout::revision_link(name, digest)).await?.ok_or_else(unknown)?;
+        let stored = match known {
+            // That the bytes are there must be looked at, too: a push relies on it.
+            Some(stored) if self.has_bytes(digest, stored.raw.len()).await? => stored,
+            _ => self.manifest_load(name, digest).await?.ok_or_else(unknown)?,
+        };
+        if stored.raw.len() <= MAX_CONTENT_BYTES && Digest::of(digest.algorithm(), &stored.raw) == *digest {
+            self.recent_manifests.keep(mark, name, digest, stored.raw.len(), stored.clone());
+        }
+        Ok((stored, held))
+    }
+
+    async fn has_bytes(&self, digest: &Digest, bytes: usize) -> Result<bool, Error> {
+        Ok(self.find(&layout::blob_data(digest)).await?.is_some_and(|stat| stat.size == bytes as u64))
+    }
+
+    async fn manifest_load(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Arc<Stored>>, Error> {
         let limit = MAX_MANIFEST_BYTES as u64;
-        let read = read_all(self.store.as_ref(), &layout::blob_data(&digest), limit).await;
-        let raw = absent_is_none(read)?.ok_or_else(unknown)?;
+        let read = read_all(self.store.as_ref(), &layout::blob_data(digest), limit).await;
+        let Some(raw) = absent_is_none(read)? else { return Ok(None) };
         let manifest = Manifest::parse(&raw).map_err(|source| Error::ManifestUnreadable {
             name: name.clone(),
             digest: digest.clone(),
             source,
         })?;
-        Ok((Stored { digest, raw, manifest }, held))
+        Ok(Some(Arc::new(Stored { digest: digest.clone(), raw, manifest })))
     }
 
     /// Stores a manifest, whose references must be there, and lets tags name it: the one that it was pushed by, or those
@@ -122,7 +162,7 @@ impl Registry {
         let _pushing = self.while_pushing(name).await;
         self.require_references(name, manifest).await?;
         let data = layout::blob_data(digest);
-        if self.find(&data).await?.is_none_or(|stat| stat.size != raw.len() as u64) {
+        if !self.has_bytes(digest, raw.len()).await? {
             self.store.put(&data, raw.clone()).await?;
         }
         // Before the link: a manifest that is there and is not found by its subject would be lost to who asks for it.

@@ -13,8 +13,10 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::exponential_buckets;
 use prometheus_client::registry::Registry;
+
+use crate::histogram::Histogram;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -210,6 +212,10 @@ impl Store for Metered {
 
     async fn get(&self, key: &Key, range: Option<ByteRange>) -> Result<Object, StoreError> {
         self.timed("Reader", self.inner.get(key, range)).await
+    }
+
+    async fn read(&self, key: &Key, limit: u64) -> Result<Bytes, StoreError> {
+        self.timed("GetContent", self.inner.read(key, limit)).await
     }
 
     async fn put(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {

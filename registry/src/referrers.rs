@@ -209,7 +209,7 @@ impl Registry {
         };
         let has_subject = stored.manifest.subject().is_some_and(|found| found.digest == *subject);
         let size = stored.raw.len() as u64;
-        Ok(has_subject.then(|| Referrer::of(&stored.manifest, stored.digest, size)))
+        Ok(has_subject.then(|| Referrer::of(&stored.manifest, stored.digest.clone(), size)))
     }
 
     async fn noted_referrers(&self, name: &RepositoryName, subject: &Digest) -> Result<BTreeSet<Digest>, Error> {

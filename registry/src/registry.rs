@@ -8,11 +8,15 @@ use berth_oci::{Digest, RepositoryName};
 use berth_storage::{Exclude, Key, Stat, Store, StoreError, read_all};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::blobs::Small;
 use crate::catalog::Windows;
 use crate::error::Error;
 use crate::gate::{Gate, Writing};
 use crate::gc::Guard;
+use crate::manifests::Stored;
+use crate::recent::Recent;
 use crate::referrers::Lookouts;
+use crate::removals::{Counted, Removals};
 use crate::rules::Rules;
 use crate::uploads::Sessions;
 
@@ -43,6 +47,8 @@ pub struct Registry {
     pub(crate) gate: Gate,
     /// What is remembered of the catalog from one page to the next.
     pub(crate) catalog: Windows,
+    pub(crate) recent_manifests: Recent<Arc<Stored>>,
+    pub(crate) recent_blobs: Recent<Small>,
     can_delete: bool,
     pub(crate) rules: Rules,
     /// A push of a manifest holds its repository's lock shared, a deletion holds it alone: otherwise a tag could be
@@ -58,8 +64,23 @@ impl Registry {
         let Permissions { delete: can_delete, read_only } = permissions;
         let gate = Gate::new(read_only.then(|| CONFIGURED.to_owned()));
         let (sessions, lookouts, catalog) = (Sessions::default(), Lookouts::default(), Windows::default());
-        let rules = Rules::default();
-        Registry { store, exclude, guard, sessions, lookouts, gate, catalog, can_delete, rules, tag_locks }
+        let removals = Removals::default();
+        let store = Arc::new(Counted::new(store, removals.clone()));
+        let (recent_manifests, recent_blobs) = (Recent::new(removals.clone()), Recent::new(removals));
+        Registry {
+            store,
+            exclude,
+            guard,
+            sessions,
+            lookouts,
+            gate,
+            catalog,
+            recent_manifests,
+            recent_blobs,
+            can_delete,
+            rules: Rules::default(),
+            tag_locks,
+        }
     }
 
     /// The same registry, with other rules for what may be pushed than those of [`Rules::default`].

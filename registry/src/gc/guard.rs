@@ -29,6 +29,7 @@
 //! Other processes are kept from the store while a run goes on; what changes it in spite of that is not covered.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,8 @@ pub enum Item {
 #[derive(Debug)]
 pub struct Guard {
     state: Mutex<State>,
+    /// Whether a run is going on, for whoever need not know more.
+    running: AtomicBool,
     /// Told whenever a doomed item is let go.
     freed: Notify,
 }
@@ -166,7 +169,7 @@ impl Guard {
     fn with(floor: Option<Instant>, limit: usize) -> Self {
         let acknowledged = Acknowledged { times: HashMap::new(), floor, limit };
         let state = State { held: HashMap::new(), doomed: HashSet::new(), run: None, acknowledged };
-        Guard { state: Mutex::new(state), freed: Notify::new() }
+        Guard { state: Mutex::new(state), running: AtomicBool::new(false), freed: Notify::new() }
     }
 
     /// Every change is complete before anything can panic, so a poisoned lock is as good as another.
@@ -213,6 +216,12 @@ impl Guard {
         }
     }
 
+    /// Whether a run is going on. While none is, whoever acquires and lets go without having answered changes nothing, and
+    /// may as well leave it: a run that begins right afterwards would find nothing held.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
     /// Begins a run, unless one is going on.
     #[must_use]
     pub fn begin_run(self: &Arc<Self>) -> Option<Run> {
@@ -225,6 +234,7 @@ impl Guard {
             rescued.add(item);
         }
         state.run = Some(rescued);
+        self.running.store(true, Ordering::Release);
         Some(Run { guard: self.clone() })
     }
 }
@@ -326,7 +336,9 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        self.guard.state().run = None;
+        let mut state = self.guard.state();
+        state.run = None;
+        self.guard.running.store(false, Ordering::Release);
     }
 }
 

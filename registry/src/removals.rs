@@ -1,0 +1,114 @@
+//! A store that counts what is removed from it, so that what is remembered of it can be doubted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use berth_oci::Hasher;
+use berth_storage::layout::UploadKey;
+use berth_storage::{Appended, ByteRange, Incoming, Key, ListRequest, Object, Page, Stat, Store, StoreError};
+use bytes::Bytes;
+
+/// How often something was removed from a store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Removals(Arc<AtomicU64>);
+
+impl Removals {
+    /// The number of removals that are complete, or may be.
+    pub(crate) fn so_far(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Counts one more.
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// A store whose removals are counted.
+pub(crate) struct Counted {
+    inner: Arc<dyn Store>,
+    removals: Removals,
+}
+
+impl Counted {
+    pub(crate) fn new(inner: Arc<dyn Store>, removals: Removals) -> Self {
+        Counted { inner, removals }
+    }
+}
+
+/// Counts when it is dropped: also for a caller that does not wait for the end, and for a removal that fails, which may
+/// have been made nevertheless.
+struct AtTheEnd<'a>(&'a Removals);
+
+impl Drop for AtTheEnd<'_> {
+    fn drop(&mut self) {
+        self.0.count();
+    }
+}
+
+#[async_trait]
+impl Store for Counted {
+    fn driver(&self) -> &'static str {
+        self.inner.driver()
+    }
+
+    async fn stat(&self, key: &Key) -> Result<Stat, StoreError> {
+        self.inner.stat(key).await
+    }
+
+    async fn get(&self, key: &Key, range: Option<ByteRange>) -> Result<Object, StoreError> {
+        self.inner.get(key, range).await
+    }
+
+    async fn read(&self, key: &Key, limit: u64) -> Result<Bytes, StoreError> {
+        self.inner.read(key, limit).await
+    }
+
+    async fn put(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {
+        self.inner.put(key, content).await
+    }
+
+    async fn put_if_absent(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {
+        self.inner.put_if_absent(key, content).await
+    }
+
+    async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
+        self.inner.copy(from, to).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let _counts = AtTheEnd(&self.removals);
+        self.inner.delete(key).await
+    }
+
+    async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {
+        self.inner.list(request).await
+    }
+
+    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<(), StoreError> {
+        self.inner.begin(upload, started_at).await
+    }
+
+    async fn offset(&self, upload: &UploadKey) -> Result<u64, StoreError> {
+        self.inner.offset(upload).await
+    }
+
+    async fn append(
+        &self,
+        upload: &UploadKey,
+        offset: u64,
+        hasher: Hasher,
+        body: Incoming,
+    ) -> Result<Appended, StoreError> {
+        self.inner.append(upload, offset, hasher, body).await
+    }
+
+    async fn finish(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError> {
+        self.inner.finish(upload, to).await
+    }
+
+    async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {
+        self.inner.abort(upload).await
+    }
+}
