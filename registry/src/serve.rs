@@ -102,6 +102,8 @@ pub async fn start(config: &Config) -> Result<Running> {
     });
 
     let stop = CancellationToken::new();
+    // What the server does while it ends can be looked at until it has ended.
+    let drained = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let Prepared { listener, endpoint, transport, upkeep } = transport::prepare(&config.http, &metrics).await?;
     let debug_address = match &config.http.debug {
@@ -122,7 +124,7 @@ pub async fn start(config: &Config) -> Result<Running> {
                 let debug = debug.clone();
                 async move { debug::serve(&debug, request).await }
             };
-            tasks.spawn(server::serve(listener, Transport::default(), handler, stop.clone()));
+            tasks.spawn(server::serve(listener, Transport::default(), handler, drained.clone()));
             Some(address)
         }
     };
@@ -130,7 +132,11 @@ pub async fn start(config: &Config) -> Result<Running> {
         let app = app.clone();
         async move { http::serve(&app, request, peer).await }
     };
-    tasks.spawn(server::serve(listener, transport, handler, stop.clone()));
+    let serving = server::serve(listener, transport, handler, stop.clone());
+    tasks.spawn(async move {
+        let _drained = drained.drop_guard();
+        serving.await;
+    });
     if let Some(upkeep) = upkeep {
         upkeep.start(&mut tasks, &stop);
     }

@@ -129,6 +129,9 @@ impl Reloader {
     fn note_expiry(&self, expires: Option<i64>) {
         if let (Some(certificate), Some(expires)) = (self.certificate(), expires) {
             self.metrics.certificate(&certificate, expires);
+            if expires <= jiff::Timestamp::now().as_second() {
+                tracing::warn!(certificate, "the certificate has ended: clients will refuse it");
+            }
         }
     }
 }

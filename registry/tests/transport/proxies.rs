@@ -1,10 +1,14 @@
 //! The recipes of `examples/reverse-proxy`, run by real proxies.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use berth_config::Net;
 use berth_oci::Digest;
+use berth_registry::Endpoint;
 use bytes::Bytes;
 use futures::SinkExt;
 use http::Method;
@@ -28,7 +32,7 @@ fn recipe(file: &str, replaced: &[(&str, &str)]) -> String {
     text
 }
 
-async fn nginx(root: &Path, directory: &Path, server: SocketAddr, address: SocketAddr) -> Program {
+async fn nginx(root: &Path, directory: &Path, server: &Endpoint, address: SocketAddr) -> Program {
     let here = directory.to_str().unwrap();
     let site = recipe(
         "nginx.conf",
@@ -52,15 +56,15 @@ async fn nginx(root: &Path, directory: &Path, server: SocketAddr, address: Socke
     Program::start(&mut command, &directory.join("nginx.log"), address).await
 }
 
-async fn apache(root: &Path, directory: &Path, server: SocketAddr, address: SocketAddr) -> Program {
+async fn apache(root: &Path, directory: &Path, server: &Endpoint, address: SocketAddr) -> Program {
     let here = directory.to_str().unwrap();
+    let upstream = match server {
+        Endpoint::Tcp(address) => format!("http://{address}/"),
+        Endpoint::Unix(_) => format!("{server}|http://localhost/"),
+    };
     let site = recipe(
         "apache.conf",
-        &[
-            ("*:443", &address.to_string()),
-            ("/etc/apache2/tls", here),
-            ("http://127.0.0.1:5000/", &format!("http://{server}/")),
-        ],
+        &[("*:443", &address.to_string()), ("/etc/apache2/tls", here), ("http://127.0.0.1:5000/", &upstream)],
     );
     let modules = root.join("usr/lib/apache2/modules");
     let load = ["mpm_event", "authz_core", "env", "headers", "http2", "proxy", "proxy_http", "socache_shmcb", "ssl"];
@@ -139,20 +143,38 @@ async fn push_and_pull(wire: &mut Wire, debug: &mut Client, prefix: &str) {
     assert_eq!(missing.codes(), "404 NAME_UNKNOWN");
 }
 
-async fn behind(start: impl AsyncFn(&Path, &Path, SocketAddr, SocketAddr) -> Program) {
+/// Lets the proxies' user connect to a socket, if they run as another: through its group, as the page says.
+fn let_in(directory: &Path, socket: &Path) {
+    /// `www-data` of Debian.
+    const GROUP: u32 = 33;
+    if rustix::process::geteuid().is_root() {
+        std::fs::set_permissions(directory, Permissions::from_mode(0o711)).unwrap();
+        std::os::unix::fs::chown(socket, None, Some(GROUP)).unwrap();
+    }
+}
+
+/// At the root over TCP, and below a path over a Unix socket.
+async fn behind(start: impl AsyncFn(&Path, &Path, &Endpoint, SocketAddr) -> Program) {
     let root = named("BERTH_PROXIES");
     let authority = Authority::new("test");
-    for prefix in ["", "/hub"] {
+    for (prefix, socket) in [("", None), ("/hub", Some("registry.sock"))] {
         let directory = tempfile::tempdir().unwrap();
         authority.issue("localhost").write(directory.path());
+        let socket = socket.map(|name| directory.path().join(name));
         let server = Server::start(false, |config| {
             if !prefix.is_empty() {
                 config.http.prefix = format!("{prefix}/");
             }
+            if let Some(socket) = &socket {
+                (config.http.net, config.http.addr) = (Net::Unix, socket.to_str().unwrap().to_owned());
+            }
         })
         .await;
+        if let Some(socket) = &socket {
+            let_in(directory.path(), socket);
+        }
         let address = free_address();
-        let _proxy = start(&root, directory.path(), server.running.address(), address).await;
+        let _proxy = start(&root, directory.path(), server.running.endpoint(), address).await;
         let mut debug = server.debug_client().await;
         for protocol in [HTTP1, HTTP2] {
             let config = Offer { protocols: &[protocol], ..Offer::to(&authority) }.config();
