@@ -10,10 +10,10 @@ use std::{
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource, ResourceExt as _,
-    runtime::events::{Event, EventType, Recorder},
+    runtime::events::{Event, EventType},
 };
 
-use crate::{Settings, conditions, metrics::Metrics, watches::Watches};
+use crate::{Settings, conditions, events::Events, metrics::Metrics, watches::Watches};
 
 /// The wait after the first error; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ pub struct Context {
     /// What the operator was started with.
     pub settings: Settings,
     /// Where events go.
-    pub recorder: Recorder,
+    pub events: Events,
     /// What is counted.
     pub metrics: Metrics,
     /// Errors in a row, by resource.
@@ -39,13 +39,13 @@ pub struct Context {
 impl Context {
     /// Announces events about one resource.
     pub fn announcer<K: Resource<DynamicType = ()>>(&self, resource: &K) -> Announcer<'_> {
-        Announcer { recorder: &self.recorder, regarding: resource.object_ref(&()) }
+        Announcer { events: &self.events, regarding: resource.object_ref(&()) }
     }
 }
 
 /// Announces events about one resource. An event that cannot be written is logged and forgotten: no work waits for it.
 pub struct Announcer<'a> {
-    recorder: &'a Recorder,
+    events: &'a Events,
     regarding: ObjectReference,
 }
 
@@ -68,7 +68,7 @@ impl Announcer<'_> {
             action: "Reconcile".into(),
             secondary,
         };
-        if let Err(error) = self.recorder.publish(&event, &self.regarding).await {
+        if let Err(error) = self.events.publish(&event, &self.regarding).await {
             tracing::warn!(%error, reason, "an event could not be written");
         }
     }

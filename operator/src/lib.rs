@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod conditions;
 pub mod context;
 pub mod controllers;
+pub mod events;
 pub mod gc_policy;
 pub mod leader;
 pub mod metrics;

@@ -15,6 +15,7 @@ use berth_operator::{
     cli::{Cli, Command, Crds, LogFormat, Probe, Rbac, Render, Run},
     context::{Attempts, Context},
     controllers::{self, Scope},
+    events::Events,
     leader::Election,
     metrics::Metrics,
     names,
@@ -23,10 +24,7 @@ use berth_operator::{
     server::{self, Readiness},
 };
 use clap::Parser as _;
-use kube::{
-    Client,
-    runtime::events::{Recorder, Reporter},
-};
+use kube::{Client, runtime::events::Reporter};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -180,7 +178,7 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
     );
     let reporter = Reporter { controller: names::MANAGER.into(), instance: Some(identity.clone()) };
     let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
+        events: Events::new(client.clone(), reporter),
         client: client.clone(),
         settings: Settings { registry_image, ..Settings::default() },
         metrics: Metrics::default(),

@@ -1,5 +1,5 @@
-//! One resource that cannot be read, among others: the controllers over a socket, against the few answers of an API
-//! server that they need. A real one would not store such a resource any more, but may hold it from before.
+//! The controllers over a socket, against the few answers of an API server that they need: what a real one does only
+//! now and then. It would not store the resources that cannot be read here any more, but may hold them from before.
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 
 use std::{
@@ -15,6 +15,7 @@ use berth_operator::{
     Settings,
     context::{Attempts, Context},
     controllers::{self, Scope},
+    events::Events,
     metrics::Metrics,
 };
 use http::{Method, Request, Response, StatusCode};
@@ -24,7 +25,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -144,7 +145,7 @@ async fn work(cluster: &Arc<Cluster>) -> Working {
     let client = kube::Client::try_from(kube::Config::new(format!("http://{address}").parse().unwrap())).unwrap();
     let reporter = Reporter { controller: "test".into(), instance: None };
     let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
+        events: Events::new(client.clone(), reporter),
         client,
         settings: Settings::default(),
         metrics: Metrics::default(),
@@ -195,4 +196,26 @@ async fn nobody_is_ready_who_cannot_list() {
     let failed = until("a list fails", || failing().into_iter().next()).await;
     assert!(failed.starts_with("registries in all namespaces, for "), "{failed}");
     until("the lists succeed", || failing().is_empty().then_some(())).await;
+}
+
+/// Two runs that end alike are two events, and what is said again is counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_text_is_another_event() {
+    let cluster = Arc::new(Cluster::default());
+    let working = work(&cluster).await;
+    let resource: berth_crds::GCPolicy = {
+        let mut readable = policy();
+        readable["metadata"]["name"] = json!("other");
+        readable["spec"]["failedRunsHistoryLimit"] = json!(1);
+        serde_json::from_value(readable).unwrap()
+    };
+    let announcer = working.context.announcer(&resource);
+    for note in ["run a freed 1B", "run b freed 2B", "run b freed 2B"] {
+        announcer.normal("RunClean", note.into(), None).await;
+    }
+    let written = cluster.written.lock().unwrap();
+    let events = written.iter().filter(|(_, event)| event["regarding"]["name"] == "other");
+    let told: Vec<_> =
+        events.map(|(_, event)| (event["note"].as_str().unwrap(), event["series"]["count"].as_i64())).collect();
+    assert_eq!(told, [("run a freed 1B", None), ("run b freed 2B", None), ("run b freed 2B", Some(2))]);
 }
