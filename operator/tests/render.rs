@@ -90,8 +90,8 @@ fn every_pod_is_restricted() {
             assert_eq!(security["fsGroupChangePolicy"], "OnRootMismatch");
             assert_eq!(pod["automountServiceAccountToken"], false);
             assert_eq!(pod["enableServiceLinks"], false);
-            for key in ["hostNetwork", "hostPID", "hostIPC"] {
-                assert!(pod[key].is_null(), "{key}");
+            for key in ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"] {
+                assert_eq!(pod[key], false, "{key}: what is not said is left as somebody else sets it");
             }
             for container in pod["containers"].as_array().unwrap() {
                 let security = &container["securityContext"];

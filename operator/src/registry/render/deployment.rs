@@ -92,6 +92,11 @@ fn build_pod(registry: &ValidRegistry, config_map: &str, selector: &LabelSelecto
         automount_service_account_token: Some(false),
         containers: vec![build_container(registry)],
         enable_service_links: Some(false),
+        // Said aloud for the same reason: nobody shares the node's namespaces with a registry by adding a field.
+        host_ipc: Some(false),
+        host_network: Some(false),
+        host_pid: Some(false),
+        share_process_namespace: Some(false),
         image_pull_secrets: non_empty(registry.image_pull_secrets.clone()),
         node_selector: Some(registry.node_selector.clone()).filter(|labels| !labels.is_empty()),
         security_context: Some(pods::pod_security()),
@@ -108,6 +113,8 @@ fn build_container(registry: &ValidRegistry) -> Container {
     let port = |name: &str, number| ContainerPort {
         name: Some(name.into()),
         container_port: number,
+        // None. The API server writes one beside a `hostNetwork` that somebody adds.
+        host_port: Some(0),
         protocol: Some("TCP".into()),
         ..ContainerPort::default()
     };

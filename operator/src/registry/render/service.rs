@@ -15,9 +15,12 @@ pub(super) fn build_service(registry: &ValidRegistry) -> Service {
     Service {
         metadata,
         spec: Some(ServiceSpec {
+            publish_not_ready_addresses: Some(false),
             type_: Some(registry.service.type_.as_str().into()),
             selector: Some(names::registry_selector(&registry.name)),
             external_ips: no_external_ips(),
+            external_name: Some(String::new()),
+            session_affinity: Some("None".into()),
             ports: Some(vec![ServicePort {
                 node_port: registry.service.node_port,
                 ..port("registry", registry.service.port)
@@ -39,6 +42,8 @@ pub(super) fn build_debug_service(registry: &ValidRegistry) -> Service {
             publish_not_ready_addresses: Some(true),
             selector: Some(names::registry_selector(&registry.name)),
             external_ips: no_external_ips(),
+            external_name: Some(String::new()),
+            session_affinity: Some("None".into()),
             ports: Some(vec![port("debug", names::DEBUG_PORT)]),
             ..ServiceSpec::default()
         }),
