@@ -13,7 +13,7 @@ use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         batch::v1::{CronJob, Job},
-        core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
+        core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
     },
 };
 use kube::{
@@ -42,6 +42,11 @@ use crate::{
 const CONCURRENCY: u16 = 8;
 /// How long changes of one resource are gathered before it is reconciled.
 const DEBOUNCE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// How often it is looked whether the admin Secrets are still there, which no watch tells.
+const LOOK_FOR_SECRETS: std::time::Duration = std::time::Duration::from_secs(30);
+/// How many of them are looked for at once.
+const LOOKS_AT_ONCE: usize = 4;
 
 /// Which namespaces a controller is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +98,7 @@ async fn run_registries(context: Arc<Context>, scope: Scope, stop: CancellationT
         labelled::<ServiceAccount, PartialObjectMeta<Registry>>(&context, &scope, LABEL),
         labelled::<PersistentVolumeClaim, PartialObjectMeta<Registry>>(&context, &scope, LABEL),
         labelled::<Pod, PartialObjectMeta<Registry>>(&context, &scope, LABEL),
+        without_secret(&context, store.clone()),
     ]);
     let events = Controller::for_stream(resources, store)
         .reconcile_on(owned)
@@ -181,6 +187,33 @@ where
             };
             futures::future::ready(reference)
         })
+        .boxed()
+}
+
+/// The Registries whose admin Secret is gone, at the latest half a minute after it went.
+fn without_secret(
+    context: &Context,
+    registries: Store<PartialObjectMeta<Registry>>,
+) -> BoxStream<'static, ObjectRef<PartialObjectMeta<Registry>>> {
+    let client = context.client.clone();
+    let rounds = futures::stream::unfold((), async |()| {
+        tokio::time::sleep(LOOK_FOR_SECRETS).await;
+        Some(((), ()))
+    });
+    rounds
+        .flat_map(move |()| {
+            let client = client.clone();
+            let look = move |registry: Arc<PartialObjectMeta<Registry>>| {
+                let namespace = registry.namespace().unwrap_or_default();
+                let secrets = Api::<Secret>::namespaced(client.clone(), &namespace);
+                async move {
+                    let found = secrets.get_metadata_opt(&names::admin_secret(&registry.name_any())).await;
+                    matches!(found, Ok(None)).then(|| ObjectRef::from_obj(&*registry))
+                }
+            };
+            futures::stream::iter(registries.state()).map(look).buffer_unordered(LOOKS_AT_ONCE)
+        })
+        .filter_map(futures::future::ready)
         .boxed()
 }
 

@@ -7,13 +7,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use berth_e2e::kit::{self, Space, in_namespace, until};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::api::{DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::{Api, discovery};
 use serde_json::{Value, json};
 
 /// The time within which a change by others is undone.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
+/// The time within which a deleted Secret is missed: Secrets are not watched.
+const SECRET_BACK_WITHIN: Duration = Duration::from_secs(35);
 /// The time over which nothing may be written.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -52,23 +54,36 @@ async fn drift_is_undone_within_five_seconds() -> Result<()> {
             json!([{"op": "replace", "path": "/spec/ports/0/port", "value": 5999}]),
             json!([{"op": "replace", "path": "/spec/selector", "value": {"app": "other"}}]),
             json!([{"op": "remove", "path": "/metadata/labels"}]),
+            json!([{"op": "replace", "path": "/spec/sessionAffinity", "value": "ClientIP"}]),
         ] {
             is_undone::<Service>(space, "service/main", &edit, |service| {
                 let spec = service.spec.clone().unwrap_or_default();
-                json!([service.metadata.labels, spec.selector, spec.ports])
+                json!([service.metadata.labels, spec.selector, spec.ports, spec.session_affinity])
             })
             .await?;
         }
         for edit in [
             json!([{"op": "replace", "path": "/spec/strategy", "value": {"type": "RollingUpdate"}}]),
             json!([{"op": "add", "path": "/spec/paused", "value": true}]),
+            json!([{"op": "add", "path": "/spec/template/spec/hostNetwork", "value": true}]),
         ] {
             is_undone::<Deployment>(space, "deployment/main", &edit, |deployment| {
                 let spec = deployment.spec.clone().unwrap_or_default();
-                json!([spec.strategy, spec.paused.unwrap_or_default(), spec.replicas])
+                let pod = spec.template.spec.unwrap_or_default();
+                let host_ports =
+                    pod.containers.iter().flat_map(|c| c.ports.iter().flatten()).map(|port| port.host_port);
+                let host = json!([pod.host_network.unwrap_or_default(), host_ports.collect::<Vec<_>>()]);
+                json!([spec.strategy, spec.paused.unwrap_or_default(), spec.replicas, host])
             })
             .await?;
         }
+
+        space.kubectl(&["delete", "secret", "main-admin"])?;
+        until("the deleted Secret is back", SECRET_BACK_WITHIN, async || {
+            space.api::<Secret>().get("main-admin").await?;
+            Ok(())
+        })
+        .await?;
 
         let maps = space.api::<ConfigMap>();
         let ours = ListParams::default().labels("berth.dev/registry=main");

@@ -43,7 +43,7 @@ use crate::{
     stored::{self, Stored},
 };
 
-/// How often a Registry is looked at when nothing happens: for what no watch tells, such as a deleted Secret.
+/// How often a Registry is looked at when nothing happens: for what no watch tells.
 const REVISIT: Duration = Duration::from_secs(300);
 /// How soon what is in the way is looked at again when it is not watched: somebody else's object, or a missing Secret.
 const REVISIT_BLOCKED: Duration = Duration::from_secs(10);
