@@ -52,11 +52,10 @@ pub struct GCPolicySpec {
     /// When a run starts, in the five fields of cron: minute, hour, day of the month, month, day of the week; or @hourly,
     /// @daily, @weekly, @monthly or @yearly.
     #[schemars(length(min = 1, max = 128))]
-    #[x_kube(validation = Rule::new("self.matches('^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[0-9A-Za-z*,/?-]+( +[0-9A-Za-z*,/?-]+){4})$')")
+    #[x_kube(validation = Rule::new("self.matches('^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^ @=]+( +[^ @=]+){4})$')")
         .message("schedule must have five fields (minute, hour, day of the month, month, day of the week), such as '0 3 * * *', or be one of @hourly, @daily, @weekly, @monthly and @yearly; a time zone goes into timeZone"))]
-    // Field for field a number that it cannot have, at its start or after a ',' or '-'; what follows a '/' is a step.
-    #[x_kube(validation = Rule::new("!self.matches('^([^ ]*[,-])?(6[0-9]|[7-9][0-9]|[0-9]{3,})|^[^ ]+ +([^ ]*[,-])?(2[4-9]|[3-9][0-9]|[0-9]{3,})|^([^ ]+ +){2}([^ ]*[,-])?(0+([^0-9]|$)|3[2-9]|[4-9][0-9]|[0-9]{3,})|^([^ ]+ +){3}([^ ]*[,-])?(0+([^0-9]|$)|1[3-9]|[2-9][0-9]|[0-9]{3,})|^([^ ]+ +){4}([^ ]*[,-])?([7-9]|[0-9]{2,})')")
-        .message("schedule has a number that its field cannot have: minutes are 0 to 59, hours 0 to 23, days of the month 1 to 31, months 1 to 12, and days of the week 0 to 6, with Sunday as 0"))]
+    #[x_kube(validation = Rule::new(crate::gc_policy::schedule_rule())
+        .message("schedule has a value that its field cannot have: minutes are 0 to 59, hours 0 to 23, days of the month 1 to 31, months 1 to 12 or JAN to DEC, and days of the week 0 to 6 or SUN to SAT, with Sunday as 0; a step is at least 1"))]
     pub schedule: String,
     /// The time zone of the schedule by its name in the tz database, such as Europe/Berlin. Etc/UTC when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +73,9 @@ pub struct GCPolicySpec {
     /// then. false when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delete_untagged: Option<bool>,
-    /// How old content must be before it is deleted, as a duration such as 30m, 1h or 7d. 1h when it is left out.
+    /// How old content must be before it is deleted, as a duration such as 30m, 1h or 7d. Content that a request used or
+    /// was told of within that time stays as well; and for that long after a start of the server everything does, because
+    /// it does not know what was told before. What stays for that is counted as spared. 1h when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == '0' || self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h|d))+$')")
         .message("gracePeriod must be a duration that is not negative, such as 30m, 1h or 7d"))]
@@ -101,6 +102,23 @@ pub struct GCPolicySpec {
     /// left out; the work itself is done by the registry's own pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
+}
+
+/// The rule that a schedule of five fields has in each what Kubernetes takes there: `*`, `?`, a value or a range, each
+/// with a step or without, and several with commas between them.
+fn schedule_rule() -> String {
+    const VALUES: [&str; 5] = [
+        "0*[1-5]?[0-9]",
+        "0*(1?[0-9]|2[0-3])",
+        "0*([1-9]|[12][0-9]|3[01])",
+        "(0*([1-9]|1[0-2])|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC)",
+        "(0*[0-6]|SUN|MON|TUE|WED|THU|FRI|SAT)",
+    ];
+    let fields = VALUES.map(|value| {
+        let part = format!("([*?]|{value}(-{value})?)(/0*[1-9][0-9]*)?");
+        format!("{part}(,{part})*")
+    });
+    format!("self.startsWith('@') || self.matches('(?i)^{}$')", fields.join(" +"))
 }
 
 /// A Registry in the same namespace.
@@ -208,6 +226,10 @@ pub struct Run {
     /// Bytes that the kept blobs hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_kept: Option<i64>,
+    /// Manifests and blobs that nothing refers to and that stay all the same: a request used them or was told of them
+    /// within the grace period, or may have been, because the server started within it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spared: Option<i64>,
     /// What went wrong, if anything did.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
@@ -217,7 +239,7 @@ pub struct Run {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Outcome {
-    /// Everything was read, and all garbage deleted.
+    /// Everything was read, and all garbage deleted but what was spared.
     Clean,
     /// Something could not be read or deleted, and was left alone.
     Partial,

@@ -89,12 +89,13 @@ pub struct RegistrySpec {
     pub replicas: Option<i32>,
     /// Where the content is kept. The kind of storage cannot change later.
     pub storage: Storage,
-    /// Whether tags, manifests and blobs may be deleted through the API. true when it is left out, unlike a registry
-    /// without an operator, because garbage collection frees what clients delete.
+    /// Whether tags, manifests and blobs may be deleted through the API. true when it is left out, unlike in CNCF
+    /// Distribution, because garbage collection frees what clients delete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delete: Option<bool>,
     /// Whether every push and deletion is refused while pulls go on. It takes effect without a restart, within about a
-    /// minute, when the node has told the pods. false when it is left out.
+    /// minute, when the node has told the pods. A GCPolicy still collects: set suspend there, too. false when it is left
+    /// out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
     /// What is asked of pushed content, beyond that it is whole. Nothing when it is left out.

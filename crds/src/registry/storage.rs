@@ -43,9 +43,14 @@ pub struct Storage {
     validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) \
         && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
         .message("storageClassName cannot change: make a Registry of another name and copy the content to it"),
-    validation = Rule::new("has(self.existingClaim) || (has(self.accessModes) ? self.accessModes : ['ReadWriteOnce']) \
-        == (has(oldSelf.accessModes) ? oldSelf.accessModes : ['ReadWriteOnce'])")
+    validation = Rule::new("has(self.existingClaim) \
+        || ((has(self.accessModes) ? self.accessModes : ['ReadWriteOnce'])\
+            .all(m, m in (has(oldSelf.accessModes) ? oldSelf.accessModes : ['ReadWriteOnce'])) \
+        && (has(oldSelf.accessModes) ? oldSelf.accessModes : ['ReadWriteOnce'])\
+            .all(m, m in (has(self.accessModes) ? self.accessModes : ['ReadWriteOnce'])))")
         .message("accessModes cannot change: make a Registry of another name and copy the content to it"),
+    validation = Rule::new("!has(self.accessModes) || self.accessModes.all(m, self.accessModes.exists_one(n, n == m))")
+        .message("accessModes names one mode twice: leave one out"),
     validation = Rule::new("!has(self.accessModes) || self.accessModes.size() == 1 \
         || !self.accessModes.exists(m, m == 'ReadWriteOncePod')")
         .message("ReadWriteOncePod stands alone: leave out the other accessModes")
@@ -58,9 +63,10 @@ pub struct PersistentVolumeClaim {
         && !quantity(self).isLessThan(quantity('1Mi'))")
         .message("size must be a quantity of at least 1Mi, such as 20Gi"))]
     pub size: Option<Size>,
-    /// The storage class of the claim. The cluster's default class when it is left out.
+    /// The storage class of the claim; "" for a volume that is there already and has no class. The cluster's default class
+    /// when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
     pub storage_class_name: Option<String>,
     /// How nodes may mount the volume. ReadWriteOnce when it is left out; more than one replica needs ReadWriteMany. For
     /// an existingClaim, what that claim offers.

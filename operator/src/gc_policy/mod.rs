@@ -22,7 +22,10 @@ use std::{sync::Arc, time::Duration};
 
 use berth_crds::{GCPolicy, GCPolicyStatus, Outcome, Run};
 use jiff::Timestamp;
-use k8s_openapi::{api::batch::v1::CronJob, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::{batch::v1::CronJob, core::v1::ObjectReference},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{Api, ResourceExt as _, runtime::controller::Action};
 
 pub use self::watched::WatchedPolicy;
@@ -224,7 +227,7 @@ async fn report(
     }
     cluster::replace_status(api, policy, status).await?;
     for run in runs::news(&previous.runs, &status.runs) {
-        announce(run, announcer).await;
+        announce(run, policy.namespace(), announcer).await;
     }
     if let Some(stalled) = conditions::find(&status.conditions, "Stalled") {
         let same = conditions::find(&previous.conditions, "Stalled").is_some_and(|old| old.message == stalled.message);
@@ -235,16 +238,28 @@ async fn report(
     Ok(())
 }
 
-async fn announce(run: &Run, announcer: &Announcer<'_>) {
+async fn announce(run: &Run, namespace: Option<String>, announcer: &Announcer<'_>) {
+    let job = Some(ObjectReference {
+        api_version: Some("batch/v1".into()),
+        kind: Some("Job".into()),
+        name: Some(run.job.clone()),
+        namespace,
+        uid: run.job_uid.clone(),
+        ..ObjectReference::default()
+    });
     let freed = status::human_bytes(run.bytes_freed.unwrap_or(0));
     let counted = if run.dry_run { " (dry run)" } else { "" };
+    let spared = status::spared(run).map_or_else(String::new, |told| format!(", {told}"));
     let told = run.message.as_ref().map_or_else(String::new, |message| format!(": {message}"));
     match run.outcome {
-        Outcome::Clean => announcer.normal("RunClean", format!("run {} freed {freed}{counted}", run.job), None).await,
-        Outcome::Partial => {
-            announcer.warning("RunPartial", format!("run {} freed {freed}{counted}{told}", run.job), None).await;
+        Outcome::Clean => {
+            announcer.normal("RunClean", format!("run {} freed {freed}{counted}{spared}", run.job), job).await;
         }
-        Outcome::Failed => announcer.warning("RunFailed", format!("run {} failed{told}", run.job), None).await,
+        Outcome::Partial => {
+            let note = format!("run {} freed {freed}{counted}{spared}{told}", run.job);
+            announcer.warning("RunPartial", note, job).await;
+        }
+        Outcome::Failed => announcer.warning("RunFailed", format!("run {} failed{told}", run.job), job).await,
     }
 }
 

@@ -46,6 +46,8 @@ struct Report {
     blobs_deleted: u64,
     bytes_freed: u64,
     bytes_kept: u64,
+    // A server of an earlier version does not tell.
+    spared: Option<u64>,
     problems: Vec<String>,
 }
 
@@ -173,6 +175,7 @@ fn run_of_report(job: &Job, report: Report) -> Run {
         blobs_deleted,
         bytes_freed,
         bytes_kept,
+        spared,
         problems,
     } = report;
     // The API's numbers are signed.
@@ -193,6 +196,7 @@ fn run_of_report(job: &Job, report: Report) -> Run {
         blobs_deleted: count(blobs_deleted),
         bytes_freed: count(bytes_freed),
         bytes_kept: count(bytes_kept),
+        spared: spared.and_then(count),
         message: Some(conditions::shorten(&problems.join("; "))).filter(|text| !text.is_empty()),
     }
 }
@@ -215,6 +219,7 @@ fn failed_run(job: &Job, ended: &JobCondition, message: &str) -> Run {
         blobs_deleted: None,
         bytes_freed: None,
         bytes_kept: None,
+        spared: None,
         message: Some(conditions::shorten(message)),
     }
 }
@@ -271,7 +276,7 @@ mod tests {
 
     const REPORT: &str = r#"{"outcome": "Clean", "dryRun": false, "start": "2026-01-01T03:00:00.25Z",
         "end": "2026-01-01T03:00:09Z", "manifestsKept": 3, "manifestsDeleted": 1, "blobsKept": 9, "blobsDeleted": 2,
-        "bytesFreed": 1048576, "bytesKept": 4096, "problems": []}"#;
+        "bytesFreed": 1048576, "bytesKept": 4096, "spared": 12, "problems": []}"#;
 
     fn job(name: &str, condition: &Value) -> Job {
         serde_json::from_value(json!({"metadata": {"name": name}, "status": {

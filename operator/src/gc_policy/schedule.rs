@@ -166,19 +166,28 @@ impl Field {
     /// `*`, `2`, `2-4`, or one of them with a step; nothing for anything else.
     fn write_out(&self, part: &str) -> Option<String> {
         let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
-        if !step.is_none_or(|step| number(step).is_some_and(|step| (1..=self.most).contains(&step))) {
-            return None;
-        }
+        let step = match step {
+            Some(step) => Some(number(step).filter(|step| *step > 0)?),
+            None => None,
+        };
         if matches!(range, "*" | "?") {
-            return Some(part.replace('?', "*"));
+            return Some(match step {
+                Some(step) if step > self.most => self.least.to_string(),
+                Some(step) => format!("*/{step}"),
+                None => "*".to_owned(),
+            });
         }
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        if self.value(first)? > self.value(last)? {
+        let (from, to) = (self.value(first)?, self.value(last)?);
+        if from > to {
             return None;
         }
         Some(match step {
+            // A step beyond the end leaves the start.
+            Some(step) if step > self.most => from.to_string(),
             Some(step) if !range.contains('-') => format!("{range}-{}/{step}", self.most),
-            _ => part.to_owned(),
+            Some(step) => format!("{range}/{step}"),
+            None => range.to_owned(),
         })
     }
 
@@ -211,6 +220,7 @@ mod tests {
             ("0 3 * * *", "Europe/Berlin", "2026-01-01T00:00:00Z", Some("2026-01-01T02:00:00Z")),
             ("0 3 * * *", "Asia/Kolkata", "2026-01-01T00:00:00Z", Some("2026-01-01T21:30:00Z")),
             ("*/15 * * * *", "Etc/UTC", "2026-01-01T00:01:30Z", Some("2026-01-01T00:15:00Z")),
+            ("*/90 * * * *", "Etc/UTC", "2026-01-01T00:01:30Z", Some("2026-01-01T01:00:00Z")),
             ("5/15 * * * *", "Etc/UTC", "2026-01-01T00:21:00Z", Some("2026-01-01T00:35:00Z")),
             ("0 0 29 2 *", "Etc/UTC", "2026-03-01T00:00:00Z", Some("2028-02-29T00:00:00Z")),
             ("0 12 * * MON-FRI", "Etc/UTC", "2026-01-02T12:00:00Z", Some("2026-01-05T12:00:00Z")),

@@ -37,6 +37,11 @@ pub fn status(policy: &GCPolicy, outcome: Outcome<'_>, now: Timestamp) -> GCPoli
     let Outcome { valid, progress, runs, started } = outcome;
     let previous = policy.status.clone().unwrap_or_default();
     let is_scheduled = matches!(progress, Progress::Done { .. });
+    // A run that deletes nothing although there is garbage says why.
+    let progress = match runs.first().and_then(spared).filter(|_| is_scheduled) {
+        Some(told) => progress.also(&format!("of the last run {told}")),
+        None => progress,
+    };
     let next_run = valid
         .filter(|valid| is_scheduled && !valid.suspend)
         .and_then(|valid| valid.schedule.next_after(now))
@@ -76,6 +81,13 @@ fn summary(valid: &ValidPolicy, last_run: Option<&Run>) -> GcSummary {
         schedule: format!("{} ({city})", valid.schedule_text),
         freed: last_run.and_then(|run| run.bytes_freed).map(human_bytes),
     }
+}
+
+/// What a run let stay although nothing refers to it, and why; nothing if there was none.
+#[must_use]
+pub fn spared(run: &Run) -> Option<String> {
+    let spared = run.spared.filter(|spared| *spared > 0)?;
+    Some(format!("{spared} spared: used, or told of, within the grace period or since the server started"))
 }
 
 /// A number of bytes for people: `41.2GiB`.
@@ -118,6 +130,31 @@ mod tests {
             started: Some(RunNow { value: "1".into(), number: 0 }),
         };
         insta::assert_yaml_snapshot!(status(&policy, outcome, "2026-01-01T00:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_was_spared_is_said() {
+        let policy: GCPolicy = serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "GCPolicy",
+            "metadata": {"name": "nightly"}, "spec": {"registryRef": {"name": "main"}, "schedule": "@daily"}}))
+        .unwrap();
+        let valid = validate(&policy, &Settings::default()).unwrap();
+        for (spared, expected) in [
+            (json!(null), "the schedule starts runs"),
+            (json!(0), "the schedule starts runs"),
+            (
+                json!(12),
+                "the schedule starts runs; of the last run 12 spared: used, or told of, within the grace period or \
+                 since the server started",
+            ),
+        ] {
+            let run: Run = serde_json::from_value(json!({"job": "j", "start": "2026-01-01T00:00:00Z",
+                "outcome": "Clean", "dryRun": false, "spared": spared}))
+            .unwrap();
+            let outcome = Outcome { valid: Some(&valid), progress: scheduled(&valid), runs: vec![run], started: None };
+            let status = status(&policy, outcome, Timestamp::UNIX_EPOCH);
+            let ready = conditions::find(&status.conditions, "Ready").unwrap();
+            assert_eq!(ready.message, expected, "{spared}");
+        }
     }
 
     #[test]

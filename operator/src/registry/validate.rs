@@ -317,7 +317,10 @@ fn storage_of(registry: &str, storage: Storage, problems: &mut Problems) -> Opti
 fn claim_of(registry: &str, claim: PersistentVolumeClaim, problems: &mut Problems) -> Option<ValidStorage> {
     const FIELD: &str = "spec.storage.persistentVolumeClaim";
     let PersistentVolumeClaim { size, storage_class_name, access_modes, existing_claim } = claim;
-    let access_modes = access_modes.unwrap_or_else(|| vec![AccessMode::ReadWriteOnce]);
+    let mut access_modes = access_modes.unwrap_or_else(|| vec![AccessMode::ReadWriteOnce]);
+    // A claim cannot change, not even the order of its modes.
+    access_modes.sort_unstable_by_key(|mode| mode.as_str());
+    access_modes.dedup();
     if access_modes.is_empty() {
         problems.add(format!("{FIELD}.accessModes"), "must not be empty: leave it out for ReadWriteOnce");
     }

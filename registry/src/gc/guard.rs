@@ -25,6 +25,9 @@
 //! What was acknowledged without a link, such as `HEAD` of a blob that a client then does not push, is remembered for the
 //! grace period; what was only fetched is not, or else pulls would fill the memory. The memory is bounded: beyond it, and for everything before the process started, one *floor* stands for
 //! all items: nothing is doomed until the grace period has passed since the floor.
+//! The floor of a start cannot be lower for old content: an orphan written long ago may have been the answer to a `HEAD`
+//! a moment before the restart, and the client that asked pushes its manifest to the new process. What is spared for it
+//! is counted, so that a collection soon after a start says why it deletes nothing.
 //!
 //! Other processes are kept from the store while a run goes on; what changes it in spite of that is not covered.
 
