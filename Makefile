@@ -77,6 +77,10 @@ e2e: toolchain ## End-to-end tests on a local Kubernetes of their own; KEEP=1 le
 figures: toolchain ## Idle memory, time to the first answer, image sizes, measured now
 	$(E2E) figures
 
+.PHONY: bench
+bench: toolchain ## Speed beside CNCF Distribution and nginx, as ratios; some minutes, best on an idle machine
+	$(E2E) bench $(if $(ROUNDS),--rounds $(ROUNDS))
+
 .PHONY: generate
 generate: toolchain ## Refresh what is generated from the code: resource definitions, the chart's copies, snapshots, pages
 	cargo run --quiet --package berth-operator -- crds --write crds/yaml

@@ -35,7 +35,7 @@ pub async fn figures(name: &str) -> Result<()> {
     let memory = idle_memory(&cluster).await?;
     let step = Step::start("start the programs, each a few times");
     let starts = [
-        median(|| first_answer(&registry.program, &serve_registry, "/v2/"))?,
+        registry_start(&registry.program)?,
         median(|| first_answer(&operator.program, &|port, scratch| run_operator(&cluster, port, scratch), "/healthz"))?,
     ];
     step.done("");
@@ -109,6 +109,11 @@ fn median(measure: impl Fn() -> Result<Duration>) -> Result<Duration> {
     let mut all = (0..STARTS).map(|_| measure()).collect::<Result<Vec<_>>>()?;
     all.sort();
     Ok(all[STARTS / 2])
+}
+
+/// The time from the start of the server to its first answer, the median of a few starts.
+pub(crate) fn registry_start(program: &PathBuf) -> Result<Duration> {
+    median(|| first_answer(program, &serve_registry, "/v2/"))
 }
 
 /// What to start, given a free port and an empty directory.

@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-pub use berth::{Loaded, image_names, load};
+pub use berth::{Loaded, compile_registry, image_names, load};
 
 use crate::cluster::Cluster;
 use crate::cluster::spec::PAUSE_IMAGE;

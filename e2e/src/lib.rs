@@ -6,6 +6,7 @@
 //!
 //! Errors are shown to people and never matched, so this crate uses [`anyhow`] throughout.
 
+pub mod bench;
 pub mod cluster;
 pub mod compile;
 pub mod demo;

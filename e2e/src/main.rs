@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use berth_e2e::cluster::{Cluster, down, gate, sandbox, status, up};
-use berth_e2e::{demo, figures, files, images, install, provisioner};
+use berth_e2e::{bench, demo, figures, files, images, install, provisioner};
 use clap::{Args, Parser, Subcommand};
 
 /// A real single-node Kubernetes on this machine, and Berth on it.
@@ -41,6 +41,21 @@ enum Command {
     Demo(Name),
     /// Measure idle memory, time to the first answer, and sizes.
     Figures(Name),
+    /// Compare the server's speed with CNCF Distribution's and nginx's, on this machine, without a cluster.
+    Bench {
+        /// How many rounds; every server has its turn in each.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// For how many seconds small answers are asked for in a turn.
+        #[arg(long, default_value_t = 2)]
+        seconds: u64,
+        /// Over how many connections small answers are asked for.
+        #[arg(long, default_value_t = 16)]
+        connections: usize,
+        /// A directory on the file system to measure; a new one below it holds all content.
+        #[arg(long, default_value_os_t = std::env::temp_dir())]
+        directory: PathBuf,
+    },
     /// Run a command where the cluster's Services are reached by address and name.
     Exec {
         #[command(flatten)]
@@ -142,6 +157,11 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Install(Name { name }) => install::install(&Cluster::running(&name)?)?,
         Command::Demo(Name { name }) => demo::demo(&name).await?,
         Command::Figures(Name { name }) => figures::figures(&name).await?,
+        Command::Bench { rounds, seconds, connections, directory } => {
+            let directory = directory.join(format!("berth-bench-{}", std::process::id()));
+            let options = bench::Options { rounds, seconds, connections, directory };
+            tokio::task::spawn_blocking(move || bench::bench(&options)).await??;
+        }
         Command::Exec { name, command } => return exec(&Cluster::running(&name.name)?, &command),
         Command::Kubeconfig(Name { name }) => println!("{}", Cluster::running(&name)?.kubeconfig().display()),
         Command::Logs { name, component, lines } => {

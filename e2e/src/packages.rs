@@ -35,10 +35,15 @@ pub const CLIENTS: [Package; 4] = [
     ("skopeo", "/usr/bin/skopeo"),
 ];
 
+/// What `berth-e2e bench` needs: the server to compare with, the load generator, the linker of the release build.
+pub const BENCH: [Package; 3] =
+    [("musl-tools", "/usr/bin/musl-gcc"), ("nginx", "/usr/sbin/nginx"), ("wrk", "/usr/bin/wrk")];
+
 /// The units of systemd that those packages bring and that nobody asked for.
-const UNITS: [(&str, &str); 6] = [
+const UNITS: [(&str, &str); 7] = [
     ("etcd-server", "etcd.service"),
     ("containerd", "containerd.service"),
+    ("nginx", "nginx.service"),
     ("podman", "podman.service"),
     ("podman", "podman.socket"),
     ("podman", "podman-restart.service"),

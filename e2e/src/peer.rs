@@ -48,14 +48,19 @@ impl Program {
     /// `berth-registry` of this work tree, compiled with cargo's arguments such as `--release`, or the one that
     /// `BERTH_REGISTRY_PROGRAM` names.
     pub fn berth(cargo_args: &[&str]) -> Result<Self> {
-        let path = match std::env::var_os(BERTH_PROGRAM) {
-            Some(path) => PathBuf::from(path),
+        let path = match Self::given() {
+            Some(path) => path,
             None => {
                 let [path] = compile::programs(["berth-registry"], cargo_args, &[])?;
                 path
             }
         };
         Ok(Self { name: "Berth", version: env!("CARGO_PKG_VERSION"), path })
+    }
+
+    /// The `berth-registry` that `BERTH_REGISTRY_PROGRAM` names, if it does.
+    pub(crate) fn given() -> Option<PathBuf> {
+        std::env::var_os(BERTH_PROGRAM).map(PathBuf::from)
     }
 
     /// CNCF Distribution 3, which must be among the tools that were built ([`tools::ensure`]).

@@ -16,6 +16,9 @@ use crate::run;
 /// The target that links statically.
 const TARGET: &str = "x86_64-unknown-linux-musl";
 
+/// Libraries in C are compiled against musl too.
+const CC: [(&str, &str); 1] = [("CC_x86_64_unknown_linux_musl", "musl-gcc")];
+
 /// The programs, each with the directory of its Dockerfile.
 const PROGRAMS: [(&str, &str); 2] = [("berth-registry", "registry"), ("berth-operator", "operator")];
 
@@ -71,9 +74,14 @@ pub fn load(cluster: &Cluster) -> Result<Vec<Loaded>> {
 /// Compiles both programs for [`TARGET`] and says where they lie.
 fn compile() -> Result<[PathBuf; 2]> {
     add_target()?;
-    // Libraries in C are compiled against musl too.
-    let env = [("CC_x86_64_unknown_linux_musl", "musl-gcc")];
-    compile::programs(PROGRAMS.map(|(program, _)| program), &["--release", "--target", TARGET], &env)
+    compile::programs(PROGRAMS.map(|(program, _)| program), &["--release", "--target", TARGET], &CC)
+}
+
+/// Compiles the server as it is in its image, and says where it lies.
+pub fn compile_registry() -> Result<PathBuf> {
+    add_target()?;
+    let [path] = compile::programs(["berth-registry"], &["--release", "--target", TARGET], &CC)?;
+    Ok(path)
 }
 
 /// Installs the target's standard library, if rustup is there and it is not.
