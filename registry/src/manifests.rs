@@ -178,6 +178,7 @@ impl Registry {
             self.ensure_link(&layout::tag_index_link(name, tag, digest), digest).await?;
         }
         self.catalog.pushed(name);
+        self.tag_lists.changed(name);
         // From now on the manifest itself keeps its references, so they need not be remembered one by one.
         held.verify();
         drop(references);

@@ -234,6 +234,10 @@ impl Store for Metered {
         self.timed("Delete", self.inner.delete(key)).await
     }
 
+    async fn delete_below(&self, below: &Key) -> Result<u64, StoreError> {
+        self.timed("Delete", self.inner.delete_below(below)).await
+    }
+
     async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {
         self.timed("List", self.inner.list(request)).await
     }

@@ -38,16 +38,88 @@ pub(crate) async fn watch(registry: Arc<Registry>, settings: UploadPurging, stop
         }
         let Some(before) = SystemTime::now().checked_sub(settings.age.as_std()) else { continue };
         match purge(&registry, before, settings.dryrun).await {
-            Ok(count) => tracing::info!(count, dry_run = settings.dryrun, "purged uploads"),
+            Ok(Purged { found, removed, bytes, failed }) => {
+                tracing::info!(found, removed, bytes, failed, dry_run = settings.dryrun, "purged uploads");
+            }
             Err(error) => tracing::error!(%error, "cannot purge uploads"),
         }
     }
 }
 
-/// Removes every session of which nothing has been written since `before`, and counts them. What cannot be removed is left
-/// for the next time.
-pub(crate) async fn purge(registry: &Registry, before: SystemTime, dry_run: bool) -> Result<usize, Error> {
-    let mut latest: HashMap<(String, String), SystemTime> = HashMap::new();
+/// What a look has found and done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Purged {
+    /// How many sessions there were.
+    pub(crate) found: usize,
+    /// How many of them were removed, or would have been.
+    pub(crate) removed: usize,
+    /// How many bytes had arrived for these.
+    pub(crate) bytes: u64,
+    /// How many could not be removed and are left for the next time.
+    pub(crate) failed: usize,
+}
+
+/// A session, by the names of its repository and its directory: a store made by others may hold any.
+type Session = (String, String);
+
+/// What a session holds.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// When something was written last, whatever it was: other programs keep more than data and a start there, or lack it.
+    modified: SystemTime,
+    bytes: u64,
+}
+
+/// Removes every session of which nothing has been written since `before`. What cannot be removed is left for the next
+/// time.
+///
+/// # Errors
+/// When the store cannot be listed.
+pub(crate) async fn purge(registry: &Registry, before: SystemTime, dry_run: bool) -> Result<Purged, Error> {
+    let sessions = sessions(registry).await?;
+    let mut purged = Purged { found: sessions.len(), ..Purged::default() };
+    for ((name, id), held) in sessions {
+        if held.modified >= before {
+            continue;
+        }
+        let Ok(name) = name.parse::<RepositoryName>() else {
+            tracing::warn!(repository = name, upload = id, "an old upload of what is no repository name stays");
+            continue;
+        };
+        // It is looked at again: since it was listed, its client may have gone on.
+        let outcome = if dry_run { Ok(true) } else { expire(registry, &name, &id, before).await };
+        match outcome {
+            Ok(true) => {
+                tracing::info!(repository = %name, upload = id, bytes = held.bytes, dry_run, "purged an old upload");
+                purged.removed += 1;
+                purged.bytes += held.bytes;
+            }
+            Ok(false) | Err(Error::UploadUnknown { .. }) => {}
+            // The others can be removed all the same.
+            Err(error) => {
+                tracing::warn!(repository = %name, upload = id, %error, "cannot remove an old upload");
+                purged.failed += 1;
+            }
+        }
+    }
+    Ok(purged)
+}
+
+async fn expire(registry: &Registry, name: &RepositoryName, id: &str, before: SystemTime) -> Result<bool, Error> {
+    match id.parse::<Uuid>().ok().filter(|parsed| parsed.to_string() == id) {
+        Some(id) => registry.upload_expire(name, id, before).await,
+        // No session that anybody can go on with.
+        None => {
+            let _writing = registry.writable()?;
+            let directory = layout::uploads(name).join(id).map_err(berth_storage::StoreError::from)?;
+            Ok(registry.store.delete_below(&directory).await? > 0)
+        }
+    }
+}
+
+/// Every session there is, with what it holds.
+async fn sessions(registry: &Registry) -> Result<HashMap<Session, Held>, Error> {
+    let mut sessions: HashMap<Session, Held> = HashMap::new();
     let (below, mut after): (_, Option<Cursor>) = (layout::repositories(), None);
     loop {
         let request = ListRequest { below: &below, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
@@ -58,37 +130,22 @@ pub(crate) async fn purge(registry: &Registry, before: SystemTime, dry_run: bool
                 continue;
             };
             if let RepositoryObjectKind::Upload(id) = object.kind {
-                let known = latest.entry((object.repository.to_owned(), id)).or_insert(stat.modified);
-                *known = (*known).max(stat.modified);
+                let none = Held { modified: stat.modified, bytes: 0 };
+                let held = sessions.entry((object.repository.to_owned(), id)).or_insert(none);
+                held.modified = held.modified.max(stat.modified);
+                held.bytes += stat.size;
             }
         }
         match page.next {
-            None => break,
+            None => return Ok(sessions),
             next => after = next,
         }
     }
-    let mut count = 0;
-    for ((name, id), _) in latest.into_iter().filter(|(_, modified)| *modified < before) {
-        let (Ok(name), Ok(id)) = (name.parse::<RepositoryName>(), id.parse::<Uuid>()) else { continue };
-        tracing::info!(repository = %name, upload = %id, dry_run, "an old upload");
-        if dry_run {
-            count += 1;
-            continue;
-        }
-        // It is looked at again: since it was listed, its client may have gone on.
-        match registry.upload_expire(&name, id, before).await {
-            Ok(true) => count += 1,
-            Ok(false) | Err(Error::UploadUnknown { .. }) => {}
-            // The others can be removed all the same.
-            Err(error) => tracing::warn!(repository = %name, upload = %id, %error, "cannot remove an old upload"),
-        }
-    }
-    Ok(count)
 }
 
 #[cfg(test)]
 mod tests {
-    use berth_storage::Memory;
+    use berth_storage::{Filesystem, LockMode, Memory};
 
     use super::*;
     use crate::gc::Guard;
@@ -104,11 +161,58 @@ mod tests {
         let begun = SystemTime::now();
         let earlier = begun.checked_sub(Duration::from_secs(60)).unwrap();
         let later = begun.checked_add(Duration::from_secs(60)).unwrap();
-        assert_eq!(purge(&registry, earlier, false).await.unwrap(), 0);
-        assert_eq!(purge(&registry, later, true).await.unwrap(), 1);
+        let none = Purged { found: 1, ..Purged::default() };
+        let one = Purged { removed: 1, bytes: 20, ..none };
+        assert_eq!(purge(&registry, earlier, false).await.unwrap(), none);
+        assert_eq!(purge(&registry, later, true).await.unwrap(), one);
         assert_eq!(registry.upload_offset(&name, upload.id).await.unwrap(), 0);
         assert!(!registry.upload_expire(&name, upload.id, earlier).await.unwrap(), "its client has gone on");
-        assert_eq!(purge(&registry, later, false).await.unwrap(), 1);
+        assert_eq!(purge(&registry, later, false).await.unwrap(), one);
         assert!(matches!(registry.upload_offset(&name, upload.id).await, Err(Error::UploadUnknown { .. })));
+    }
+
+    /// Sessions that other programs have left, each with something missing or something more.
+    #[tokio::test]
+    async fn leftovers_of_every_kind_go_whole() {
+        let (memory, directory) = (Arc::new(Memory::new()), tempfile::tempdir().unwrap());
+        let filesystem = Arc::new(Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap());
+        let permissions = Permissions { delete: false, read_only: false };
+        for registry in [
+            Registry::new(memory.clone(), memory, Arc::new(Guard::new()), permissions),
+            Registry::new(filesystem.clone(), filesystem, Arc::new(Guard::new()), permissions),
+        ] {
+            let uploads = layout::uploads(&"team/app".parse().unwrap());
+            for (id, below) in [
+                ("6fa459ea-ee8a-3ca4-894e-db77e160355e", "startedat"),
+                ("7fa459ea-ee8a-3ca4-894e-db77e160355e", "data"),
+                ("8fa459ea-ee8a-3ca4-894e-db77e160355e", "hashstates/sha256/512"),
+                ("8fa459ea-ee8a-3ca4-894e-db77e160355e", "hashstates/sha256/0"),
+                ("9FA459EA-EE8A-3CA4-894E-DB77E160355E", "startedat"),
+                ("not-a-session", "data"),
+            ] {
+                let key = uploads.join(&format!("{id}/{below}")).unwrap();
+                registry.store.put(&key, "not a date".into()).await.unwrap();
+            }
+            let tag = layout::tag_current_link(&"team/app".parse().unwrap(), &"v1".parse().unwrap());
+            registry.store.put(&tag, "x".into()).await.unwrap();
+            let later = SystemTime::now().checked_add(Duration::from_secs(60)).unwrap();
+            let purged = purge(&registry, later, false).await.unwrap();
+            assert_eq!(purged, Purged { found: 5, removed: 5, bytes: 60, failed: 0 });
+            let left = berth_storage::list_all(registry.store.as_ref(), &layout::repositories(), false).await.unwrap();
+            assert_eq!(left.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&tag]);
+        }
+        assert!(!directory.path().join("docker/registry/v2/repositories/team/app/_uploads").exists());
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_is_read_only_keeps_its_sessions() {
+        let store = Arc::new(Memory::new());
+        let permissions = Permissions { delete: false, read_only: false };
+        let registry = Registry::new(store.clone(), store, Arc::new(Guard::new()), permissions);
+        registry.upload_begin(&"a".parse().unwrap()).await.unwrap();
+        registry.gate.close("a backup".to_owned());
+        let later = SystemTime::now().checked_add(Duration::from_secs(60)).unwrap();
+        let kept = Purged { found: 1, removed: 0, bytes: 0, failed: 1 };
+        assert_eq!(purge(&registry, later, false).await.unwrap(), kept);
     }
 }

@@ -18,6 +18,7 @@ use crate::recent::Recent;
 use crate::referrers::Lookouts;
 use crate::removals::{Counted, Removals};
 use crate::rules::Rules;
+use crate::tag_lists::TagLists;
 use crate::uploads::Sessions;
 
 /// The longest link in bytes: a sha512 digest, and room for what others may have added.
@@ -47,6 +48,8 @@ pub struct Registry {
     pub(crate) gate: Gate,
     /// What is remembered of the catalog from one page to the next.
     pub(crate) catalog: Windows,
+    /// What is remembered of tags from one page to the next.
+    pub(crate) tag_lists: TagLists,
     pub(crate) recent_manifests: Recent<Arc<Stored>>,
     pub(crate) recent_blobs: Recent<Small>,
     can_delete: bool,
@@ -63,7 +66,8 @@ impl Registry {
         let tag_locks = (0..TAG_LOCKS).map(|_| RwLock::new(())).collect();
         let Permissions { delete: can_delete, read_only } = permissions;
         let gate = Gate::new(read_only.then(|| CONFIGURED.to_owned()));
-        let (sessions, lookouts, catalog) = (Sessions::default(), Lookouts::default(), Windows::default());
+        let (sessions, lookouts) = (Sessions::default(), Lookouts::default());
+        let (catalog, tag_lists) = (Windows::default(), TagLists::default());
         let removals = Removals::default();
         let store = Arc::new(Counted::new(store, removals.clone()));
         let (recent_manifests, recent_blobs) = (Recent::new(removals.clone()), Recent::new(removals));
@@ -75,6 +79,7 @@ impl Registry {
             lookouts,
             gate,
             catalog,
+            tag_lists,
             recent_manifests,
             recent_blobs,
             can_delete,

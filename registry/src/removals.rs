@@ -82,6 +82,11 @@ impl Store for Counted {
         self.inner.delete(key).await
     }
 
+    async fn delete_below(&self, below: &Key) -> Result<u64, StoreError> {
+        let _counts = AtTheEnd(&self.removals);
+        self.inner.delete_below(below).await
+    }
+
     async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {
         self.inner.list(request).await
     }

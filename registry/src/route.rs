@@ -22,6 +22,8 @@ pub enum Route {
     Base,
     /// `GET /v2/_catalog`.
     Catalog,
+    /// `DELETE /v2/<name>/`: Berth's own.
+    Repository(RepositoryName),
     /// `GET /v2/<name>/tags/list`.
     Tags(RepositoryName),
     /// `/v2/<name>/manifests/<reference>`.
@@ -105,6 +107,7 @@ pub fn handler_name(route: &Result<Route, Rejection>) -> &'static str {
     match route {
         Ok(Route::Root | Route::Base) => "base",
         Ok(Route::Catalog) => "catalog",
+        Ok(Route::Repository(_)) => "repository",
         Ok(Route::Tags(_)) => "tags",
         Ok(Route::Manifest(..)) => "manifest",
         Ok(Route::Referrers(..)) => "referrers",
@@ -123,7 +126,18 @@ pub fn parse(method: &Method, path: &str, prefix: &str) -> Result<Route, Rejecti
     // Only who reads is sent to the path that is meant. Of who writes, a client might follow with another method, and a
     // script whose variable was empty might delete what it did not name.
     if !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
-        return parse_written(method, path, prefix);
+        return match parse_written(method, path, prefix) {
+            // Only what is nothing else can be a whole repository: neither a path with a slash too many, nor one that
+            // lacks its tag or digest.
+            Err(Rejection::NotFound)
+                if *method == Method::DELETE
+                    && cleaned(path).is_none()
+                    && without_slash(method, path, prefix).is_none() =>
+            {
+                repository(path, prefix)
+            }
+            route => route,
+        };
     }
     if let Some(clean) = cleaned(path) {
         return Ok(Route::Moved(clean));
@@ -206,6 +220,15 @@ fn parse_written(method: &Method, written: &str, prefix: &str) -> Result<Route, 
     Err(Rejection::NotFound)
 }
 
+/// `/v2/<name>/`.
+fn repository(written: &str, prefix: &str) -> Result<Route, Rejection> {
+    let decoded = percent_decode_str(written).decode_utf8().map_err(|_| Rejection::NotFound)?;
+    let prefix = if prefix.is_empty() { "/" } else { prefix };
+    let path = decoded.strip_prefix(prefix).and_then(|path| path.strip_prefix("v2/"));
+    let name = path.and_then(|path| path.strip_suffix('/')).ok_or(Rejection::NotFound)?;
+    Ok(Route::Repository(name.parse()?))
+}
+
 fn wrong_method(allow: &'static str) -> Result<Route, Rejection> {
     Err(Rejection::Method { allow })
 }
@@ -279,6 +302,8 @@ mod tests {
         check(Method::GET, "/v2/", Ok(Route::Base));
         check(Method::HEAD, "/v2/", Ok(Route::Base));
         check(Method::GET, "/v2/_catalog", Ok(Route::Catalog));
+        check(Method::DELETE, "/v2/a/", Ok(Route::Repository(name("a"))));
+        check(Method::DELETE, "/v2/a/b-c/", Ok(Route::Repository(name("a/b-c"))));
         check(Method::GET, "/v2/a/tags/list", Ok(Route::Tags(name("a"))));
         check(Method::GET, "/v2/a/b/c/tags/list", Ok(Route::Tags(name("a/b/c"))));
         check(Method::GET, "/v2/a/manifests/v1", Ok(Route::Manifest(name("a"), tag("v1"), M::Read)));
@@ -319,6 +344,16 @@ mod tests {
         check(Method::GET, "/v2/a/referrers/", Err("digest \"\" is not of the form <algorithm>:<hex>"));
         check(Method::GET, "/v2/a/referrers/v1", Err("digest \"v1\" is not of the form <algorithm>:<hex>"));
         check(Method::DELETE, "/v2/a/referrers/DIGEST", Err("the method is not one of GET, HEAD"));
+        check(Method::DELETE, "/v2/", Err("the method is not one of GET, HEAD"));
+        check(Method::DELETE, "/v2/a", Err("no such path"));
+        check(Method::GET, "/v2/a/", Err("no such path"));
+        check(Method::DELETE, "/v1/", Err("no such path"));
+        check(Method::DELETE, "/v2/a/manifests/v1/", Err("no such path"));
+        check(Method::DELETE, "/v2/a/tags/list/", Err("no such path"));
+        check(Method::DELETE, "/v2/a//", Err("no such path"));
+        check(Method::DELETE, "/v2/A/", Err("repository name \"A\" has an invalid component \"A\""));
+        check(Method::DELETE, "/v2/a/blobs/", Err("digest \"\" is not of the form <algorithm>:<hex>"));
+        check(Method::DELETE, "/v2/a/blobs/uploads/", Err("the method is not one of POST"));
         check(Method::GET, "/v2/%ff/tags/list", Err("no such path"));
         check(Method::GET, "/v2/a/blobs/uploads/none", Err("no such path"));
         check(Method::POST, "/v2/", Err("the method is not one of GET, HEAD"));
@@ -389,6 +424,8 @@ mod tests {
     fn a_prefix_stands_in_front_of_everything() {
         assert_eq!(parse(&Method::GET, "/hub/v2/_catalog", "/hub/"), Ok(Route::Catalog));
         assert_eq!(parse(&Method::GET, "/hub/", "/hub/"), Ok(Route::Root));
+        let whole = Route::Repository(name("a/b"));
+        assert_eq!(parse(&Method::DELETE, "/hub/v2/a/b/", "/hub/"), Ok(whole));
         assert_eq!(parse(&Method::GET, "/v2/_catalog", "/hub/"), Err(Rejection::NotFound));
     }
 

@@ -1,5 +1,7 @@
 //! Tags of a repository: a name and what it names now.
 
+use std::sync::Arc;
+
 use berth_oci::{Digest, RepositoryName, Tag};
 use berth_storage::{EntryKind, StoreError, layout, list_all};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -22,12 +24,26 @@ impl Registry {
         limit: Option<usize>,
         last: Option<&str>,
     ) -> Result<Paged<Tag>, Error> {
-        let tags = self.all_tags(name).await?;
+        // Only who goes on is given what was read before.
+        let remembered = last.and_then(|_| self.tag_lists.get(name));
+        let tags = match remembered {
+            Some(tags) => tags,
+            None => self.read_tags(name, limit).await?,
+        };
+        let behind = tags.partition_point(|tag| last.is_some_and(|last| tag.as_str() <= last));
+        Ok(page_of(tags[behind..].iter().cloned(), limit))
+    }
+
+    async fn read_tags(&self, name: &RepositoryName, limit: Option<usize>) -> Result<Arc<[Tag]>, Error> {
+        let version = self.tag_lists.version(name);
+        let tags: Arc<[Tag]> = self.all_tags(name).await?.into();
         if tags.is_empty() && !is_repository(self.store.as_ref(), name).await? {
             return Err(Error::NameUnknown { name: name.clone() });
         }
-        let behind = tags.into_iter().filter(|tag| last.is_none_or(|last| tag.as_str() > last));
-        Ok(page_of(behind, limit))
+        if limit.is_some_and(|limit| limit < tags.len()) {
+            self.tag_lists.remember(name, version, tags.clone());
+        }
+        Ok(tags)
     }
 
     /// Every tag, in lexical order. The order of keys is another one: `v1-rc/` comes before `v1/`.
@@ -56,7 +72,9 @@ impl Registry {
         for entry in list_all(self.store.as_ref(), &layout::tag_index(name, tag), false).await? {
             absent_is_none(self.store.delete(&entry.key).await)?;
         }
-        absent_is_none(self.store.delete(&layout::tag_current_link(name, tag)).await).map(|_| ())
+        let removed = absent_is_none(self.store.delete(&layout::tag_current_link(name, tag)).await);
+        self.tag_lists.changed(name);
+        removed.map(|_| ())
     }
 
     /// Removes every tag that names a manifest. A tag whose link cannot be read names none, or else one such link would

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::gc::Item;
-use crate::registry::Registry;
+use crate::registry::{Registry, absent_is_none};
 
 /// For how many sessions the hash is kept. A state has about 300 bytes.
 const MAX_SESSIONS: usize = 16 * 1024;
@@ -50,15 +50,21 @@ type Session = OwnedMutexGuard<Option<Hasher>>;
 
 impl Sessions {
     async fn lock(&self, id: Uuid) -> Result<Session, Error> {
-        let session = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            if open.len() >= MAX_SESSIONS && !open.contains_key(&id) {
-                // Whoever nobody works on now can be hashed again; those in use stay.
-                open.retain(|_, session| Arc::strong_count(session) > 1);
-            }
-            open.entry(id).or_default().clone()
-        };
-        tokio::time::timeout(PATIENCE, session.lock_owned()).await.map_err(|_| Error::UploadBusy { id })
+        tokio::time::timeout(PATIENCE, self.session(id).lock_owned()).await.map_err(|_| Error::UploadBusy { id })
+    }
+
+    /// The session, unless a request is working on it.
+    fn try_lock(&self, id: Uuid) -> Option<Session> {
+        self.session(id).try_lock_owned().ok()
+    }
+
+    fn session(&self, id: Uuid) -> Arc<tokio::sync::Mutex<Option<Hasher>>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= MAX_SESSIONS && !open.contains_key(&id) {
+            // Whoever nobody works on now can be hashed again; those in use stay.
+            open.retain(|_, session| Arc::strong_count(session) > 1);
+        }
+        open.entry(id).or_default().clone()
     }
 
     fn forget(&self, id: Uuid) {
@@ -218,6 +224,14 @@ impl Registry {
     ) -> Result<bool, Error> {
         let _writing = self.writable()?;
         self.cancel(name, id, Some(before)).await
+    }
+
+    /// Forgets a session unless a request is working on it, and its data. `false` if one is, or there is no such session.
+    pub(crate) async fn upload_cancel_idle(&self, name: &RepositoryName, id: Uuid) -> Result<bool, Error> {
+        let Some(_session) = self.sessions.try_lock(id) else { return Ok(false) };
+        let cancelled = self.store.abort(&UploadKey::new(name, id)).await;
+        self.sessions.forget(id);
+        Ok(absent_is_none(cancelled)?.is_some())
     }
 
     async fn cancel(&self, name: &RepositoryName, id: Uuid, before: Option<SystemTime>) -> Result<bool, Error> {

@@ -41,7 +41,8 @@ pub(crate) fn wanted(route: &Route, method: &Method, mount_from: Option<&Reposit
     let name = match route {
         Route::Root | Route::Base | Route::Moved(_) | Route::Options { .. } => return Vec::new(),
         Route::Catalog => return vec![Access::new("registry", "catalog", "*")],
-        Route::Tags(name)
+        Route::Repository(name)
+        | Route::Tags(name)
         | Route::Manifest(name, ..)
         | Route::Referrers(name, _)
         | Route::Blob(name, ..)
@@ -76,6 +77,7 @@ mod tests {
             ("GET", "/v2/", ""),
             ("GET", "/v2/_catalog", "registry:catalog:*"),
             ("GET", "/v2/a/b/tags/list", "repository:a/b:pull"),
+            ("DELETE", "/v2/a/b/", "repository:a/b:delete"),
             ("GET", "/v2/a/manifests/t", "repository:a:pull"),
             ("HEAD", "/v2/a/manifests/t", "repository:a:pull"),
             ("PUT", "/v2/a/manifests/t", "repository:a:pull repository:a:push"),

@@ -164,6 +164,10 @@ async fn answer(
             Ok(answer::json(StatusCode::OK, "{}".into(), context.is_head()))
         }
         Route::Catalog => listings::catalog(&context).await,
+        Route::Repository(name) => {
+            app.registry.repository_delete(&name).await?;
+            Ok(answer::empty(StatusCode::ACCEPTED))
+        }
         Route::Tags(name) => listings::tags(&context, &name).await,
         Route::Manifest(name, reference, action) => manifests::handle(&context, &name, &reference, action, body).await,
         Route::Referrers(name, subject) => referrers::handle(&context, &name, &subject).await,

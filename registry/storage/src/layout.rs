@@ -14,6 +14,7 @@
 //!     _uploads/<id>/startedat                           when the upload began, RFC 3339
 //! berth/v1/                                             Distribution ignores what lies here
 //!   http-secret                                         the key that signs upload addresses
+//!   aside/<time>/…                                      what a repair has moved away, each object at its old key
 //!   lock                                                filesystem: held by every process that uses the store
 //!   servers/<id>                                        filesystem: held by one process while it uses the store
 //!   collecting                                          filesystem: held by a server while it collects
@@ -27,7 +28,7 @@
 use berth_oci::{Algorithm, Digest, RepositoryName, Tag};
 use uuid::Uuid;
 
-use crate::Key;
+use crate::{Key, KeyError};
 
 const BLOBS: &str = "docker/registry/v2/blobs";
 const REPOSITORIES: &str = "docker/registry/v2/repositories";
@@ -51,12 +52,22 @@ pub fn repositories() -> Key {
 
 /// The directory inside a repository that makes it one.
 pub const MANIFESTS: &str = "_manifests";
+/// The directory inside a repository that holds its upload sessions.
+pub const UPLOADS: &str = "_uploads";
 const REFERRERS: &str = "_referrers";
 
 /// The key that signs upload addresses, where the configuration names none.
 #[must_use]
 pub fn http_secret() -> Key {
     Key::built("berth/v1/http-secret".to_owned())
+}
+
+/// Where what is of no use is moved at a time, each object to its key below this one.
+///
+/// # Errors
+/// When the time is written in a way that is no key.
+pub fn aside(time: &str) -> Result<Key, KeyError> {
+    format!("berth/v1/aside/{time}").parse()
 }
 
 /// The bytes of a blob or manifest.
@@ -70,6 +81,12 @@ pub fn blob_data(digest: &Digest) -> Key {
 #[must_use]
 pub fn repository(name: &RepositoryName) -> Key {
     Key::built(format!("{REPOSITORIES}/{name}"))
+}
+
+/// The directories inside a repository that hold links: all that is in it but its upload sessions.
+#[must_use]
+pub fn own_directories(name: &RepositoryName) -> [Key; 2] {
+    [format!("{REPOSITORIES}/{name}/_layers"), format!("{REPOSITORIES}/{name}/{MANIFESTS}")].map(Key::built)
 }
 
 /// Everything about a repository's manifests and tags.
@@ -144,6 +161,12 @@ pub fn tag_current_link(name: &RepositoryName, tag: &Tag) -> Key {
 pub fn tag_index_link(name: &RepositoryName, tag: &Tag, digest: &Digest) -> Key {
     let (algorithm, hex) = (digest.algorithm(), digest.hex());
     Key::built(format!("{REPOSITORIES}/{name}/_manifests/tags/{tag}/index/{algorithm}/{hex}/link"))
+}
+
+/// Above every upload session of a repository.
+#[must_use]
+pub fn uploads(name: &RepositoryName) -> Key {
+    Key::built(format!("{REPOSITORIES}/{name}/{UPLOADS}"))
 }
 
 /// The directory of one upload session.

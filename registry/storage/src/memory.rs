@@ -137,6 +137,13 @@ impl Store for Memory {
         self.objects().remove(key.as_str()).map(|_| ()).ok_or_else(|| StoreError::not_found(key))
     }
 
+    async fn delete_below(&self, below: &Key) -> Result<u64, StoreError> {
+        let mut objects = self.objects();
+        let (prefix, before) = (format!("{below}/"), objects.len());
+        objects.retain(|key, _| !key.starts_with(&prefix));
+        Ok((before - objects.len()) as u64)
+    }
+
     async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {
         let ListRequest { below, one_level, after, limit } = request;
         let limit = limit.clamp(1, MAX_PAGE);

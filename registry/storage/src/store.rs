@@ -11,8 +11,9 @@ use futures::{Stream, StreamExt};
 use crate::layout::UploadKey;
 use crate::{BoxError, Key, StoreError};
 
-/// The most entries that one page of a listing holds.
-pub const MAX_PAGE: usize = 1000;
+/// The most entries that one page of a listing holds. A directory is read and sorted anew for each page, so pages are
+/// large; a back end whose pages are smaller gives what it has.
+pub const MAX_PAGE: usize = 10_000;
 
 /// Content on its way into a store. An error is the sender's, not the store's.
 pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
@@ -134,6 +135,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes an object.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Removes every object below a key, and counts them. Each is removed for itself: after a failure or a crash some of
+    /// them are left. What is written there meanwhile may go as well, or stay.
+    async fn delete_below(&self, below: &Key) -> Result<u64, StoreError>;
 
     /// One page of the objects below a key; empty if there are none.
     async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError>;

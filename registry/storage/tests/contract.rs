@@ -125,6 +125,26 @@ async fn of_many_creators_one_wins() {
 }
 
 #[tokio::test]
+async fn what_lies_below_a_key_is_deleted_at_once() {
+    for Case { store, directory } in stores() {
+        let store = store.as_ref();
+        for at in ["docker/a/b/c", "docker/a/b/d/e", "docker/a-b/c", "docker/ab"] {
+            store.put(&key(at), Bytes::from_static(b"x")).await.unwrap();
+        }
+        assert_eq!(store.delete_below(&key("docker/none")).await.unwrap(), 0);
+        assert_eq!(store.delete_below(&key("docker/ab")).await.unwrap(), 0, "an object is not below itself");
+        if let Some(directory) = &directory {
+            std::fs::create_dir_all(directory.path().join("docker/a/b/empty/below")).unwrap();
+        }
+        assert_eq!(store.delete_below(&key("docker/a")).await.unwrap(), 2);
+        let left = list_all(store, &key("docker"), false).await.unwrap();
+        let left: Vec<&str> = left.iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(left, ["docker/a-b/c", "docker/ab"]);
+        assert!(directory.is_none_or(|directory| !directory.path().join("docker/a").exists()));
+    }
+}
+
+#[tokio::test]
 async fn listings_are_in_the_order_of_keys_and_pages_join_without_loss() {
     let keys = ["r/a-b/_m/x", "r/a.c/_m/x", "r/a/_m/x", "r/a/b/_m/x", "r/a/b/_m/y", "r/a0/_m/x", "r/b", "s/other"];
     for Case { store, directory: _directory } in stores() {

@@ -149,6 +149,11 @@ impl Store for Filesystem {
         self.blocking(key, "delete the file", move |tree| tree.delete(&own)).await
     }
 
+    async fn delete_below(&self, below: &Key) -> Result<u64, StoreError> {
+        let own = below.clone();
+        self.blocking(below, "delete the directory", move |tree| tree.delete_below(&own)).await
+    }
+
     async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {
         let ListRequest { below, one_level, after, limit } = request;
         let (own, after) = (below.clone(), after.cloned());

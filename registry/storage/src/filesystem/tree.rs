@@ -212,6 +212,19 @@ impl Tree {
         })
     }
 
+    /// Removes every file below a directory, and the directories that are empty then, its own included. A link to a
+    /// directory is removed, not what it leads to.
+    pub(super) fn delete_below(&self, below: &Key) -> Result<u64, StoreError> {
+        let path = self.path(below);
+        let mut removed = 0;
+        empty(&path, &mut removed).and_then(|()| self.settle_removal(&path)).map_err(|source| StoreError::Io {
+            key: below.to_string(),
+            action: "delete the directory",
+            source,
+        })?;
+        Ok(removed)
+    }
+
     /// The length of an upload's data. A session without data yet is there by its start file alone.
     pub(super) fn upload_offset(&self, upload: &UploadKey) -> Result<u64, StoreError> {
         match self.stat(&upload.data()) {
@@ -359,6 +372,34 @@ impl Tree {
                 return;
             }
         }
+    }
+}
+
+/// Empties a directory and removes it, unless something is written into it meanwhile.
+fn empty(directory: &Path, removed: &mut u64) -> io::Result<()> {
+    let listing = match fs::read_dir(directory) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        listing => listing?,
+    };
+    for entry in listing {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            empty(&entry.path(), removed)?;
+        } else {
+            match fs::remove_file(entry.path()) {
+                Ok(()) => *removed += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    match fs::remove_dir(directory) {
+        // The removal of the directory is made durable with its parent.
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // What is in it now stays, and what was in it before must not come back.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => sync_directory(directory),
+        Err(error) => Err(error),
     }
 }
 
