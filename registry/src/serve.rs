@@ -85,7 +85,7 @@ pub async fn start(config: &Config) -> Result<Running> {
         Registry::new(store.clone(), exclude, guard, settings::permissions(config))
             .with_rules(settings::rules(config)?),
     );
-    let health = Arc::new(Health::new());
+    let health = Arc::new(Health::of(&config.health, store.clone())?);
     let app = Arc::new(App {
         registry: registry.clone(),
         authenticator,
@@ -140,7 +140,7 @@ pub async fn start(config: &Config) -> Result<Running> {
     if let Some(upkeep) = upkeep {
         upkeep.start(&mut tasks, &stop);
     }
-    tasks.spawn(health::watch(health, store, config.health.storagedriver.clone(), stop.clone()));
+    tasks.spawn(health::watch(health, stop.clone()));
     tasks.spawn(purge::watch(registry.clone(), config.storage.maintenance.uploadpurging.clone(), stop.clone()));
     if let Some(file) = &config.storage.maintenance.readonly.file {
         tasks.spawn(read_only_file::watch(registry.clone(), file.clone(), *said, stop.clone()));

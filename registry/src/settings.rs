@@ -37,7 +37,7 @@ pub(crate) struct Unsupported {
 /// Refuses what the configuration asks for and this version does not do, so that nobody believes, for example, that a
 /// registry asks for passwords when it does not.
 pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
-    let Config { storage, auth, middleware, notifications, health, proxy, .. } = config;
+    let Config { storage, auth, middleware, notifications, proxy, .. } = config;
     let driver = match &storage.driver {
         Driver::Filesystem(_) | Driver::InMemory => None,
         other => Some(format!("storage.{}", other.name())),
@@ -49,9 +49,6 @@ pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
             [&middleware.registry, &middleware.repository, &middleware.storage].iter().any(|l| !l.is_empty()),
         ),
         ("notifications.endpoints", !notifications.endpoints.is_empty()),
-        ("health.file", !health.file.is_empty()),
-        ("health.http", !health.http.is_empty()),
-        ("health.tcp", !health.tcp.is_empty()),
         ("proxy", proxy.is_some()),
     ];
     let wanted = wanted.into_iter().find(|(_, wanted)| *wanted).map(|(path, _)| path.to_owned());
@@ -219,7 +216,6 @@ mod tests {
         for (text, key) in [
             ("storage: {s3: {bucket: b, region: us-east-1}}", "storage.s3"),
             ("storage: inmemory\nauth: {token: {realm: r, service: s, issuer: i, jwks: /k}}", "auth.token"),
-            ("storage: inmemory\nhealth: {file: [{file: /f}]}", "health.file"),
             ("storage: inmemory\nproxy: {remoteurl: 'https://r.example'}", "proxy"),
             ("storage: inmemory\nmiddleware: {storage: [{name: redirect, options: {baseurl: x}}]}", "middleware"),
         ] {
