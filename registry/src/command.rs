@@ -10,8 +10,10 @@ use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::gc::Options;
+use crate::reindex::{self, Reindex};
 use crate::remote::Remote;
 use crate::switch::{self, Switch};
+use crate::verify::{self, Verify};
 use crate::{collect, logging, serve, settings};
 
 /// A container registry: the OCI distribution API on a directory that CNCF Distribution can read, and the other way round.
@@ -36,6 +38,8 @@ Examples:
       Collects in a running server, while people push.
   berth-registry read-only --server http://127.0.0.1:5001 --token-file token --reason \"a backup\" on
       Refuses writes until \"off\"; returns when those in flight have ended.
+  berth-registry verify /etc/distribution/config.yml
+      Reads everything and says what is wrong; --repair moves what is of no use aside.
 
 Without CONFIG the file is $REGISTRY_CONFIGURATION_PATH, else /etc/distribution/config.yml or
 /etc/docker/registry/config.yml if there is one, else the built-in configuration.";
@@ -51,6 +55,11 @@ enum Command {
     GarbageCollect(Collect),
     /// Make a running registry read-only, or take writes again, without a restart.
     ReadOnly(Switch),
+    /// Check that every link leads to what it says, every byte has its digest and every image is whole. Exit 0: all is
+    /// well; 1: there are problems; 2: it could not be checked.
+    Verify(Verify),
+    /// Make anew what Berth adds to the store, from what CNCF Distribution has there. The registry must be stopped.
+    Reindex(Reindex),
     /// Show the configuration in force, with secrets hidden; exit 1 and name the key if it is wrong.
     CheckConfig {
         /// The configuration, in the form of CNCF Distribution.
@@ -102,7 +111,7 @@ pub fn main() -> ExitCode {
     // Blocking threads that read for clients that are gone must not hold the process up.
     runtime.shutdown_background();
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("berth-registry: {error:#}");
             ExitCode::FAILURE
@@ -110,9 +119,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<()> {
+async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Serve { config } => serve(load(config.as_deref())?).await,
+        Command::Serve { config } => serve(load(config.as_deref())?).await?,
         Command::CheckConfig { config } => {
             let Loaded { config, warnings } = load(config.as_deref())?;
             for warning in warnings {
@@ -121,11 +130,41 @@ async fn run(command: Command) -> Result<()> {
             settings::refuse_unsupported(&config)?;
             settings::rules(&config)?;
             print!("{}", config.to_yaml_redacted());
-            Ok(())
         }
-        Command::GarbageCollect(arguments) => garbage_collect(arguments).await,
-        Command::ReadOnly(arguments) => switch::switch(arguments).await,
+        Command::GarbageCollect(arguments) => garbage_collect(arguments).await?,
+        Command::ReadOnly(arguments) => switch::switch(arguments).await?,
+        Command::Reindex(arguments) => {
+            reindex::reindex(&arguments, &load_for_tool(arguments.config.as_deref())?).await?;
+        }
+        Command::Verify(arguments) => return Ok(check_store(&arguments).await),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A verification that could not be made must not look like one that found something.
+async fn check_store(arguments: &Verify) -> ExitCode {
+    let outcome = async {
+        let config = load_for_tool(arguments.config.as_deref())?;
+        verify::verify(arguments, &config).await
+    };
+    match outcome.await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("berth-registry: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The configuration for a command that works on the store by itself, and logs as the server does.
+fn load_for_tool(argument: Option<&Path>) -> Result<Config> {
+    let Loaded { config, warnings } = load(argument)?;
+    logging::begin(&config.log);
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(config)
 }
 
 async fn serve(loaded: Loaded) -> Result<()> {
@@ -184,11 +223,7 @@ async fn collect_somewhere(arguments: Collect) -> Result<crate::gc::Report> {
     if let (Some(server), Some(token_file)) = (server, token_file) {
         return collect::remote(&Remote { server, token_file }, options(3600), quiet).await;
     }
-    let Loaded { config, warnings } = load(config.as_deref())?;
-    logging::begin(&config.log);
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
+    let config = load_for_tool(config.as_deref())?;
     collect::offline(&config, options(0), quiet).await
 }
 
@@ -228,6 +263,12 @@ mod tests {
         check("garbage-collect --server http://x", false);
         check("garbage-collect --server http://x --token-file t config.yml", false);
         check("garbage-collect --grace-period soon config.yml", false);
+        check("verify", true);
+        check("verify --repair --skip-content --output json --jobs 4 -q config.yml", true);
+        check("verify --output yaml", false);
+        check("reindex", true);
+        check("reindex --output json -q config.yml", true);
+        check("verify --jobs 0", false);
         check("read-only --server http://x --token-file t on", true);
         check("read-only --server http://x --token-file t --timeout 5m --reason backup on", true);
         check("read-only --server http://x --token-file t status", true);

@@ -29,6 +29,7 @@ mod read_only_file;
 mod recent;
 mod referrers;
 pub mod registry;
+mod reindex;
 mod remote;
 mod removals;
 mod repositories;
@@ -44,6 +45,7 @@ mod tags;
 mod tls;
 mod transport;
 mod uploads;
+pub mod verify;
 mod watch;
 
 pub use catalog::Paged;
