@@ -92,8 +92,8 @@ pub struct GCPolicySpec {
     #[x_kube(validation = Rule::new("self >= 0 && self <= 10")
         .message("failedRunsHistoryLimit must be between 0 and 10"))]
     pub failed_runs_history_limit: Option<i32>,
-    /// How long a run may take before it is stopped, as a duration of at least 1m such as 90m or 6h. 6h when it is left
-    /// out.
+    /// How long a run may take, as a duration of at least 1m such as 90m or 6h. The server then deletes nothing more and
+    /// reports what it did as Partial; the next run goes on. 6h when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h|d))+$') && self.matches('([1-9][0-9]*([.][0-9]+)?[mhd]|([6-9][0-9]|[1-9][0-9]{2,})([.][0-9]+)?s)([0-9]|$)')")
         .message("activeDeadline must be a duration of at least 1m, such as 90m or 6h"))]
@@ -241,7 +241,7 @@ pub struct Run {
 pub enum Outcome {
     /// Everything was read, and all garbage deleted but what was spared.
     Clean,
-    /// Something could not be read or deleted, and was left alone.
+    /// Something could not be read or deleted, or not within activeDeadline, and was left alone.
     Partial,
     /// The run did not come to an end.
     Failed,

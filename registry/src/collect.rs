@@ -31,6 +31,7 @@ pub(crate) async fn remote(remote: &Remote, options: Options, quiet: bool) -> Re
         dry_run: options.dry_run,
         delete_untagged: options.delete_untagged,
         grace_period_seconds: options.grace.as_secs(),
+        timeout_seconds: options.timeout.map(|timeout| timeout.as_secs()),
     };
     let reply = remote.send(Method::POST, GC_PATH, serde_json::to_vec(&asked)?, SILENCE).await?;
     let Reply { response, target, connection } = reply;

@@ -92,6 +92,10 @@ struct Collect {
     /// a stopped registry 0s if not given.
     #[arg(long, value_name = "DURATION")]
     grace_period: Option<berth_config::Duration>,
+    /// How long the collection may take. When that is over, nothing more is deleted, and the report says so. No bound if
+    /// not given.
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<berth_config::Duration>,
     /// The configuration of a stopped registry.
     config: Option<PathBuf>,
 }
@@ -213,12 +217,13 @@ async fn garbage_collect(arguments: Collect) -> Result<()> {
 }
 
 async fn collect_somewhere(arguments: Collect) -> Result<crate::gc::Report> {
-    let Collect { server, token_file, report_file: _, dry_run, delete_untagged, quiet, grace_period, config } =
+    let Collect { server, token_file, report_file: _, dry_run, delete_untagged, quiet, grace_period, timeout, config } =
         arguments;
     let options = |default: u64| Options {
         dry_run,
         delete_untagged,
         grace: grace_period.unwrap_or(berth_config::Duration::from_secs(default)).as_std(),
+        timeout: timeout.map(berth_config::Duration::as_std),
     };
     if let (Some(server), Some(token_file)) = (server, token_file) {
         return collect::remote(&Remote { server, token_file }, options(3600), quiet).await;

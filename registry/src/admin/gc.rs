@@ -37,6 +37,8 @@ pub(crate) struct Asked {
     pub(crate) delete_untagged: bool,
     #[serde(default = "one_hour")]
     pub(crate) grace_period_seconds: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_seconds: Option<u64>,
 }
 
 fn one_hour() -> u64 {
@@ -75,7 +77,8 @@ pub(super) async fn collect(admin: &Admin, request: Request<Incoming>) -> Result
         message: "a collection is running".to_owned(),
     })?;
     let grace = Duration::from_secs(asked.grace_period_seconds);
-    let options = Options { dry_run: asked.dry_run, delete_untagged: asked.delete_untagged, grace };
+    let timeout = asked.timeout_seconds.map(Duration::from_secs);
+    let options = Options { dry_run: asked.dry_run, delete_untagged: asked.delete_untagged, grace, timeout };
     Ok(stream_collection(admin.registry.clone(), options, run))
 }
 
@@ -156,7 +159,9 @@ mod tests {
     #[test]
     fn what_is_not_said_has_a_careful_default() {
         let asked: Asked = serde_json::from_str("{}").unwrap();
-        assert_eq!(asked, Asked { dry_run: false, delete_untagged: false, grace_period_seconds: 3600 });
+        let careful =
+            Asked { dry_run: false, delete_untagged: false, grace_period_seconds: 3600, timeout_seconds: None };
+        assert_eq!(asked, careful);
         assert!(serde_json::from_str::<Asked>("{\"dryrun\": true}").is_err(), "a typing error must not delete");
     }
 }

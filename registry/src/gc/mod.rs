@@ -32,6 +32,9 @@ pub struct Options {
     pub delete_untagged: bool,
     /// How long content stays that was written, or said to exist, and that nothing refers to.
     pub grace: Duration,
+    /// How long the collection may take: when that is over, nothing more is deleted, and the report says so. No bound if
+    /// there is none.
+    pub timeout: Option<Duration>,
 }
 
 /// A part of a collection.
@@ -99,17 +102,37 @@ impl Listener {
     }
 }
 
+/// Until when a collection may go on.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    timeout: Duration,
+    deadline: Instant,
+}
+
+impl Limit {
+    /// None for a time that no clock reaches.
+    fn starting_now(timeout: Duration) -> Option<Self> {
+        Instant::now().checked_add(timeout).map(|deadline| Limit { timeout, deadline })
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+}
+
 /// Runs one collection. `run` was taken from the registry's guard before, so that of two requests one is refused at once.
 ///
 /// # Errors
 /// When another process uses the store, or it cannot be listed. What cannot be read or deleted is left alone and stands in the report.
 pub async fn collect(registry: &Registry, run: &Run, options: Options, listener: &Listener) -> Result<Report, Error> {
     let start = jiff::Timestamp::now();
+    let limit = options.timeout.and_then(Limit::starting_now);
     let _excluded = registry.exclude.exclude().await?;
     // The run was begun before this: whatever a request has acquired since counts as rescued.
     let snapshot = Arc::new(snapshot::take(registry.store.as_ref(), listener).await?);
     let policy = Policy { delete_untagged: options.delete_untagged, grace: options.grace, now: SystemTime::now() };
-    let swept = sweep::sweep(registry.store.as_ref(), run, &snapshot, policy, options.dry_run, listener).await?;
+    let how = sweep::How { dry_run: options.dry_run, limit, listener };
+    let swept = sweep::sweep(registry.store.as_ref(), run, &snapshot, policy, how).await?;
     registry.catalog.deleted();
     let spared = run.has_spared();
     let Spared { in_use, told, floor } = spared;

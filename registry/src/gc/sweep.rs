@@ -13,7 +13,7 @@ use berth_storage::{Key, Store, layout};
 use super::guard::{Item, Run};
 use super::plan::{self, Policy, Reason};
 use super::snapshot::{Revision, Snapshot};
-use super::{Listener, Phase};
+use super::{Limit, Listener, Phase};
 use crate::error::Error;
 use crate::registry::absent_is_none;
 
@@ -31,13 +31,23 @@ type Group = (RepositoryName, BTreeMap<Digest, Revision>);
 /// How many manifests are doomed at once, unless more hang together: whoever pushes one of them again waits for all.
 const GROUP_SIZE: usize = 64;
 
+/// How a sweep goes about it.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    /// Whether nothing is deleted.
+    pub(super) dry_run: bool,
+    /// When it stops, whatever is left.
+    pub(super) limit: Option<Limit>,
+    /// Who is told of its steps.
+    pub(super) listener: &'a Listener,
+}
+
 struct Sweeper<'a> {
     store: &'a dyn Store,
     run: &'a Run,
     snapshot: &'a Arc<Snapshot>,
     policy: Policy,
-    dry_run: bool,
-    listener: &'a Listener,
+    how: How<'a>,
     /// How many manifests and blobs have been looked at, and how many there are as far as known.
     done: usize,
     total: usize,
@@ -53,17 +63,22 @@ pub(super) async fn sweep(
     run: &Run,
     snapshot: &Arc<Snapshot>,
     policy: Policy,
-    dry_run: bool,
-    listener: &Listener,
+    how: How<'_>,
 ) -> Result<Swept, Error> {
     let swept = Swept::default();
-    let mut sweeper = Sweeper { store, run, snapshot, policy, dry_run, listener, done: 0, total: 0, swept };
+    let mut sweeper = Sweeper { store, run, snapshot, policy, how, done: 0, total: 0, swept };
     // A store of many manifests takes seconds to decide on, in which requests have to be answered.
     let plain = snapshot.clone();
     let groups = tokio::task::spawn_blocking(move || going_revisions(&plain, &policy)).await?;
     sweeper.expect(groups.iter().map(|(_, group)| group.len()).sum());
     for (name, group) in &groups {
+        if sweeper.is_over() {
+            break;
+        }
         sweeper.revisions(name, group).await;
+    }
+    if sweeper.is_over() {
+        return Ok(sweeper.stopped());
     }
     let (plain, gone) = (snapshot.clone(), sweeper.swept.revisions.clone());
     let decided = tokio::task::spawn_blocking(move || {
@@ -73,14 +88,23 @@ pub(super) async fn sweep(
     let (going, dangling, strays) = decided.await?;
     sweeper.expect(going.len() + dangling.len() + strays.len());
     for (digest, repositories) in &going {
+        if sweeper.is_over() {
+            return Ok(sweeper.stopped());
+        }
         sweeper.blob(digest, repositories).await;
         sweeper.advance(1);
     }
     for (digest, repositories) in &dangling {
+        if sweeper.is_over() {
+            return Ok(sweeper.stopped());
+        }
         sweeper.links(digest, repositories).await;
         sweeper.advance(1);
     }
     for (name, subject, digest) in &strays {
+        if sweeper.is_over() {
+            return Ok(sweeper.stopped());
+        }
         sweeper.stray(name, subject, digest).await;
         sweeper.advance(1);
     }
@@ -123,14 +147,26 @@ fn going_blobs(
 }
 
 impl Sweeper<'_> {
+    fn is_over(&self) -> bool {
+        self.how.limit.is_some_and(|limit| limit.is_over())
+    }
+
+    /// What was done when the time was over. What is left is garbage for the next collection.
+    fn stopped(mut self) -> Swept {
+        let seconds = self.how.limit.map_or(0, |limit| limit.timeout.as_secs());
+        let problem = format!("stopped after {seconds} s, its timeout: what is left goes with the next collection");
+        self.swept.problems.push(problem);
+        self.swept
+    }
+
     fn expect(&mut self, more: usize) {
         self.total += more;
-        self.listener.tell(Phase::Sweep, self.done, self.total);
+        self.how.listener.tell(Phase::Sweep, self.done, self.total);
     }
 
     fn advance(&mut self, by: usize) {
         self.done += by;
-        self.listener.tell(Phase::Sweep, self.done, self.total);
+        self.how.listener.tell(Phase::Sweep, self.done, self.total);
     }
 
     async fn revisions(&mut self, name: &RepositoryName, group: &BTreeMap<Digest, Revision>) {
@@ -144,7 +180,7 @@ impl Sweeper<'_> {
             let with_them = plan::spread(group, roots.collect::<Vec<_>>());
             spared.extend(with_them.keys().map(item));
         };
-        if self.dry_run {
+        if self.how.dry_run {
             let mut spared = self.run.would_spare(&items, self.policy.grace);
             spread(&mut spared);
             let would_go = group.keys().filter(|digest| !spared.contains(&item(digest)));
@@ -190,7 +226,7 @@ impl Sweeper<'_> {
 
     /// Removes an entry of the index of referrers whose manifest is not there, while nobody can push it.
     async fn stray(&mut self, name: &RepositoryName, subject: &Digest, digest: &Digest) {
-        if self.dry_run {
+        if self.how.dry_run {
             return;
         }
         let item = Item::Revision(name.clone(), digest.clone());
@@ -214,7 +250,7 @@ impl Sweeper<'_> {
     async fn blob(&mut self, digest: &Digest, repositories: &[RepositoryName]) {
         let item = Item::Blob(digest.clone());
         let items = std::slice::from_ref(&item);
-        if self.dry_run {
+        if self.how.dry_run {
             if self.run.would_spare(items, self.policy.grace).is_empty() {
                 self.swept.blobs.insert(digest.clone());
             }
@@ -237,7 +273,7 @@ impl Sweeper<'_> {
 
     /// Removes links to a blob that is not there, while nobody can push it.
     async fn links(&mut self, digest: &Digest, repositories: &[RepositoryName]) {
-        if self.dry_run {
+        if self.how.dry_run {
             return;
         }
         let item = Item::Blob(digest.clone());
@@ -282,7 +318,7 @@ mod tests {
     use berth_storage::Memory;
     use tokio::sync::mpsc;
 
-    use super::super::{Guard, Options, Progress, collect};
+    use super::super::{Guard, Options, Outcome, Progress, collect};
     use crate::registry::{Permissions, Registry};
 
     use super::*;
@@ -304,7 +340,7 @@ mod tests {
         }
         let run = registry.guard.begin_run().unwrap();
         let (steps, mut following) = mpsc::channel(10 * COUNT);
-        let options = Options { dry_run: false, delete_untagged: true, grace: Duration::ZERO };
+        let options = Options { dry_run: false, delete_untagged: true, grace: Duration::ZERO, timeout: None };
         let report = collect(&registry, &run, options, &Listener::every_step(steps)).await.unwrap();
         assert_eq!((report.manifests_deleted, report.blobs_deleted), (COUNT as u64, COUNT as u64));
         let mut done = Vec::new();
@@ -344,7 +380,7 @@ mod tests {
         let go = [entry(&missing, &about_missing), entry(&tagged, &missing)];
         for dry_run in [true, false] {
             let run = registry.guard.begin_run().unwrap();
-            let options = Options { dry_run, delete_untagged: true, grace: Duration::ZERO };
+            let options = Options { dry_run, delete_untagged: true, grace: Duration::ZERO, timeout: None };
             let report = collect(&registry, &run, options, &Listener::none()).await.unwrap();
             assert_eq!((report.manifests_kept, report.manifests_deleted), (2, 1));
             for key in &stay {
@@ -365,9 +401,29 @@ mod tests {
         registry.ensure_link(&link, &digest).await.unwrap();
         for (dry_run, stays) in [(true, true), (false, false)] {
             let run = registry.guard.begin_run().unwrap();
-            let options = Options { dry_run, delete_untagged: false, grace: Duration::ZERO };
+            let options = Options { dry_run, delete_untagged: false, grace: Duration::ZERO, timeout: None };
             collect(&registry, &run, options, &Listener::none()).await.unwrap();
             assert_eq!(registry.find(&link).await.unwrap().is_some(), stays);
+        }
+    }
+
+    /// What is over before it began deletes nothing and says so; the next one does it all.
+    #[tokio::test]
+    async fn a_sweep_stops_when_its_time_is_over() {
+        let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: true, read_only: false });
+        let registry = Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions);
+        let (name, digest): (RepositoryName, _) = ("team/app".parse().unwrap(), Digest::sha256(b"missing"));
+        let link = layout::layer_link(&name, &digest);
+        registry.ensure_link(&link, &digest).await.unwrap();
+        for (timeout, outcome, stays) in
+            [(Duration::ZERO, Outcome::Partial, true), (Duration::MAX, Outcome::Clean, false)]
+        {
+            let run = registry.guard.begin_run().unwrap();
+            let options =
+                Options { dry_run: false, delete_untagged: false, grace: Duration::ZERO, timeout: Some(timeout) };
+            let report = collect(&registry, &run, options, &Listener::none()).await.unwrap();
+            assert_eq!((report.outcome, registry.find(&link).await.unwrap().is_some()), (outcome, stays));
+            assert_eq!(report.problems.iter().any(|problem| problem.starts_with("stopped after 0 s")), stays);
         }
     }
 }

@@ -64,6 +64,8 @@ fn build_arguments(policy: &ValidPolicy, registry: &ValidRegistry) -> Vec<String
         format!("--token-file={}/{}", names::CONFIG_DIRECTORY, names::TOKEN_FILE),
         format!("--report-file={}", names::REPORT_FILE),
         format!("--grace-period={}", policy.grace_period),
+        // The server stops by itself and reports; the Job's own deadline ends only what asks it.
+        format!("--timeout={}", policy.active_deadline),
     ];
     if policy.delete_untagged {
         arguments.push("--delete-untagged".into());
