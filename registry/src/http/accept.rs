@@ -1,8 +1,8 @@
 //! Which manifest a client gets, from what it says it accepts.
 //!
 //! The rules are Distribution's: every `Accept` header counts, parameters such as `q` do not. A Docker manifest list that
-//! is asked for by tag, by a client that does not say that it knows lists, gives the image for linux/amd64. An OCI manifest
-//! is not given to a client that names media types and not this one.
+//! is asked for by tag, by a client that does not say that it knows lists, gives the image for linux/amd64. An OCI image is
+//! not given to a client that names media types and not this one; an OCI index, as by Distribution 3, always is.
 //!
 //! There is one difference: a client that names no media types, or all of them, takes everything (RFC 9110, 12.5.1), where
 //! Distribution refuses OCI manifests to it.
@@ -26,8 +26,6 @@ pub(crate) enum Choice {
 pub(crate) enum NotAccepted {
     #[error("OCI manifest found, but accept header does not support OCI manifests")]
     OciImage,
-    #[error("OCI index found, but accept header does not support OCI indexes")]
-    OciIndex,
     #[error("Schema 2 manifest not supported by client")]
     Schema2,
 }
@@ -35,7 +33,7 @@ pub(crate) enum NotAccepted {
 impl From<NotAccepted> for Failure {
     fn from(refusal: NotAccepted) -> Self {
         let (status, code) = match refusal {
-            NotAccepted::OciImage | NotAccepted::OciIndex => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
+            NotAccepted::OciImage => (StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
             NotAccepted::Schema2 => (StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid),
         };
         Failure::saying(status, code, refusal.to_string())
@@ -64,10 +62,12 @@ impl Accepted {
         match kind {
             _ if self.kinds.contains(&kind) => Ok(Choice::AsIs),
             ManifestKind::DockerList if by_tag => Ok(Choice::Platform),
-            ManifestKind::DockerList | ManifestKind::DockerImage | ManifestKind::DockerSchema1 => Ok(Choice::AsIs),
-            ManifestKind::OciImage | ManifestKind::OciIndex if self.anything => Ok(Choice::AsIs),
-            ManifestKind::OciImage => Err(NotAccepted::OciImage),
-            ManifestKind::OciIndex => Err(NotAccepted::OciIndex),
+            ManifestKind::OciImage if !self.anything => Err(NotAccepted::OciImage),
+            ManifestKind::DockerList
+            | ManifestKind::DockerImage
+            | ManifestKind::DockerSchema1
+            | ManifestKind::OciImage
+            | ManifestKind::OciIndex => Ok(Choice::AsIs),
         }
     }
 
@@ -123,8 +123,8 @@ mod tests {
         for by_tag in [true, false] {
             check(OciImage, by_tag, docker, Err(NotAccepted::OciImage));
             check(OciImage, by_tag, &[media_type::OCI_INDEX], Err(NotAccepted::OciImage));
-            check(OciIndex, by_tag, &[media_type::OCI_IMAGE], Err(NotAccepted::OciIndex));
-            check(OciIndex, by_tag, &[media_type::DOCKER_LIST], Err(NotAccepted::OciIndex));
+            check(OciIndex, by_tag, &[media_type::OCI_IMAGE], as_is);
+            check(OciIndex, by_tag, &[media_type::DOCKER_LIST], as_is);
         }
     }
 

@@ -83,7 +83,10 @@ impl Failure {
     /// The answer. To `HEAD` its body is only measured.
     pub(crate) fn response(&self, head: bool) -> Response<Body> {
         let mut response = if self.errors.is_empty() {
-            answer::full(self.status, "text/plain; charset=utf-8", "404 page not found\n".into(), head)
+            let text = "404 page not found\n".into();
+            let mut response = answer::full(self.status, "text/plain; charset=utf-8", text, head);
+            answer::set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+            response
         } else {
             answer::json(self.status, to_json(&self.errors, self.message.as_deref()).into(), head)
         };
@@ -115,7 +118,8 @@ fn to_json(errors: &[(ErrorCode, Value)], message: Option<&str>) -> String {
         Entry { code: code.as_str(), message: message(code), detail: is_told.then_some(detail) }
     });
     let errors = errors.collect();
-    serde_json::to_string(&Entries { errors }).unwrap_or_default()
+    // Distribution's JSON ends with the end of a line.
+    serde_json::to_string(&Entries { errors }).unwrap_or_default() + "\n"
 }
 
 impl From<Rejection> for Failure {
@@ -255,6 +259,6 @@ mod tests {
         let response = failure.response(false);
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(body, "{\"errors\":[{\"code\":\"UNKNOWN\",\"message\":\"unknown error\"}]}");
+        assert_eq!(body, "{\"errors\":[{\"code\":\"UNKNOWN\",\"message\":\"unknown error\"}]}\n");
     }
 }

@@ -22,7 +22,7 @@ pub(crate) async fn catalog(context: &Context<'_>) -> Result<Response<Body>, Fai
     }
     let page = context.app.registry.catalog(limit, context.query("last")).await?;
     let body = json!({ "repositories": page.entries });
-    let mut response = answer::json(StatusCode::OK, body.to_string().into(), context.is_head());
+    let mut response = answer::json(StatusCode::OK, format!("{body}\n").into(), context.is_head());
     if let Some(last) = page.entries.last().filter(|_| page.more) {
         link(context, &mut response, "_catalog", last.as_str(), limit);
     }
@@ -33,7 +33,7 @@ pub(crate) async fn tags(context: &Context<'_>, name: &RepositoryName) -> Result
     let limit = asked_number(context)?.map(|limit| limit.min(context.app.max_tags));
     let page = context.app.registry.tags(name, limit, context.query("last")).await?;
     let body = json!({ "name": name, "tags": page.entries });
-    let mut response = answer::json(StatusCode::OK, body.to_string().into(), context.is_head());
+    let mut response = answer::json(StatusCode::OK, format!("{body}\n").into(), context.is_head());
     if let (Some(last), Some(limit)) = (page.entries.last().filter(|_| page.more), limit) {
         link(context, &mut response, &format!("{name}/tags/list"), last.as_str(), limit);
     }

@@ -144,7 +144,7 @@ async fn answer(
         return Err(Failure::unavailable(reason));
     }
     let route = match route {
-        Ok(Route::Root) => return Ok(answer::empty(StatusCode::OK)),
+        Ok(Route::Root) => return Ok(root()),
         Ok(Route::Moved(path)) => return Ok(moved(&path, request.uri().query())),
         Ok(Route::Options { allow }) => return Ok(options(allow)),
         Err(route::Rejection::NotFound) => return Err(route::Rejection::NotFound.into()),
@@ -207,6 +207,13 @@ async fn authenticate(
             Err(Failure::unauthorized(&authenticator.challenge(&wanted), &wanted))
         }
     }
+}
+
+/// Somebody is there; whoever looks whether that is still so must not get an answer of before.
+fn root() -> Response<Body> {
+    let mut response = answer::empty(StatusCode::OK);
+    answer::set(&mut response, header::CACHE_CONTROL, "no-cache");
+    response
 }
 
 fn content_length(headers: &HeaderMap) -> u64 {
