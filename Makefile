@@ -22,7 +22,7 @@ demo-down: toolchain ## End the local Kubernetes and everything that belongs to 
 	$(E2E) down
 
 .PHONY: test
-test: check unit transport e2e ## Everything: format, lints, policy, unit and socket tests, end-to-end tests on a real Kubernetes
+test: check unit transport peers e2e ## Everything: the checks, unit and socket tests, proxies, other registries, clients, a real Kubernetes
 
 .PHONY: check format clippy layers deny
 check: format clippy layers deny ## The checks that run nothing
@@ -66,6 +66,10 @@ $(PEBBLE): e2e/tools/pebble/go.mod e2e/tools/pebble/go.sum
 	mkdir -p $(@D)
 	cd e2e/tools/pebble && GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -o $@ github.com/letsencrypt/pebble/v2/cmd/pebble
 	touch $@
+
+.PHONY: peers
+peers: toolchain ## Berth beside CNCF Distribution 2.8 and 3, and with the clients that people use
+	cargo test --package berth-e2e --features peers --test peers
 
 .PHONY: e2e
 e2e: toolchain ## End-to-end tests on a local Kubernetes of their own; KEEP=1 leaves it running

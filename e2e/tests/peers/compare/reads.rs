@@ -1,0 +1,370 @@
+//! Questions that change nothing: the base, listings, manifests, blobs, referrers.
+
+use anyhow::Result;
+
+use crate::content::{Blob, kind, oci_image};
+use crate::fill::{platforms, signature, subject};
+use crate::http::Question;
+use crate::interview::Interview;
+
+/// Digests of nothing that is stored.
+const UNKNOWN: &str = "sha256:00000000000000000000000000000000000000000000000000000000000000ff";
+
+pub(crate) async fn all(to: &mut Interview) -> Result<()> {
+    base(to).await?;
+    catalog(to).await?;
+    tags(to).await?;
+    manifests(to).await?;
+    accept(to).await?;
+    conditions(to).await?;
+    blobs(to).await?;
+    ranges(to).await?;
+    referrers(to).await?;
+    names(to).await
+}
+
+async fn get(to: &mut Interview, section: &str, table: &[(&str, &str)]) -> Result<()> {
+    for (name, target) in table {
+        to.ask(format!("{section}/{name}"), Question::get(*target)).await?;
+    }
+    Ok(())
+}
+
+async fn methods(to: &mut Interview, section: &str, target: &str, methods: &[&str]) -> Result<()> {
+    for method in methods {
+        to.ask(format!("{section}/{method}"), Question::new(method, target)).await?;
+    }
+    Ok(())
+}
+
+async fn base(to: &mut Interview) -> Result<()> {
+    get(
+        to,
+        "base",
+        &[
+            ("root", "/"),
+            ("v2", "/v2/"),
+            ("v2 without a slash", "/v2"),
+            ("v2 with a query", "/v2/?a=b"),
+            ("v1", "/v1/"),
+            ("v1 ping", "/v1/_ping"),
+            ("v1 search", "/v1/search?q=app"),
+            ("v3", "/v3/"),
+            ("no such path", "/favicon.ico"),
+            ("no such path below v2", "/v2/nothing"),
+            ("no such path of a repository", "/v2/library/app/nothing/here"),
+            ("two slashes", "//v2/"),
+            ("a repository alone", "/v2/library/app/"),
+            ("dots", "/v2/../v2/_catalog"),
+        ],
+    )
+    .await?;
+    methods(to, "base/root", "/", &["HEAD", "POST"]).await?;
+    methods(to, "base/v2", "/v2/", &["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "FOO"]).await
+}
+
+async fn catalog(to: &mut Interview) -> Result<()> {
+    get(
+        to,
+        "catalog",
+        &[
+            ("all", "/v2/_catalog"),
+            ("first page", "/v2/_catalog?n=2"),
+            ("next page", "/v2/_catalog?n=2&last=a-b"),
+            ("next page of a nested name", "/v2/_catalog?n=3&last=a%2Fb"),
+            ("behind what is not there", "/v2/_catalog?n=2&last=azzz"),
+            ("behind the end", "/v2/_catalog?n=2&last=zzz"),
+            ("last without n", "/v2/_catalog?last=legacy"),
+            ("as many as there are", "/v2/_catalog?n=1000"),
+            ("n is nothing", "/v2/_catalog?n="),
+            ("n is zero", "/v2/_catalog?n=0"),
+            ("n is negative", "/v2/_catalog?n=-1"),
+            ("n is no number", "/v2/_catalog?n=many"),
+            ("n is a fraction", "/v2/_catalog?n=1.5"),
+            ("n is above the maximum", "/v2/_catalog?n=1001"),
+            ("n is beyond numbers", "/v2/_catalog?n=99999999999999999999"),
+            ("a slash behind", "/v2/_catalog/"),
+        ],
+    )
+    .await?;
+    methods(to, "catalog", "/v2/_catalog", &["HEAD", "POST", "DELETE"]).await
+}
+
+async fn tags(to: &mut Interview) -> Result<()> {
+    get(
+        to,
+        "tags",
+        &[
+            ("all", "/v2/library/app/tags/list"),
+            ("of a nested name", "/v2/nested/very/deeply/in/the/tree/tags/list"),
+            ("first page", "/v2/library/app/tags/list?n=2"),
+            ("next page", "/v2/library/app/tags/list?n=2&last=note"),
+            ("last page", "/v2/library/app/tags/list?n=2&last=v1"),
+            ("exactly all", "/v2/library/app/tags/list?n=5"),
+            ("behind what is not there", "/v2/library/app/tags/list?n=1&last=u"),
+            ("behind the end", "/v2/library/app/tags/list?n=2&last=zzz"),
+            ("last without n", "/v2/library/app/tags/list?last=note"),
+            ("n is nothing", "/v2/library/app/tags/list?n="),
+            ("n is zero", "/v2/library/app/tags/list?n=0"),
+            ("n is negative", "/v2/library/app/tags/list?n=-1"),
+            ("n is no number", "/v2/library/app/tags/list?n=many"),
+            ("n is above the maximum", "/v2/library/app/tags/list?n=100000"),
+            ("n is beyond numbers", "/v2/library/app/tags/list?n=99999999999999999999"),
+            ("another query", "/v2/library/app/tags/list?x=y&n=1"),
+            ("of an unknown repository", "/v2/no/such/tags/list"),
+            ("of an emptied repository", "/v2/emptied/tags/list"),
+            ("of uploads alone", "/v2/uploads/only/tags/list"),
+            ("of a parent", "/v2/nested/very/tags/list"),
+            ("a page of an unknown repository", "/v2/no/such/tags/list?n=1"),
+            ("zero of an unknown repository", "/v2/no/such/tags/list?n=0"),
+            ("a slash behind", "/v2/library/app/tags/list/"),
+        ],
+    )
+    .await?;
+    methods(to, "tags", "/v2/library/app/tags/list", &["HEAD", "POST", "DELETE"]).await
+}
+
+async fn manifests(to: &mut Interview) -> Result<()> {
+    let (one, nested) = (subject(), platforms(kind::OCI_INDEX, "index"));
+    let table = [
+        ("by tag", "library/app", "v1".to_owned()),
+        ("by a tag that moved", "library/app", "latest".to_owned()),
+        ("by digest", "library/app", one.digest().to_owned()),
+        ("docker", "legacy", "docker".to_owned()),
+        ("docker list", "legacy", "list".to_owned()),
+        ("index", "multi", "index".to_owned()),
+        ("nested index", "multi", "nested".to_owned()),
+        ("image of an index", "multi", nested.children[0].digest().to_owned()),
+        ("artifact", "library/app", "note".to_owned()),
+        ("artifact with a subject", "library/app", signature().digest().to_owned()),
+        ("unknown tag", "library/app", "v3".to_owned()),
+        ("unknown digest", "library/app", UNKNOWN.to_owned()),
+        ("unknown digest of sha512", "library/app", format!("sha512:{}", "ab".repeat(64))),
+        ("of an unknown repository", "no/such", "v1".to_owned()),
+        ("of another repository", "legacy", one.digest().to_owned()),
+        ("deleted", "cleaned", oci_image("gone", "amd64").digest().to_owned()),
+        ("deleted tag", "cleaned", "gone".to_owned()),
+        ("blob as a manifest", "library/app", one.blobs[0].digest.clone()),
+    ];
+    for (name, repository, reference) in table {
+        for method in ["GET", "HEAD"] {
+            let question = Question::new(method, format!("/v2/{repository}/manifests/{reference}"));
+            to.ask(format!("manifests/{name}/{method}"), everything(question)).await?;
+        }
+    }
+    methods(to, "manifests", "/v2/library/app/manifests/v1", &["POST", "PATCH", "OPTIONS"]).await?;
+    get(
+        to,
+        "manifests",
+        &[
+            ("malformed digest", "/v2/library/app/manifests/sha256:xyz"),
+            ("short digest", "/v2/library/app/manifests/sha256:abcd"),
+            ("upper-case digest", &format!("/v2/library/app/manifests/{}", one.digest().to_uppercase())),
+            ("digest of an unknown algorithm", "/v2/library/app/manifests/md5:d41d8cd98f00b204e9800998ecf8427e"),
+            ("malformed tag", "/v2/library/app/manifests/.hidden"),
+            ("tag with an odd letter", "/v2/library/app/manifests/v1%20"),
+            ("long tag", &format!("/v2/library/app/manifests/{}", "x".repeat(129))),
+            ("no reference", "/v2/library/app/manifests/"),
+        ],
+    )
+    .await?;
+    let encoded = format!("/v2/library/app/manifests/{}", one.digest().replace(':', "%3A"));
+    to.ask("manifests/encoded digest", everything(Question::get(encoded))).await.map(drop)
+}
+
+/// Accepts every kind of manifest.
+fn everything(question: Question) -> Question {
+    [kind::OCI_IMAGE, kind::OCI_INDEX, kind::DOCKER_IMAGE, kind::DOCKER_LIST]
+        .into_iter()
+        .fold(question, |question, media_type| question.with("accept", media_type))
+}
+
+async fn accept(to: &mut Interview) -> Result<()> {
+    let list = platforms(kind::DOCKER_LIST, "list");
+    let references = [
+        ("oci image", "library/app", "v1".to_owned()),
+        ("oci index", "multi", "index".to_owned()),
+        ("docker image", "legacy", "docker".to_owned()),
+        ("docker list", "legacy", "list".to_owned()),
+        ("docker list by digest", "legacy", list.digest().to_owned()),
+    ];
+    let values = [
+        ("nothing", None),
+        ("anything", Some("*/*".to_owned())),
+        ("json", Some("application/json".to_owned())),
+        ("docker images", Some(kind::DOCKER_IMAGE.to_owned())),
+        ("oci images", Some(kind::OCI_IMAGE.to_owned())),
+        ("a list of types", Some(format!("{},{}", kind::OCI_INDEX, kind::DOCKER_LIST))),
+        ("with qualities", Some(format!("{};q=0.5, {};q=0.1", kind::DOCKER_IMAGE, kind::OCI_IMAGE))),
+        ("a malformed type", Some("application".to_owned())),
+    ];
+    for (what, repository, reference) in references {
+        for (name, value) in &values {
+            let mut question = Question::get(format!("/v2/{repository}/manifests/{reference}"));
+            if let Some(value) = value {
+                question = question.with("accept", value.clone());
+            }
+            to.ask(format!("accept/{what}/{name}"), question).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn conditions(to: &mut Interview) -> Result<()> {
+    let (manifest, blob) = (subject(), subject().blobs.swap_remove(1));
+    let targets = [
+        ("manifest", "/v2/library/app/manifests/v1".to_owned(), manifest.digest().to_owned()),
+        ("blob", format!("/v2/library/app/blobs/{}", blob.digest), blob.digest.clone()),
+    ];
+    for (what, target, digest) in targets {
+        let values = [
+            ("quoted", format!("\"{digest}\"")),
+            ("bare", digest.clone()),
+            ("weak", format!("W/\"{digest}\"")),
+            ("among others", format!("\"other\", \"{digest}\"")),
+            ("star", "*".to_owned()),
+            ("other", "\"other\"".to_owned()),
+        ];
+        for (name, value) in values {
+            let question = everything(Question::get(target.clone())).with("if-none-match", value);
+            to.ask(format!("conditions/{what}/{name}"), question).await?;
+        }
+        let question = everything(Question::new("HEAD", target)).with("if-none-match", format!("\"{digest}\""));
+        to.ask(format!("conditions/{what}/HEAD"), question).await?;
+    }
+    Ok(())
+}
+
+async fn blobs(to: &mut Interview) -> Result<()> {
+    let one = subject();
+    let table = [
+        ("config", "library/app", one.blobs[0].digest.clone()),
+        ("layer", "library/app", one.blobs[1].digest.clone()),
+        ("empty layer", "library/app", one.blobs[2].digest.clone()),
+        ("mounted", "team/mounted", one.blobs[1].digest.clone()),
+        ("of another repository", "a", one.blobs[1].digest.clone()),
+        ("unknown", "library/app", UNKNOWN.to_owned()),
+        ("unknown of sha512", "library/app", format!("sha512:{}", "ab".repeat(64))),
+        ("of an unknown repository", "no/such", one.blobs[1].digest.clone()),
+        ("deleted", "cleaned", Blob::random("a blob of no image", 500).digest),
+        ("manifest as a blob", "library/app", one.digest().to_owned()),
+    ];
+    for (name, repository, digest) in table {
+        for method in ["GET", "HEAD"] {
+            let question = Question::new(method, format!("/v2/{repository}/blobs/{digest}"));
+            to.ask(format!("blobs/{name}/{method}"), question).await?;
+        }
+    }
+    let layer = format!("/v2/library/app/blobs/{}", one.blobs[1].digest);
+    methods(to, "blobs", &layer, &["POST", "PUT", "PATCH"]).await?;
+    get(
+        to,
+        "blobs",
+        &[
+            ("malformed digest", "/v2/library/app/blobs/sha256:xyz"),
+            ("short digest", "/v2/library/app/blobs/sha256:abcd"),
+            ("no digest", "/v2/library/app/blobs/latest"),
+            ("digest of an unknown algorithm", "/v2/library/app/blobs/md5:d41d8cd98f00b204e9800998ecf8427e"),
+            ("nothing", "/v2/library/app/blobs/"),
+            ("with a query", &format!("{layer}?x=y")),
+            ("encoded", &layer.replace(':', "%3A")),
+        ],
+    )
+    .await
+}
+
+async fn ranges(to: &mut Interview) -> Result<()> {
+    let layer = subject().blobs.swap_remove(1);
+    let target = format!("/v2/library/app/blobs/{}", layer.digest);
+    let table = [
+        ("first byte", "bytes=0-0"),
+        ("middle", "bytes=100-199"),
+        ("from the middle", "bytes=39000-"),
+        ("last bytes", "bytes=-7"),
+        ("all", "bytes=0-"),
+        ("all by number", "bytes=0-39999"),
+        ("beyond the end", "bytes=39990-99999"),
+        ("more last bytes than there are", "bytes=-99999"),
+        ("behind the end", "bytes=40000-"),
+        ("far behind the end", "bytes=50000-60000"),
+        ("no last bytes", "bytes=-0"),
+        ("backwards", "bytes=5-3"),
+        ("nothing", "bytes="),
+        ("a dash", "bytes=-"),
+        ("no number", "bytes=a-b"),
+        ("a negative number", "bytes=--1"),
+        ("another unit", "lines=0-1"),
+        ("no unit", "0-1"),
+        ("two", "bytes=0-1,10-12"),
+        ("two that overlap", "bytes=0-10,5-12"),
+        ("two, one behind the end", "bytes=0-1,50000-"),
+        ("two behind the end", "bytes=50000-,60000-"),
+        ("upper case", "Bytes=0-0"),
+        ("spaces", "bytes= 0 - 0"),
+    ];
+    for (name, range) in table {
+        let question = Question::get(target.clone()).with("range", range);
+        to.ask(format!("ranges/{name}"), question).await?;
+    }
+    let part = |question: Question| question.with("range", "bytes=0-9");
+    let etag = format!("\"{}\"", layer.digest);
+    to.ask("ranges/HEAD", part(Question::new("HEAD", target.clone()))).await?;
+    to.ask("ranges/if the same", part(Question::get(target.clone())).with("if-range", etag.clone())).await?;
+    to.ask("ranges/if another", part(Question::get(target.clone())).with("if-range", "\"other\"")).await?;
+    to.ask("ranges/if weak", part(Question::get(target.clone())).with("if-range", format!("W/{etag}"))).await?;
+    let date = "Sat, 21 Nov 2026 00:00:00 GMT";
+    to.ask("ranges/if since a date", part(Question::get(target)).with("if-range", date)).await?;
+    let empty = format!("/v2/library/app/blobs/{}", subject().blobs[2].digest);
+    to.ask("ranges/of nothing", Question::get(empty.clone()).with("range", "bytes=0-")).await?;
+    to.ask("ranges/last byte of nothing", Question::get(empty).with("range", "bytes=-1")).await?;
+    let manifest = everything(Question::get("/v2/library/app/manifests/v1"));
+    to.ask("ranges/of a manifest", part(manifest)).await.map(drop)
+}
+
+async fn referrers(to: &mut Interview) -> Result<()> {
+    let digest = subject().digest().to_owned();
+    get(
+        to,
+        "referrers",
+        &[
+            ("all", &format!("/v2/library/app/referrers/{digest}")),
+            ("of a type", &format!("/v2/library/app/referrers/{digest}?artifactType=application%2Fvnd.example.sbom")),
+            ("of another type", &format!("/v2/library/app/referrers/{digest}?artifactType=none")),
+            ("of nothing that is there", &format!("/v2/library/app/referrers/{UNKNOWN}")),
+            ("of an unknown repository", &format!("/v2/no/such/referrers/{digest}")),
+            ("malformed digest", "/v2/library/app/referrers/sha256:xyz"),
+            ("of a tag", "/v2/library/app/referrers/v1"),
+        ],
+    )
+    .await?;
+    methods(to, "referrers", &format!("/v2/library/app/referrers/{digest}"), &["HEAD", "POST", "DELETE"]).await
+}
+
+async fn names(to: &mut Interview) -> Result<()> {
+    get(
+        to,
+        "names",
+        &[
+            ("upper case", "/v2/Library/app/tags/list"),
+            ("two slashes", "/v2/library//app/tags/list"),
+            ("dots", "/v2/library/../app/tags/list"),
+            ("encoded slash", "/v2/library%2Fapp/tags/list"),
+            ("encoded dots", "/v2/library%2F..%2Fapp/tags/list"),
+            ("underscore in front", "/v2/_library/tags/list"),
+            ("dash at the end", "/v2/library-/tags/list"),
+            ("three underscores", "/v2/a___b/tags/list"),
+            ("two underscores", "/v2/a__b/tags/list"),
+            ("two dashes", "/v2/a--b/tags/list"),
+            ("two dots", "/v2/a..b/tags/list"),
+            ("too long", &format!("/v2/{}/tags/list", "x/".repeat(128) + "x")),
+            ("as long as may be", &format!("/v2/{}/tags/list", "x/".repeat(127) + "x")),
+            ("no UTF-8", "/v2/%ff/tags/list"),
+            ("a zero byte", "/v2/a%00b/tags/list"),
+            ("a space", "/v2/a%20b/tags/list"),
+            ("of a route", "/v2/tags/list/tags/list"),
+            ("of a manifest", "/v2/Library/app/manifests/v1"),
+            ("of a blob", &format!("/v2/Library/app/blobs/{UNKNOWN}")),
+        ],
+    )
+    .await
+}

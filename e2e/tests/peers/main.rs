@@ -1,0 +1,18 @@
+//! Berth beside the registries that it takes the place of, and with the clients that people use.
+//!
+//! Everything here is real: the servers are programs on loopback ports with a directory of their own, which end with
+//! the test, and the clients are those that people install.
+
+mod clients;
+mod compare;
+mod content;
+mod fill;
+mod http;
+mod interview;
+mod known;
+mod lab;
+mod push;
+mod report;
+mod servers;
+mod survey;
+mod swap;
