@@ -215,7 +215,10 @@ mod tests {
     fn what_is_not_done_yet_is_refused_by_its_key() {
         for (text, key) in [
             ("storage: {s3: {bucket: b, region: us-east-1}}", "storage.s3"),
-            ("storage: inmemory\nauth: {token: {realm: r, service: s, issuer: i, jwks: /k}}", "auth.token"),
+            (
+                "storage: inmemory\nauth: {token: {realm: 'https://r.example/token', service: s, issuer: i, jwks: /k}}",
+                "auth.token",
+            ),
             ("storage: inmemory\nproxy: {remoteurl: 'https://r.example'}", "proxy"),
             ("storage: inmemory\nmiddleware: {storage: [{name: redirect, options: {baseurl: x}}]}", "middleware"),
         ] {
@@ -239,7 +242,7 @@ mod tests {
             ("none", true),
             ("{silly: {realm: r, service: s}}", true),
             ("{htpasswd: {realm: r, path: /p}}", true),
-            ("{token: {realm: r, service: s, issuer: i, jwks: /k}}", false),
+            ("{token: {realm: 'https://r.example/token', service: s, issuer: i, jwks: /k}}", false),
         ] {
             let text = format!("version: 0.1\nstorage: inmemory\nauth: {auth}");
             let config = Config::load(&text, []).unwrap().config;
