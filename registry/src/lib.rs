@@ -23,6 +23,7 @@ pub mod http;
 mod logging;
 mod manifests;
 pub mod metrics;
+mod output;
 mod patience;
 mod purge;
 mod read_only_file;

@@ -11,11 +11,12 @@ use anyhow::{Context as _, Result};
 use berth_config::Config;
 use berth_oci::RepositoryName;
 use berth_storage::LockMode;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::gc::Guard;
+use crate::output::Output;
 use crate::referrers::Rebuilt;
 use crate::registry::{Permissions, Registry};
 use crate::settings;
@@ -35,12 +36,6 @@ pub(crate) struct Reindex {
     quiet: bool,
     /// The configuration, in the form of CNCF Distribution.
     pub(crate) config: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 /// What was done, in all repositories together.

@@ -37,7 +37,7 @@ pub struct Compatibility {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Schema1 {
-    /// The key that signs manifests of schema version 1 that are made for old clients.
+    /// The key that signs manifests of schema version 1 when they are served.
     #[serde(skip_serializing_if = "Option::is_none", alias = "trustkey")]
     pub signingkeyfile: Option<PathBuf>,
     /// Whether manifests of schema version 1 may be pushed. What is stored can be pulled either way.

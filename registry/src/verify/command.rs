@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use berth_config::{Config, Driver};
 use berth_storage::LockMode;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{Options, Report};
+use crate::output::Output;
 use crate::settings;
 
 /// More reads at once than this only make a disk seek.
@@ -34,12 +35,6 @@ pub(crate) struct Verify {
     quiet: bool,
     /// The configuration, in the form of CNCF Distribution.
     pub(crate) config: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 /// Verifies the store of a configuration and prints the report. `false` if there are problems.
