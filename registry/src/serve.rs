@@ -91,7 +91,7 @@ pub async fn start(config: &Config) -> Result<Running> {
         authenticator,
         addresses: settings::addresses(config),
         state_key,
-        trust_key: settings::trust_key(config)?,
+        signer: settings::signer(config)?,
         headers: settings::headers(config)?,
         access_log: !config.log.accesslog.disabled,
         max_catalog_entries: config.catalog.maxentries,

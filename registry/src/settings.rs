@@ -16,7 +16,7 @@ use crate::auth::{Authenticator, Htpasswd, Silly};
 use crate::http::{Addresses, StateKey};
 use crate::registry::Permissions;
 use crate::rules::{IndexRule, Rules, UrlRule};
-use crate::schema1::{TrustKey, TrustKeyError};
+use crate::schema1::{Signer, TrustKey, TrustKeyError};
 
 /// The longest stored key in bytes; ours has 64.
 const MAX_SECRET_BYTES: u64 = 4096;
@@ -131,11 +131,11 @@ fn index_rule(indexes: &IndexValidation) -> IndexRule {
     }
 }
 
-/// The key that signs the schema 1 manifests that are served.
-pub(crate) fn trust_key(config: &Config) -> Result<TrustKey, TrustKeyError> {
+/// What signs the schema 1 manifests that are served.
+pub(crate) fn signer(config: &Config) -> Result<Signer, TrustKeyError> {
     match &config.compatibility.schema1.signingkeyfile {
-        Some(path) => TrustKey::read(path),
-        None => TrustKey::generate(),
+        Some(path) => TrustKey::read(path).map(Signer::from),
+        None => Ok(Signer::default()),
     }
 }
 

@@ -114,7 +114,7 @@ fn describe(context: &Context<'_>, stored: &Stored) -> Result<Response<Body>, Fa
         answer::empty(StatusCode::NOT_MODIFIED)
     } else {
         let kind = manifest.kind();
-        let content = schema1::for_client(kind, raw, &context.app.trust_key, jiff::Timestamp::now())?;
+        let content = schema1::for_client(kind, raw, &context.app.signer, jiff::Timestamp::now())?;
         answer::full(StatusCode::OK, kind.media_type(), content, context.is_head())
     };
     answer::set(&mut response, CONTENT_DIGEST, digest.as_str());

@@ -29,7 +29,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::route::{self, Route};
-use crate::schema1::TrustKey;
+use crate::schema1::Signer;
 use crate::server::Peer;
 
 pub use answer::Body;
@@ -48,7 +48,7 @@ pub struct App {
     /// What signs the state in upload addresses.
     pub state_key: StateKey,
     /// What signs the schema 1 manifests that are served.
-    pub trust_key: TrustKey,
+    pub signer: Signer,
     /// Headers that every answer gets.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether requests are logged.

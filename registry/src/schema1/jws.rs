@@ -52,6 +52,9 @@ pub enum JwsError {
     /// A signature is not of the text by its key.
     #[error("a signature does not verify")]
     Unverified,
+    /// The registry has no key of its own.
+    #[error(transparent)]
+    TrustKey(#[from] super::key::TrustKeyError),
     /// The registry's own key did not sign.
     #[error("cannot sign with the trust key")]
     Sign,

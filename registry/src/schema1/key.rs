@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
@@ -219,7 +220,39 @@ impl fmt::Debug for TrustKey {
     }
 }
 
-/// Why `compatibility.schema1.signingkeyfile` cannot be used. What the file holds is not said.
+/// What signs schema 1 manifests when they are served.
+///
+/// Without a configured key, one is made when it is first needed: making it takes tens of milliseconds, the most of a start,
+/// and hardly a registry still serves such a manifest.
+#[derive(Debug, Default)]
+pub struct Signer {
+    key: OnceLock<TrustKey>,
+}
+
+impl Signer {
+    /// The key to sign with.
+    ///
+    /// # Errors
+    /// [`TrustKeyError::Generate`].
+    pub fn key(&self) -> Result<&TrustKey, TrustKeyError> {
+        match self.key.get() {
+            Some(key) => Ok(key),
+            None => {
+                let made = TrustKey::generate()?;
+                Ok(self.key.get_or_init(|| made))
+            }
+        }
+    }
+}
+
+impl From<TrustKey> for Signer {
+    fn from(key: TrustKey) -> Self {
+        Self { key: key.into() }
+    }
+}
+
+/// Why there is no key to sign with: mostly, why `compatibility.schema1.signingkeyfile` cannot be used. What the file holds
+/// is not said.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustKeyError {
     /// The file cannot be read.

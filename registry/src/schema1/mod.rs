@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 pub use jws::JwsError;
-pub use key::{TrustKey, TrustKeyError};
+pub use key::{Signer, TrustKey, TrustKeyError};
 
 /// Why a document is not a schema 1 manifest that can be stored.
 #[derive(Debug, thiserror::Error)]
@@ -112,8 +112,8 @@ pub fn open(raw: &[u8]) -> Result<Bytes, Schema1Error> {
 ///
 /// # Errors
 /// When the stored text cannot be signed.
-pub fn for_client(kind: ManifestKind, raw: &Bytes, key: &TrustKey, now: jiff::Timestamp) -> Result<Bytes, JwsError> {
-    if kind.is_schema1() { jws::sign(raw, key, now).map(Bytes::from) } else { Ok(raw.clone()) }
+pub fn for_client(kind: ManifestKind, raw: &Bytes, signer: &Signer, now: jiff::Timestamp) -> Result<Bytes, JwsError> {
+    if kind.is_schema1() { jws::sign(raw, signer.key()?, now).map(Bytes::from) } else { Ok(raw.clone()) }
 }
 
 #[cfg(test)]

@@ -116,9 +116,9 @@ fn only_a_schema_1_manifest_is_taken() {
 
 #[test]
 fn what_is_served_has_the_form_of_distribution() {
-    let key = TrustKey::read(&path("trustkey.json")).unwrap();
+    let signer = Signer::from(TrustKey::read(&path("trustkey.json")).unwrap());
     let payload = Bytes::from(data("payload.json"));
-    let signed = for_client(ManifestKind::DockerSchema1, &payload, &key, now()).unwrap();
+    let signed = for_client(ManifestKind::DockerSchema1, &payload, &signer, now()).unwrap();
     assert_eq!(open(&signed).unwrap(), payload);
     // All but the key, the signature and the time is what Distribution wrote.
     let blank = |text: &[u8]| {
@@ -137,7 +137,20 @@ fn what_is_served_has_the_form_of_distribution() {
     let protected = jws::BASE64.decode(protected["signatures"][0]["protected"].as_str().unwrap()).unwrap();
     assert_eq!(protected, br#"{"formatLength":495,"formatTail":"Cn0","time":"2026-01-02T03:04:05Z"}"#);
     let other = Bytes::from_static(b"{}");
-    assert_eq!(for_client(ManifestKind::OciImage, &other, &key, now()).unwrap(), other);
+    assert_eq!(for_client(ManifestKind::OciImage, &other, &signer, now()).unwrap(), other);
+}
+
+#[test]
+fn a_key_is_made_once_and_then_kept() {
+    let signer = Signer::default();
+    let payload = Bytes::from(data("payload.json"));
+    let key_id = || {
+        let served = for_client(ManifestKind::DockerSchema1, &payload, &signer, now()).unwrap();
+        assert_eq!(open(&served).unwrap(), payload);
+        let served = serde_json::from_slice::<serde_json::Value>(&served).unwrap();
+        served["signatures"][0]["header"]["jwk"]["kid"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(key_id(), key_id());
 }
 
 #[test]
