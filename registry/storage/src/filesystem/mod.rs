@@ -11,6 +11,7 @@
 //!
 //! What lies in the tree, and what it means, is not known here.
 
+mod append;
 mod lock;
 mod resident;
 mod stream;
@@ -183,10 +184,10 @@ impl Store for Filesystem {
         let own = upload.clone();
         let writer = self
             .blocking(upload.directory(), "open the upload", move |tree| {
-                stream::Writer::open(tree, &own, offset, hasher)
+                append::Writer::open(tree, &own, offset, hasher)
             })
             .await?;
-        stream::append(self, writer, body).await
+        append::append(self, writer, body).await
     }
 
     async fn finish(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError> {

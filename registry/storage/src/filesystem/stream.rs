@@ -1,26 +1,20 @@
-//! Large content in and out of files, in large buffers.
+//! Large content out of files, in large buffers.
 //!
 //! A pull from the page cache is read by the task that sends it: the copy takes as long as a write to the socket does, and
 //! two hops for each buffer would cost more. As soon as a buffer is not in memory, blocking threads read the rest, one
 //! buffer ahead of the client. The buffers of a pull are used again and again, so that they stay in a processor's cache.
-//!
-//! A push is hashed by one blocking thread and written by another while the task receives the next buffer.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Seek, SeekFrom, Write};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use berth_oci::Hasher;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
-use crate::layout::UploadKey;
-use crate::store::{Appended, ByteRange, Incoming, Outgoing, clamp};
+use crate::store::{ByteRange, Outgoing, clamp};
 use crate::{Key, Stat, StoreError};
 
-use super::Filesystem;
 use super::resident::Resident;
 use super::tree::Tree;
 
@@ -31,8 +25,6 @@ const READ_BYTES: usize = 256 * 1024;
 const KEPT_BUFFERS: usize = 3;
 /// How much a task reads from the page cache before others get their turn, in bytes: well under a millisecond's worth.
 const TURN_BYTES: u64 = 1024 * 1024;
-/// How many bytes are collected before they are hashed and written.
-const WRITE_BYTES: usize = 512 * 1024;
 
 /// Reads a whole object of at most `limit` bytes, if that can be done without waiting.
 pub(super) fn read_resident(tree: &Tree, key: &Key, limit: u64) -> Option<Result<Bytes, StoreError>> {
@@ -279,144 +271,4 @@ impl Drop for Lent {
             free.push(std::mem::take(&mut self.buffer));
         }
     }
-}
-
-/// The data of an upload, open at its end.
-pub(super) struct Writer {
-    file: File,
-    key: Key,
-    offset: u64,
-    hasher: Hasher,
-}
-
-impl Writer {
-    pub(super) fn open(tree: &Tree, upload: &UploadKey, offset: u64, hasher: Hasher) -> Result<Self, StoreError> {
-        let key = upload.data();
-        let found = tree.upload_offset(upload)?;
-        if found != offset {
-            return Err(StoreError::Offset { key: key.to_string(), expected: offset, found });
-        }
-        let failed = |source| StoreError::from_io(&key, "open the upload", source);
-        let mut file =
-            File::options().create(true).truncate(false).write(true).open(tree.path(&key)).map_err(failed)?;
-        file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-        Ok(Writer { file, key, offset, hasher })
-    }
-
-    /// Takes pieces behind byte `offset`: one thread hashes them while this one writes them.
-    fn take(self, pieces: Vec<Bytes>, permit: Option<OwnedSemaphorePermit>) -> Taking {
-        let Writer { mut file, key, offset, mut hasher } = self;
-        let shared = pieces.clone();
-        let hashing = tokio::task::spawn_blocking(move || {
-            shared.iter().for_each(|piece| hasher.update(piece));
-            hasher
-        });
-        let writing = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            match write_pieces(&mut file, &pieces) {
-                Ok(bytes) => Ok((file, offset + bytes)),
-                Err(source) => {
-                    // What was written of these pieces must not count; the next append finds the length as it was.
-                    let _ = file.set_len(offset);
-                    Err(source)
-                }
-            }
-        });
-        Taking { key, hashing, writing }
-    }
-}
-
-/// Pieces that are being hashed and written.
-struct Taking {
-    key: Key,
-    hashing: JoinHandle<Hasher>,
-    writing: JoinHandle<io::Result<(File, u64)>>,
-}
-
-impl Taking {
-    /// The writer as it is behind the pieces. After an error both threads have ended, too.
-    async fn done(self) -> Result<Writer, StoreError> {
-        let Taking { key, hashing, writing } = self;
-        let (hasher, written) = tokio::join!(hashing, writing);
-        let written = written.map_err(io::Error::other).and_then(|written| written);
-        match hasher.map_err(io::Error::other).and_then(|hasher| Ok((hasher, written?))) {
-            Ok((hasher, (file, offset))) => Ok(Writer { file, key, offset, hasher }),
-            Err(source) => Err(StoreError::Io { key: key.to_string(), action: "write the upload", source }),
-        }
-    }
-}
-
-/// Writes pieces in few calls, and says how many bytes they have.
-fn write_pieces(file: &mut File, pieces: &[Bytes]) -> io::Result<u64> {
-    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-    let mut rest = slices.as_mut_slice();
-    IoSlice::advance_slices(&mut rest, 0);
-    while !rest.is_empty() {
-        match file.write_vectored(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => IoSlice::advance_slices(&mut rest, count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(pieces.iter().map(|piece| piece.len() as u64).sum())
-}
-
-/// Who has the writer: this task, or the blocking threads.
-enum Turn {
-    Here(Box<Writer>),
-    Taking(Taking),
-}
-
-impl Turn {
-    async fn here(self) -> Result<Writer, StoreError> {
-        match self {
-            Turn::Here(writer) => Ok(*writer),
-            Turn::Taking(taking) => taking.done().await,
-        }
-    }
-}
-
-/// Takes a whole body. While one buffer is hashed and written, the next one fills; no more than these two are held.
-pub(super) async fn append(store: &Filesystem, writer: Writer, mut body: Incoming) -> Result<Appended, StoreError> {
-    let mut turn = Turn::Here(Box::new(writer));
-    let interrupted = loop {
-        let (pieces, end) = collect(&mut body).await;
-        if !pieces.is_empty() {
-            let writer = turn.here().await?;
-            // Only for the thread that writes: the other does nothing with files.
-            let permit = store.threads.clone().acquire_owned().await.ok();
-            turn = Turn::Taking(writer.take(pieces, permit));
-        }
-        match end {
-            End::NotYet => {}
-            End::Whole => break None,
-            End::Broken(error) => break Some(error),
-        }
-    };
-    let Writer { file: _, key: _, offset, hasher } = turn.here().await?;
-    Ok(Appended { offset, hasher, interrupted })
-}
-
-enum End {
-    NotYet,
-    Whole,
-    Broken(crate::BoxError),
-}
-
-/// Collects pieces of a body until they make a buffer, without copying them together.
-async fn collect(body: &mut Incoming) -> (Vec<Bytes>, End) {
-    let mut pieces = Vec::new();
-    let mut bytes = 0;
-    while bytes < WRITE_BYTES {
-        match body.next().await {
-            None => return (pieces, End::Whole),
-            Some(Err(error)) => return (pieces, End::Broken(error)),
-            Some(Ok(piece)) => {
-                bytes += piece.len();
-                pieces.push(piece);
-            }
-        }
-    }
-    (pieces, End::NotYet)
 }
