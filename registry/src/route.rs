@@ -3,13 +3,16 @@
 
 use berth_oci::{Digest, DigestError, NameError, Reference, ReferenceError, RepositoryName};
 use http::Method;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use uuid::Uuid;
+
+/// What may stand in a path as it is.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// `GET /`: somebody is there.
+    /// `/`: somebody is there.
     Root,
     /// A path that is not written as it should be, and how it should.
     Moved(String),
@@ -91,6 +94,14 @@ pub enum Rejection {
     /// The digest of a blob is malformed.
     #[error(transparent)]
     Digest(#[from] DigestError),
+    /// The identity of an upload is none that this registry gives out.
+    #[error("upload {id:?} is not known")]
+    Upload {
+        /// The identity that was asked for.
+        id: String,
+        /// Whether the request only asks how far the upload has come.
+        reads: bool,
+    },
     /// The tag or digest of a manifest is malformed.
     #[error("{source}")]
     Reference {
@@ -139,7 +150,7 @@ pub fn parse(method: &Method, path: &str, prefix: &str) -> Result<Route, Rejecti
             route => route,
         };
     }
-    if let Some(clean) = cleaned(path) {
+    if let Some(clean) = cleaned(path).or_else(|| cleaned_of_escapes(path)) {
         return Ok(Route::Moved(clean));
     }
     match parse_written(method, path, prefix) {
@@ -176,8 +187,19 @@ fn cleaned(path: &str) -> Option<String> {
     Some(format!("/{}{slash}", kept.join("/")))
 }
 
+/// The same for a path whose dots or slashes are escaped: a name is never meant by them.
+fn cleaned_of_escapes(path: &str) -> Option<String> {
+    let decoded = percent_decode_str(path).decode_utf8().ok()?;
+    let clean = cleaned(&decoded)?;
+    Some(utf8_percent_encode(&clean, PATH).to_string())
+}
+
 fn parse_written(method: &Method, written: &str, prefix: &str) -> Result<Route, Rejection> {
     let decoded = percent_decode_str(written).decode_utf8().map_err(|_| Rejection::NotFound)?;
+    // Whatever the prefix, and whoever asks in whatever way: this is no path of the API.
+    if decoded == "/" {
+        return Ok(Route::Root);
+    }
     let path = match prefix {
         "" => decoded.strip_prefix('/'),
         prefix => decoded.strip_prefix(prefix),
@@ -185,8 +207,7 @@ fn parse_written(method: &Method, written: &str, prefix: &str) -> Result<Route, 
     let path = path.ok_or(Rejection::NotFound)?;
     let Some(rest) = path.strip_prefix("v2/") else {
         return match path {
-            "" => read_only(method, Route::Root),
-            "v2" => read_only(method, Route::Moved(format!("{written}/"))),
+            "v2" => Ok(Route::Moved(format!("{written}/"))),
             _ => Err(Rejection::NotFound),
         };
     };
@@ -200,7 +221,11 @@ fn parse_written(method: &Method, written: &str, prefix: &str) -> Result<Route, 
         let name = name.parse()?;
         return read_only(method, Route::Tags(name));
     }
-    if let Some(name) = rest.strip_suffix("/blobs/uploads").or_else(|| rest.strip_suffix("/blobs/uploads/")) {
+    if let Some(name) = rest.strip_suffix("/blobs/uploads") {
+        let _: RepositoryName = name.parse()?;
+        return Ok(Route::Moved(format!("{written}/")));
+    }
+    if let Some(name) = rest.strip_suffix("/blobs/uploads/") {
         let name = name.parse()?;
         return if *method == Method::POST { Ok(Route::UploadBegin(name)) } else { wrong_method("POST") };
     }
@@ -246,31 +271,45 @@ fn upload(method: &Method, name: &str, id: &str) -> Result<Route, Rejection> {
         _ => return wrong_method("DELETE, GET, HEAD, PATCH, PUT"),
     };
     let name = name.parse()?;
-    // The identities are ours: what is none was never given out.
-    let id = id.parse().map_err(|_| Rejection::NotFound)?;
-    Ok(Route::Upload(name, id, action))
+    match id.parse() {
+        Ok(id) => Ok(Route::Upload(name, id, action)),
+        Err(_) if is_like_an_upload(id) => {
+            Err(Rejection::Upload { id: id.to_owned(), reads: action == UploadAction::Progress })
+        }
+        Err(_) => Err(Rejection::NotFound),
+    }
+}
+
+/// Whether a path with this at its end is that of an upload to Distribution, which asks for these characters alone.
+fn is_like_an_upload(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.=".contains(&byte))
 }
 
 fn blob(method: &Method, name: &str, digest: &str) -> Result<Route, Rejection> {
+    let (name, digest) = (name.parse()?, digest.parse()?);
     let action = match *method {
         Method::GET => BlobAction::Read,
         Method::HEAD => BlobAction::Stat,
         Method::DELETE => BlobAction::Delete,
         _ => return wrong_method("DELETE, GET, HEAD"),
     };
-    Ok(Route::Blob(name.parse()?, digest.parse()?, action))
+    Ok(Route::Blob(name, digest, action))
 }
 
 fn manifest(method: &Method, name: &str, reference: &str) -> Result<Route, Rejection> {
+    let name = name.parse()?;
+    let reference: Result<Reference, ReferenceError> = reference.parse();
+    if let Err(source @ ReferenceError::Digest(_)) = reference {
+        return Err(Rejection::Reference { reads: false, source });
+    }
     let action = match *method {
         Method::GET | Method::HEAD => ManifestAction::Read,
         Method::PUT => ManifestAction::Write,
         Method::DELETE => ManifestAction::Delete,
         _ => return wrong_method("DELETE, GET, HEAD, PUT"),
     };
-    let name = name.parse()?;
     let reads = action == ManifestAction::Read;
-    let reference = reference.parse().map_err(|source| Rejection::Reference { reads, source })?;
+    let reference = reference.map_err(|source| Rejection::Reference { reads, source })?;
     Ok(Route::Manifest(name, reference, action))
 }
 
@@ -317,7 +356,6 @@ mod tests {
         check(Method::DELETE, "/v2/a/blobs/DIGEST", Ok(Route::Blob(name("a"), digest.clone(), B::Delete)));
         check(Method::GET, "/v2/a/b/referrers/DIGEST", Ok(Route::Referrers(name("a/b"), digest)));
         check(Method::POST, "/v2/a/blobs/uploads/", Ok(Route::UploadBegin(name("a"))));
-        check(Method::POST, "/v2/a/blobs/uploads", Ok(Route::UploadBegin(name("a"))));
         check(Method::GET, "/v2/a/blobs/uploads/ID", Ok(Route::Upload(name("a"), id, U::Progress)));
         check(Method::PATCH, "/v2/a/blobs/uploads/ID", Ok(Route::Upload(name("a"), id, U::Append)));
         check(Method::PUT, "/v2/a/blobs/uploads/ID", Ok(Route::Upload(name("a"), id, U::Finish)));
@@ -355,7 +393,9 @@ mod tests {
         check(Method::DELETE, "/v2/a/blobs/", Err("digest \"\" is not of the form <algorithm>:<hex>"));
         check(Method::DELETE, "/v2/a/blobs/uploads/", Err("the method is not one of POST"));
         check(Method::GET, "/v2/%ff/tags/list", Err("no such path"));
-        check(Method::GET, "/v2/a/blobs/uploads/none", Err("no such path"));
+        check(Method::GET, "/v2/a/blobs/uploads/none", Err("upload \"none\" is not known"));
+        check(Method::PUT, "/v2/a/blobs/uploads/a.b=", Err("upload \"a.b=\" is not known"));
+        check(Method::GET, "/v2/a/blobs/uploads/a~b", Err("no such path"));
         check(Method::POST, "/v2/", Err("the method is not one of GET, HEAD"));
         check(Method::DELETE, "/v2/a/tags/list", Err("the method is not one of GET, HEAD"));
         check(Method::GET, "/v2/a/blobs/uploads/", Err("the method is not one of POST"));
@@ -364,8 +404,8 @@ mod tests {
         check(Method::PATCH, "/v2/a/manifests/v1", Err("the method is not one of DELETE, GET, HEAD, PUT"));
         check(Method::GET, "/v2/a/B/tags/list", Err("repository name \"a/B\" has an invalid component \"B\""));
         check(
-            Method::GET,
-            "/v2/a%2f..%2fb/tags/list",
+            Method::DELETE,
+            "/v2/a%2f..%2fb/manifests/v1",
             Err("repository name \"a/../b\" has an invalid component \"..\""),
         );
         check(Method::GET, "/v2/a/blobs/x", Err("digest \"x\" is not of the form <algorithm>:<hex>"));
@@ -388,11 +428,15 @@ mod tests {
             check(method.clone(), "/v2/a/../b/tags/list", moved("/v2/b/tags/list"));
             check(method.clone(), "/../../v2/..", moved("/"));
             check(method.clone(), "/v2/a/..", moved("/v2"));
+            check(method.clone(), "/v2/a%2f..%2Fb/tags/list", moved("/v2/b/tags/list"));
+            check(method.clone(), "/v2/%2e%2e/%0d%0aa/", moved("/%0D%0Aa/"));
+            check(method.clone(), "/v2/a/blobs/uploads", moved("/v2/a/blobs/uploads/"));
             check(method, "//evil.example/v2/", moved("/evil.example/v2/"));
         }
+        check(Method::POST, "/v2/a/blobs/uploads", moved("/v2/a/blobs/uploads/"));
         check(Method::OPTIONS, "/v2/a/tags/list/", moved("/v2/a/tags/list"));
         check(Method::OPTIONS, "/v2//", moved("/v2/"));
-        check(Method::PUT, "/v2", Err("the method is not one of GET, HEAD"));
+        check(Method::PUT, "/v2", moved("/v2/"));
         check(Method::PUT, "/v2/a/manifests/v1/", Err("no such path"));
         check(Method::DELETE, "/v2/a//manifests/v1", Err("repository name \"a/\" has an invalid component \"\""));
         check(Method::DELETE, "/v2/a/manifests/../", Err("no such path"));
@@ -409,7 +453,6 @@ mod tests {
         fn options(path: &str, allow: &'static str) {
             check(Method::OPTIONS, path, Ok(Route::Options { allow }));
         }
-        options("/", "GET, HEAD");
         options("/v2/", "GET, HEAD");
         options("/v2/_catalog", "GET, HEAD");
         options("/v2/a/tags/list", "GET, HEAD");
@@ -423,7 +466,8 @@ mod tests {
     #[test]
     fn a_prefix_stands_in_front_of_everything() {
         assert_eq!(parse(&Method::GET, "/hub/v2/_catalog", "/hub/"), Ok(Route::Catalog));
-        assert_eq!(parse(&Method::GET, "/hub/", "/hub/"), Ok(Route::Root));
+        assert_eq!(parse(&Method::GET, "/hub/", "/hub/"), Err(Rejection::NotFound));
+        assert_eq!(parse(&Method::GET, "/", "/hub/"), Ok(Route::Root));
         let whole = Route::Repository(name("a/b"));
         assert_eq!(parse(&Method::DELETE, "/hub/v2/a/b/", "/hub/"), Ok(whole));
         assert_eq!(parse(&Method::GET, "/v2/_catalog", "/hub/"), Err(Rejection::NotFound));

@@ -139,7 +139,7 @@ impl Registry {
     /// Appends a last body to a session that must end at byte `expected`, and makes the whole a blob of the repository.
     ///
     /// # Errors
-    /// [`Error::DigestMismatch`] if the content has another digest, in which case the session is gone.
+    /// [`Error::DigestMismatch`] if the content has another digest, in which case the session stays as it is.
     pub async fn upload_finish(
         self: &Arc<Self>,
         name: &RepositoryName,
@@ -294,8 +294,7 @@ impl Registry {
         };
         let found = hasher.finish();
         if found != *digest {
-            self.store.abort(&upload).await?;
-            self.sessions.forget(id);
+            // As with Distribution, the data stays: whoever named the wrong digest can name the right one.
             return Err(Error::DigestMismatch { expected: digest.clone(), found });
         }
         let held = self.guard.acquire(vec![Item::Blob(digest.clone())]).await?;

@@ -256,14 +256,27 @@ fn read(raw: &[u8]) -> Result<Document, ManifestError> {
     if raw.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(ManifestError::NotAnObject);
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(raw);
-    let document: Document = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| ManifestError::Json { path: error.path().to_string(), source: error.into_inner() })?;
-    // Bytes after the document would be signed by the digest and read by nobody.
-    deserializer.end().map_err(|source| ManifestError::Json { path: ".".to_owned(), source })?;
+    let document = parse_document(raw)?;
     if !matches!(document.schema_version, 1 | 2) {
         return Err(ManifestError::SchemaVersion(document.schema_version));
     }
+    Ok(document)
+}
+
+fn parse_document(raw: &[u8]) -> Result<Document, ManifestError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(raw);
+    let document: Document = match serde_path_to_error::deserialize(&mut deserializer) {
+        Ok(document) => document,
+        Err(error) => {
+            // The derived parser refuses a field that stands there twice. Go, and so every registry and client that is
+            // written in it, takes the last one, and stores are full of what they have taken.
+            let tolerant = serde_json::from_slice::<serde_json::Value>(raw).and_then(serde_json::from_value);
+            let refused = |_| ManifestError::Json { path: error.path().to_string(), source: error.into_inner() };
+            return tolerant.map_err(refused);
+        }
+    };
+    // Bytes after the document would be signed by the digest and read by nobody.
+    deserializer.end().map_err(|source| ManifestError::Json { path: ".".to_owned(), source })?;
     Ok(document)
 }
 
@@ -345,6 +358,21 @@ mod tests {
     fn index(media_type: Option<&str>) -> String {
         let field = media_type.map(|text| format!("\"mediaType\":{text:?},")).unwrap_or_default();
         format!("{{\"schemaVersion\":2,{field}\"manifests\":[{}]}}", descriptor())
+    }
+
+    #[test]
+    fn of_a_field_that_stands_twice_the_last_counts() {
+        let text = image(Some(OCI_IMAGE));
+        let other = Digest::sha256(b"other");
+        let twice = text.replacen(
+            "\"config\":",
+            &format!("\"config\":{{\"digest\":\"{other}\",\"size\":1}},\"schemaVersion\":2,\"config\":"),
+            1,
+        );
+        assert_eq!(Manifest::parse(twice.as_bytes()).expect("it is read"), Manifest::parse(text.as_bytes()).unwrap());
+        let wrong = twice.replacen("\"size\":3", "\"size\":-3", 1);
+        let error = Manifest::parse(wrong.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with("manifest field "), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use berth_oci::{Digest, ErrorCode, RepositoryName};
 use berth_storage::{BoxError, ByteRange};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use http::{Response, StatusCode, header};
+use http::{HeaderName, Response, StatusCode, header};
 
 use crate::route::BlobAction;
 
@@ -13,6 +13,8 @@ use super::answer::{self, Body};
 use super::errors::Failure;
 use super::multipart::Multipart;
 use super::range::{self, Asked};
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// Content never changes under its digest, so it may be kept for a year.
 const CACHE_CONTROL: &str = "max-age=31536000";
@@ -60,6 +62,7 @@ async fn read(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> 
                 Asked::Parts(parts) => return Ok(several(context, name, digest, &Multipart::new(parts, size))),
                 Asked::Unsatisfiable => {
                     let failure = Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, header);
+                    let failure = failure.with(CONTENT_DIGEST, digest.as_str());
                     return Err(failure.with(header::CONTENT_RANGE, format!("bytes */{size}")));
                 }
             }
@@ -112,11 +115,11 @@ fn is_known_to_client(context: &Context<'_>, digest: &Digest) -> bool {
     context.header(header::IF_NONE_MATCH).is_some_and(|condition| matches_etag(condition, digest))
 }
 
-/// Whether an `If-None-Match` names this content: quoted, weak or bare, or `*`.
+/// Whether an `If-None-Match` names this content (RFC 9110, 13.1.2): `*`, or a list with its entity tag, weak or not.
 pub(crate) fn matches_etag(condition: &str, digest: &Digest) -> bool {
-    let tags = condition.split(',').map(str::trim);
-    let mut tags = tags.map(|tag| tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"'));
-    tags.any(|tag| tag == "*" || tag == digest.as_str())
+    let etag = etag(digest);
+    let mut tags = condition.split(',').map(str::trim);
+    condition.trim() == "*" || tags.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 pub(crate) fn etag(digest: &Digest) -> String {
@@ -125,9 +128,11 @@ pub(crate) fn etag(digest: &Digest) -> String {
 
 fn described(status: StatusCode, digest: &Digest) -> Response<Body> {
     let mut response = answer::empty(status);
-    answer::set(&mut response, header::HeaderName::from_static("docker-content-digest"), digest.as_str());
+    answer::set(&mut response, CONTENT_DIGEST, digest.as_str());
     answer::set(&mut response, header::ETAG, &etag(digest));
     answer::set(&mut response, header::CACHE_CONTROL, CACHE_CONTROL);
-    answer::set(&mut response, header::ACCEPT_RANGES, "bytes");
+    if status != StatusCode::NOT_MODIFIED {
+        answer::set(&mut response, header::ACCEPT_RANGES, "bytes");
+    }
     response
 }

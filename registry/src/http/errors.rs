@@ -131,6 +131,9 @@ impl From<Rejection> for Failure {
             Rejection::Name(NameError::Empty | NameError::TooLong(_) | NameError::Component { .. }) => {
                 bad_request(ErrorCode::NameInvalid, text)
             }
+            Rejection::Upload { reads: true, .. } => not_found(ErrorCode::BlobUploadUnknown, text),
+            // Who goes on with an upload must know its state, and there is none for this.
+            Rejection::Upload { reads: false, .. } => not_found(ErrorCode::BlobUploadInvalid, text),
             Rejection::Digest(_) | Rejection::Reference { source: ReferenceError::Digest(_), .. } => {
                 bad_request(ErrorCode::DigestInvalid, text)
             }
@@ -217,7 +220,9 @@ impl From<Error> for Failure {
             }
             Error::BodyInterrupted { .. } => bad_request(ErrorCode::SizeInvalid, text),
             Error::DeleteDisabled => unsupported(&text),
-            Error::ReadOnly { .. } => unsupported(&text).with(header::RETRY_AFTER, READ_ONLY_RETRY_SECONDS),
+            Error::ReadOnly { .. } => {
+                unsupported(&text).with(header::ALLOW, "GET, HEAD").with(header::RETRY_AFTER, READ_ONLY_RETRY_SECONDS)
+            }
             Error::Store(StoreError::Range { .. }) => {
                 Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, Value::Null)
             }

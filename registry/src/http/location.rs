@@ -1,7 +1,8 @@
 //! The addresses that answers give out.
 //!
 //! The configured host wins. Without it an address is made of what the client, or the proxy in front, says it has asked:
-//! `Forwarded` (RFC 7239), then `X-Forwarded-Proto` and `X-Forwarded-Host`, then `Host` and the connection itself.
+//! `Forwarded` (RFC 7239) or, without it, `X-Forwarded-Proto` and `X-Forwarded-Host`, then `Host` and the connection
+//! itself.
 
 use http::{HeaderMap, header};
 
@@ -15,16 +16,12 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// `host` is a scheme and an authority, and may have a path, which then takes the place of `prefix` in what is given
-    /// out: a proxy in front may put the registry below another path than its own. `prefix` is empty or has a slash at
-    /// both ends. A `host` wins over `relative`, as it does in Distribution.
+    /// `host` is a scheme and an authority, and may have a path. As in Distribution it is all that stands in front of
+    /// what is given out, whatever `prefix` and `relative` say: a proxy in front may put the registry below another path
+    /// than its own. `prefix` is empty or has a slash at both ends.
     #[must_use]
     pub fn new(host: Option<String>, prefix: String, relative: bool) -> Self {
-        let base = host.map(|host| {
-            let host = host.trim_end_matches('/');
-            let has_path = host.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
-            if has_path { host.to_owned() } else { format!("{host}{}", prefix.trim_end_matches('/')) }
-        });
+        let base = host.map(|host| host.trim_end_matches('/').to_owned());
         Addresses { base, prefix, relative }
     }
 
@@ -48,9 +45,11 @@ impl Addresses {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         // Of several proxies the first is the one that the client has asked.
         let first = |name: &str| text(name).and_then(|value| value.split(',').next()).map(str::trim);
-        let forwarded = first("forwarded").unwrap_or_default();
-        let host = parameter(forwarded, "host").or_else(|| first("x-forwarded-host").map(str::to_owned));
-        let scheme = parameter(forwarded, "proto").or_else(|| first("x-forwarded-proto").map(str::to_owned));
+        // A proxy that sends `Forwarded` says everything there; what stands beside it may be of anybody.
+        let (host, scheme) = match first("forwarded").filter(|text| !text.is_empty()) {
+            Some(forwarded) => (parameter(forwarded, "host"), parameter(forwarded, "proto")),
+            None => (first("x-forwarded-host").map(str::to_owned), first("x-forwarded-proto").map(str::to_owned)),
+        };
         let scheme = scheme
             .filter(|scheme| is_scheme(scheme))
             .unwrap_or_else(|| if secure { "https" } else { "http" }.to_owned());
@@ -102,6 +101,7 @@ mod tests {
             "https://out:8443",
         );
         check(&plain, &[host, ("forwarded", "Proto=HTTPS")], "HTTPS://reg:5000");
+        check(&plain, &[host, ("forwarded", "for=1"), ("x-forwarded-host", "other")], "http://reg:5000");
         check(&plain, &[host, ("x-forwarded-proto", "javascript"), ("x-forwarded-host", "a/b")], "http://reg:5000");
         check(&plain, &[], "");
         assert_eq!(plain.base(&HeaderMap::new(), Some("reg:5000"), false), "http://reg:5000");
@@ -110,7 +110,7 @@ mod tests {
         let insecure = HeaderMap::from_iter([("x-forwarded-proto".parse().unwrap(), "http".parse().unwrap())]);
         assert_eq!(plain.base(&insecure, Some("reg:5000"), true), "http://reg:5000");
         let fixed = Addresses::new(Some("https://reg.example/".into()), "/hub/".into(), false);
-        check(&fixed, &[host, ("x-forwarded-host", "out")], "https://reg.example/hub");
+        check(&fixed, &[host, ("x-forwarded-host", "out")], "https://reg.example");
         let moved = Addresses::new(Some("https://reg.example/public/".into()), "/hub/".into(), false);
         check(&moved, &[host], "https://reg.example/public");
         check(&Addresses::new(None, "/hub/".into(), true), &[host, ("x-forwarded-host", "out")], "/hub");

@@ -109,15 +109,18 @@ async fn read(context: &Context<'_>, name: &RepositoryName, reference: &Referenc
 
 fn describe(context: &Context<'_>, stored: &Stored) -> Result<Response<Body>, Failure> {
     let Stored { digest, raw, manifest } = stored;
-    let known = context.header(header::IF_NONE_MATCH).is_some_and(|condition| matches_etag(condition, digest));
+    // Clients of Distribution give the bare digest of a manifest too.
+    let is_known = |condition: &str| matches_etag(condition, digest) || condition == digest.as_str();
+    let known = context.header(header::IF_NONE_MATCH).is_some_and(is_known);
     let mut response = if known {
         answer::empty(StatusCode::NOT_MODIFIED)
     } else {
         let kind = manifest.kind();
         let content = schema1::for_client(kind, raw, &context.app.signer, jiff::Timestamp::now())?;
-        answer::full(StatusCode::OK, kind.media_type(), content, context.is_head())
+        let mut response = answer::full(StatusCode::OK, kind.media_type(), content, context.is_head());
+        answer::set(&mut response, CONTENT_DIGEST, digest.as_str());
+        response
     };
-    answer::set(&mut response, CONTENT_DIGEST, digest.as_str());
     answer::set(&mut response, header::ETAG, &etag(digest));
     Ok(response)
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::uri::Authority;
+use http::uri::{Authority, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
@@ -99,6 +99,8 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: Peer) -> Respons
     let path = request.uri().path().to_owned();
     let route = route::parse(&method, &path, app.addresses.prefix());
     let handler = route::handler_name(&route);
+    let of_the_api = !matches!(route, Ok(Route::Root | Route::Moved(_)) | Err(route::Rejection::NotFound));
+    let is_root = matches!(route, Ok(Route::Root));
     let _in_flight = app.metrics.in_flight(handler);
     let user_agent = request.headers().get(header::USER_AGENT).cloned();
     let request_bytes = content_length(request.headers());
@@ -109,9 +111,14 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: Peer) -> Respons
         Err(failure) => (failure.response(method == Method::HEAD), Some(failure)),
     };
     let headers = response.headers_mut();
-    headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
-    for (name, value) in &app.headers {
-        headers.append(name.clone(), value.clone());
+    // The root is no part of the API.
+    if !is_root || failure.is_some() {
+        headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
+    }
+    if of_the_api {
+        for (name, value) in &app.headers {
+            headers.append(name.clone(), value.clone());
+        }
     }
 
     let status = response.status();
@@ -144,9 +151,13 @@ async fn answer(
         return Err(Failure::unavailable(reason));
     }
     let route = match route {
-        Ok(Route::Root) => return Ok(root()),
-        Ok(Route::Moved(path)) => return Ok(moved(&path, request.uri().query())),
-        Ok(Route::Options { allow }) => return Ok(options(allow)),
+        Ok(Route::Root) => return Ok(root(request.method())),
+        Ok(Route::Moved(path)) => return Ok(moved(request.method(), request.uri(), &path)),
+        Ok(Route::Options { allow }) => {
+            // What only reads is all that there is while nothing is written.
+            let allow = if app.registry.writable().is_err() { "GET, HEAD" } else { allow };
+            return Ok(options(request.uri().path(), allow));
+        }
         Err(route::Rejection::NotFound) => return Err(route::Rejection::NotFound.into()),
         // Of all else it is told only to who may know what is wrong with the request.
         route => route,
@@ -178,16 +189,38 @@ async fn answer(
 }
 
 /// Where a path leads that is not written as it should be. A path without host: the client knows which one it has asked.
-fn moved(path: &str, query: Option<&str>) -> Response<Body> {
-    let mut response = answer::empty(StatusCode::MOVED_PERMANENTLY);
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    answer::set(&mut response, header::LOCATION, &format!("{path}{query}"));
+/// As in Distribution, who reads gets a page with it (RFC 9110, 15.4.2) if a slash at the end makes the difference.
+fn moved(method: &Method, uri: &Uri, path: &str) -> Response<Body> {
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let location = format!("{path}{query}");
+    let asked = uri.path();
+    let by_a_slash = asked.strip_suffix('/') == Some(path) || path.strip_suffix('/') == Some(asked);
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let mut response = if reads && by_a_slash && !asked.contains("//") {
+        let page = format!("<a href=\"{}\">Moved Permanently</a>.\n\n", in_html(&location));
+        let is_head = method == Method::HEAD;
+        answer::full(StatusCode::MOVED_PERMANENTLY, "text/html; charset=utf-8", page.into(), is_head)
+    } else {
+        answer::empty(StatusCode::MOVED_PERMANENTLY)
+    };
+    if method == Method::HEAD {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    answer::set(&mut response, header::LOCATION, &location);
     response
 }
 
+fn in_html(text: &str) -> String {
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    escaped.replace('"', "&#34;").replace('\'', "&#39;")
+}
+
 /// The methods of a path, told to everybody: a browser asks before it sends credentials.
-fn options(allow: &str) -> Response<Body> {
-    let mut response = answer::empty(StatusCode::OK);
+fn options(path: &str, allow: &str) -> Response<Body> {
+    let mut response = match path.ends_with("/v2/") {
+        true => answer::json(StatusCode::OK, "{}".into(), false),
+        false => answer::empty(StatusCode::OK),
+    };
     answer::set(&mut response, header::ALLOW, allow);
     response
 }
@@ -210,8 +243,11 @@ async fn authenticate(
 }
 
 /// Somebody is there; whoever looks whether that is still so must not get an answer of before.
-fn root() -> Response<Body> {
+fn root(method: &Method) -> Response<Body> {
     let mut response = answer::empty(StatusCode::OK);
+    if method == Method::HEAD {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     answer::set(&mut response, header::CACHE_CONTROL, "no-cache");
     response
 }

@@ -21,11 +21,14 @@ pub(crate) enum Asked {
 /// Reads a `Range` header, as Distribution does: of several ranges, those that the content does not have are passed over,
 /// and who asks for more bytes than there are gets the whole.
 pub(crate) fn asked(header: Option<&str>, size: u64) -> Asked {
-    let unit = header.and_then(|text| text.trim().split_once('='));
-    let Some((_, ranges)) = unit.filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes")) else { return Asked::Whole };
+    let Some(text) = header.map(str::trim).filter(|text| !text.is_empty()) else { return Asked::Whole };
+    // Without a unit it is no range at all.
+    let Some((unit, ranges)) = text.split_once('=') else { return Asked::Unsatisfiable };
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return Asked::Whole;
+    }
     let ranges: Vec<&str> = ranges.split(',').map(str::trim).filter(|range| !range.is_empty()).collect();
-    // Nothing of nothing is the whole of it.
-    if size == 0 || ranges.is_empty() || ranges.len() > MAX_RANGES {
+    if ranges.is_empty() || ranges.len() > MAX_RANGES {
         return Asked::Whole;
     }
     let mut parts = Vec::with_capacity(ranges.len());
@@ -38,6 +41,8 @@ pub(crate) fn asked(header: Option<&str>, size: u64) -> Asked {
     }
     let bytes = parts.iter().fold(0_u64, |bytes, part| bytes.saturating_add(part.end - part.start));
     match parts.as_slice() {
+        // Nothing of nothing is the whole of it.
+        [] if size == 0 => Asked::Whole,
         [] => Asked::Unsatisfiable,
         [part] => Asked::Part(*part),
         _ if bytes > size => Asked::Whole,
@@ -60,18 +65,36 @@ fn one(range: &str, size: u64) -> Option<ByteRange> {
     (!is_backwards).then_some(ByteRange { start: start.min(size), end: end.min(size) })
 }
 
-/// Reads the `Content-Range` of a chunk: `<start>-<end>`, both included, with or without a unit in front.
-pub(crate) fn chunk(header: &str) -> Option<ByteRange> {
-    let text = header.trim();
-    let text = text.strip_prefix("bytes ").or_else(|| text.strip_prefix("bytes=")).unwrap_or(text);
-    let (start, end) = text.split('/').next()?.split_once('-')?;
-    let (start, end) = (number(start)?, number(end)?.checked_add(1)?);
-    (start < end).then_some(ByteRange { start, end })
+/// What the `Content-Range` of a chunk says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Chunk {
+    /// Which bytes of the upload the chunk is.
+    Bytes(ByteRange),
+    /// The last byte lies before the first.
+    Backwards,
+    /// It is not of the form that a chunk's range has.
+    Malformed,
 }
 
-/// Digits only: the standard parser would take a plus sign.
-fn number(text: &str) -> Option<u64> {
+/// Reads the `Content-Range` of a chunk: `<start>-<end>`, both included. The form is that of the distribution
+/// specification, which knows no unit and no length of the whole.
+pub(crate) fn chunk(header: &str) -> Chunk {
+    let numbers = header.trim().split_once('-').and_then(|(start, end)| Some((digits(start)?, digits(end)?)));
+    match numbers.and_then(|(start, last)| Some((start, last.checked_add(1)?))) {
+        None => Chunk::Malformed,
+        Some((start, end)) if start >= end => Chunk::Backwards,
+        Some((start, end)) => Chunk::Bytes(ByteRange { start, end }),
+    }
+}
+
+/// A number of a `Content-Range`: digits only, where the standard parser would take a plus sign.
+fn digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// A number of a `Range`, with or without a plus sign, as Distribution reads it.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok()
 }
 
 #[cfg(test)]
@@ -100,15 +123,20 @@ mod tests {
         check("bytes=10-", 10, Asked::Unsatisfiable);
         check("bytes=5-3", 10, Asked::Unsatisfiable);
         check("bytes=x-3", 10, Asked::Unsatisfiable);
-        check("bytes=+1-3", 10, Asked::Unsatisfiable);
+        check("bytes=+1-3", 10, part(1, 4));
+        check("bytes=--1", 10, Asked::Unsatisfiable);
         check("bytes=1", 10, Asked::Unsatisfiable);
         check("bytes=", 10, Asked::Whole);
         check("bytes= , ,", 10, Asked::Whole);
         check("Bytes=0-0", 10, part(0, 1));
-        check("bytes", 10, Asked::Whole);
+        check("", 10, Asked::Whole);
+        check("bytes", 10, Asked::Unsatisfiable);
+        check("0-1", 10, Asked::Unsatisfiable);
         check("bytes=99999999999999999999-", 10, Asked::Unsatisfiable);
         check("lines=0-1", 10, Asked::Whole);
         check("bytes=0-", 0, Asked::Whole);
+        check("bytes=-1", 0, Asked::Whole);
+        check("bytes=x-3", 0, Asked::Unsatisfiable);
         let parts = |parts: &[(u64, u64)]| {
             Asked::Parts(parts.iter().map(|(start, end)| ByteRange { start: *start, end: *end }).collect())
         };
@@ -131,16 +159,16 @@ mod tests {
 
     #[test]
     fn ranges_that_chunks_say_they_are() {
-        fn check(header: &str, expected: Option<(u64, u64)>) {
-            assert_eq!(chunk(header).map(|range| (range.start, range.end)), expected, "{header}");
+        #[expect(clippy::needless_pass_by_value, reason = "reads better in a table")]
+        fn check(header: &str, expected: Chunk) {
+            assert_eq!(chunk(header), expected, "{header}");
         }
-        check("0-9", Some((0, 10)));
-        check("bytes 5-9/20", Some((5, 10)));
-        check("bytes=5-5", Some((5, 6)));
-        check("9-5", None);
-        check("5", None);
-        check("-5", None);
-        check("a-b", None);
-        check("0-18446744073709551615", None);
+        check("0-9", Chunk::Bytes(ByteRange { start: 0, end: 10 }));
+        check(" 5-5 ", Chunk::Bytes(ByteRange { start: 5, end: 6 }));
+        check("9-5", Chunk::Backwards);
+        for malformed in ["", "5", "-5", "5-", "a-b", "0-4-8", "+0-4", "bytes 5-9/20", "bytes=5-5", "5-9/20"] {
+            check(malformed, Chunk::Malformed);
+        }
+        check("0-18446744073709551615", Chunk::Malformed);
     }
 }

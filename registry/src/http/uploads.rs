@@ -10,10 +10,11 @@ use crate::error::Error;
 use crate::route::UploadAction;
 use crate::uploads::Upload;
 
+use super::Context;
 use super::answer::{self, Body};
 use super::errors::{Failure, bad_request, not_found};
+use super::range::{self, Chunk};
 use super::state::State;
-use super::{Context, range};
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -25,12 +26,11 @@ pub(crate) async fn begin(
     body: Incoming,
 ) -> Result<Response<Body>, Failure> {
     let registry = &context.app.registry;
-    // A mount that cannot be made is a request for a session.
-    if let Some(digest) = context.query("mount") {
-        let digest = parse_digest(digest)?;
-        if mount(context, name, &digest).await? {
-            return Ok(created(context, name, &digest));
-        }
+    // A mount that cannot be made, of what is no digest as well, is a request for a session.
+    if let Some(Ok(digest)) = context.query("mount").map(str::parse::<Digest>)
+        && mount(context, name, &digest).await?
+    {
+        return Ok(created(context, name, &digest));
     }
     let digest = context.query("digest").map(parse_digest).transpose()?;
     let Some(digest) = digest else {
@@ -46,7 +46,7 @@ pub(crate) async fn begin(
 /// Mounts a blob, if it can be. Who does not say from where gets it from anywhere, but only where everybody may read
 /// everything: otherwise a digest that was overheard would open a repository that it does not belong to.
 async fn mount(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<bool, Failure> {
-    let from = match context.query("from").filter(|from| !from.is_empty()).map(str::parse::<RepositoryName>) {
+    let from = match context.query("from").map(str::parse::<RepositoryName>) {
         Some(Ok(from)) => Some(from),
         Some(Err(_)) => return Ok(false),
         None if context.app.mounts_from_anywhere => None,
@@ -121,7 +121,13 @@ fn invalid_digest(error: &DigestError) -> Failure {
 /// that is known.
 fn chunk(context: &Context<'_>) -> Result<Option<ByteRange>, Failure> {
     let Some(text) = context.header(header::CONTENT_RANGE) else { return Ok(None) };
-    let chunk = range::chunk(text).ok_or_else(|| bad_request(ErrorCode::RangeInvalid, text))?;
+    let chunk = match range::chunk(text) {
+        Chunk::Bytes(chunk) => chunk,
+        Chunk::Backwards => {
+            return Err(Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, text));
+        }
+        Chunk::Malformed => return Err(bad_request(ErrorCode::RangeInvalid, text)),
+    };
     let length = context.header(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
     if length.is_some_and(|length| length != chunk.end - chunk.start) {
         return Err(bad_request(ErrorCode::SizeInvalid, format!("Content-Range {text} and Content-Length disagree")));

@@ -37,7 +37,9 @@ async fn what_is_not_there_and_what_is_wrong() {
         let client = &mut client;
         let digest = Digest::sha256(b"nothing");
         let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
-        check(client, get.clone(), "/", "200").await;
+        // The root is none of the API's.
+        let root = client.get("/").await.expect(200);
+        assert_eq!((root.header("docker-distribution-api-version"), root.header("cache-control")), ("", "no-cache"));
         check(client, get.clone(), "/v2/", "200").await;
         check(client, get.clone(), "/v2", "301").await;
         check(client, Method::HEAD, "/v2/", "200").await;
@@ -61,6 +63,8 @@ async fn what_is_not_there_and_what_is_wrong() {
         check(client, get.clone(), "/v2/a/blobs/uploads/", "405 UNSUPPORTED").await;
         let id = "6fa459ea-ee8a-3ca4-894e-db77e160355e";
         check(client, get.clone(), &format!("/v2/a/blobs/uploads/{id}"), "404 BLOB_UPLOAD_UNKNOWN").await;
+        check(client, get.clone(), "/v2/a/blobs/uploads/none", "404 BLOB_UPLOAD_UNKNOWN").await;
+        check(client, put.clone(), "/v2/a/blobs/uploads/none", "404 BLOB_UPLOAD_INVALID").await;
         check(client, post.clone(), "/v2/a/blobs/uploads/?digest=md5:0", "400 DIGEST_INVALID").await;
         check(client, get.clone(), "/v2/_catalog?n=x", "400 PAGINATION_NUMBER_INVALID").await;
         check(client, get.clone(), "/v2/_catalog?n=-1", "400 PAGINATION_NUMBER_INVALID").await;
@@ -232,7 +236,7 @@ async fn addresses_and_headers_follow_the_configuration() {
     .await;
     let mut client = server.client().await;
     let begun = client.post("/hub/v2/a/blobs/uploads/", Bytes::new()).await.expect(202);
-    assert!(begun.header("location").starts_with("https://reg.example/hub/v2/a/blobs/uploads/"));
+    assert!(begun.header("location").starts_with("https://reg.example/v2/a/blobs/uploads/"));
     assert_eq!(begun.header("x-content-type-options"), "nosniff");
     check(&mut client, Method::GET, "/v2/", "404").await;
 

@@ -81,7 +81,10 @@ async fn an_upload_can_fail_be_cancelled_and_not_be_forged() {
         let other = Digest::sha256(b"other");
         let mismatch = client.put(&format!("{target}&digest={other}"), &[], "content").await;
         assert_eq!(mismatch.codes(), "400 DIGEST_INVALID");
-        check(&mut client, Method::GET, &target, "404 BLOB_UPLOAD_UNKNOWN").await;
+        let kept = client.get(&target).await.expect(204);
+        assert_eq!(kept.header("range"), "0-6");
+        let right = Digest::sha256(b"content");
+        client.put(&format!("{}&digest={right}", kept.header("location")), &[], "").await.expect(201);
         check(&mut client, Method::GET, &format!("/v2/a/blobs/{other}"), "404 BLOB_UNKNOWN").await;
 
         let monolithic = client.post(&format!("/v2/a/blobs/uploads/?digest={other}"), "content").await;
@@ -113,6 +116,9 @@ async fn a_blob_is_mounted_or_else_a_session_begins() {
             format!("mount={digest}&from=no/where"),
             format!("mount={}&from=from/here", Digest::sha256(b"none")),
             format!("mount={digest}&from=NOT-A-NAME"),
+            format!("mount={digest}&from="),
+            "mount=sha256:0&from=from/here".to_owned(),
+            "mount=&from=from/here".to_owned(),
         ] {
             let begun = client.post(&format!("/v2/x/blobs/uploads/?{query}"), Bytes::new()).await.expect(202);
             assert!(!begun.header("location").is_empty(), "{query}");
@@ -122,8 +128,6 @@ async fn a_blob_is_mounted_or_else_a_session_begins() {
         assert_eq!(client.get(anywhere.header("location")).await.expect(200).body, "layer");
         let nowhere = Digest::sha256(b"nowhere");
         client.post(&format!("/v2/x/blobs/uploads/?mount={nowhere}"), Bytes::new()).await.expect(202);
-        let invalid = client.post("/v2/x/blobs/uploads/?mount=sha256:0&from=from/here", Bytes::new()).await;
-        assert_eq!(invalid.codes(), "400 DIGEST_INVALID");
     })
     .await;
 }
