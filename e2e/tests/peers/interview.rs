@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
+use crate::content::sha256;
 use crate::http::{Answer, Question, ask};
 
 /// A question by its name, and the answer.
@@ -75,13 +76,13 @@ fn comparable(answer: &Answer, server: SocketAddr) -> Answer {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     Status,
+    /// A header other than those that say what the body is.
     Header(String),
-    /// The codes of the errors.
-    Code,
-    /// The message of an error.
-    Message,
+    /// The codes and messages of the errors that both answer with.
+    Error,
     /// What is said of an error beyond its code and message.
     Detail,
+    /// The body, with the headers that say what it is: its media type, and whether that may be guessed.
     Body,
 }
 
@@ -90,8 +91,7 @@ impl fmt::Display for Part {
         match self {
             Part::Status => f.write_str("status"),
             Part::Header(name) => write!(f, "header {name}"),
-            Part::Code => f.write_str("error code"),
-            Part::Message => f.write_str("error message"),
+            Part::Error => f.write_str("error"),
             Part::Detail => f.write_str("error detail"),
             Part::Body => f.write_str("body"),
         }
@@ -139,26 +139,38 @@ fn shortened(target: &str) -> String {
     target.split("_state=").next().unwrap_or(target).to_owned()
 }
 
+/// The headers that say what a body is; they are part of it where bodies are of different kinds.
+const OF_THE_BODY: [&str; 2] = ["content-type", "x-content-type-options"];
+
 fn parts(theirs: &Answer, ours: &Answer) -> Vec<(Part, String, String)> {
     let mut found = Vec::new();
     if theirs.status != ours.status {
         found.push((Part::Status, theirs.status.as_u16().to_string(), ours.status.as_u16().to_string()));
     }
-    let mut names: Vec<&String> = theirs.headers.iter().chain(&ours.headers).map(|(name, _)| name).collect();
-    names.sort();
+    let mut names: Vec<&str> = theirs.headers.iter().chain(&ours.headers).map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
     names.dedup();
     let bodies = bodies(theirs, ours);
+    if bodies.iter().any(|(part, ..)| *part == Part::Body) && is_error(theirs) != is_error(ours) {
+        names.retain(|name| !OF_THE_BODY.contains(name));
+    }
     for name in names {
         let (their_value, our_value) = (theirs.header(name), ours.header(name));
-        // The length follows from a body that differs, or, of an answer to HEAD, would have differed.
-        let follows = name == "content-length" && (!bodies.is_empty() || theirs.status.as_u16() >= 400);
-        if their_value != our_value && !(follows && their_value.is_some() == our_value.is_some()) {
+        if their_value != our_value && !(name == "content-length" && length_follows(theirs, ours, !bodies.is_empty())) {
             let shown = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
-            found.push((Part::Header(name.clone()), shown(their_value), shown(our_value)));
+            found.push((Part::Header(name.to_owned()), shown(their_value), shown(our_value)));
         }
     }
     found.extend(bodies);
     found
+}
+
+/// Whether lengths differ because bodies do: those that are sent or, of errors in answer to HEAD, would have been.
+fn length_follows(theirs: &Answer, ours: &Answer, bodies_differ: bool) -> bool {
+    let without = |answer: &Answer| matches!(answer.status.as_u16(), 204 | 304);
+    let is_error = theirs.status.as_u16() >= 400 || ours.status.as_u16() >= 400;
+    let both_say_it = theirs.header("content-length").is_some() == ours.header("content-length").is_some();
+    (bodies_differ || is_error) && (both_say_it || without(theirs) || without(ours))
 }
 
 fn bodies(theirs: &Answer, ours: &Answer) -> Vec<(Part, String, String)> {
@@ -166,24 +178,43 @@ fn bodies(theirs: &Answer, ours: &Answer) -> Vec<(Part, String, String)> {
         return Vec::new();
     }
     let (Some(their_errors), Some(our_errors)) = (errors(theirs), errors(ours)) else {
-        return vec![(Part::Body, text(theirs), text(ours))];
+        let typed = is_error(theirs) != is_error(ours);
+        return vec![(Part::Body, summary(theirs, typed), summary(ours, typed))];
     };
-    let field = |errors: &[Value], field: &str| {
-        let values = errors.iter().map(|error| error.get(field).map_or("none".to_owned(), Value::to_string));
-        values.collect::<Vec<_>>().join(", ")
+    let joined = |values: Vec<String>| values.join(", ");
+    let name = |errors: &[Value]| joined(errors.iter().map(|error| said(error, "code")).collect());
+    let with_message = |errors: &[Value]| {
+        let texts = errors.iter().map(|error| format!("{}: {}", said(error, "code"), said(error, "message")));
+        joined(texts.collect())
+    };
+    let detail = |errors: &[Value]| {
+        let details = errors.iter().map(|error| error.get("detail").map_or("none".to_owned(), Value::to_string));
+        joined(details.collect())
     };
     let mut found = Vec::new();
-    for (part, key) in [(Part::Code, "code"), (Part::Message, "message"), (Part::Detail, "detail")] {
-        let (theirs, ours) = (field(&their_errors, key), field(&our_errors, key));
-        if theirs != ours {
-            found.push((part, theirs, ours));
-        }
+    if name(&their_errors) != name(&our_errors) {
+        found.push((Part::Error, name(&their_errors), name(&our_errors)));
+    } else if with_message(&their_errors) != with_message(&our_errors) {
+        found.push((Part::Error, with_message(&their_errors), with_message(&our_errors)));
+    }
+    if detail(&their_errors) != detail(&our_errors) {
+        found.push((Part::Detail, detail(&their_errors), detail(&our_errors)));
     }
     if found.is_empty() {
-        // The same errors, written differently.
-        found.push((Part::Body, text(theirs), text(ours)));
+        // The same errors, written or named differently.
+        found.push((Part::Body, summary(theirs, false), summary(ours, false)));
     }
     found
+}
+
+/// Whether the body is made of errors.
+fn is_error(answer: &Answer) -> bool {
+    errors(answer).is_some()
+}
+
+/// A text of an error.
+fn said(error: &Value, field: &str) -> String {
+    error.get(field).and_then(Value::as_str).unwrap_or("none").to_owned()
 }
 
 /// The entries of an error answer.
@@ -192,12 +223,21 @@ fn errors(answer: &Answer) -> Option<Vec<Value>> {
     value.get("errors")?.as_array().cloned()
 }
 
-/// A body for people: what is long is cut.
-fn text(answer: &Answer) -> String {
-    const SHOWN: usize = 300;
-    let text = format!("{:?}", answer.text());
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], answer.body.len()),
-        None => text,
+/// A body in a line: the codes of its errors, its text, or, of what is no text, its length and digest; and, if wanted, its
+/// media type.
+fn summary(answer: &Answer, typed: bool) -> String {
+    let media_type = answer.header("content-type");
+    let guessed = answer.header("x-content-type-options").map(|value| format!(", {value}")).unwrap_or_default();
+    let is_text =
+        media_type.as_deref().is_some_and(|text| text.starts_with("text/") || text.starts_with("application/json"));
+    let content = match errors(answer) {
+        _ if answer.body.is_empty() => "nothing".to_owned(),
+        Some(errors) => errors.iter().map(|error| said(error, "code")).collect::<Vec<_>>().join(", "),
+        None if is_text => answer.text().trim_end().replace('\n', " "),
+        None => format!("{} bytes of {}", answer.body.len(), &sha256(&answer.body)[..19]),
+    };
+    match media_type {
+        Some(media_type) if typed => format!("{content} ({media_type}{guessed})"),
+        _ => content,
     }
 }

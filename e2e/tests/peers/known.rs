@@ -1,100 +1,130 @@
 //! The reviewed list of differences, and what is made of it.
+//!
+//! An entry says which part of which answers differs, from what to what, why, and which section of which specification
+//! asks for it. A difference that no entry explains is a complaint; so is one that two explain, and so is everything on
+//! the list that no longer occurs.
 
 use std::fmt;
 
 use crate::interview::{Difference, Part};
 
-/// A difference that is wanted, with its reason.
+/// Differences that are wanted, for one reason.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Known {
-    /// Names of questions; a star at the end stands for any rest.
-    pub(crate) questions: &'static [&'static str],
-    /// What differs.
-    pub(crate) parts: &'static [What],
     /// Why Berth answers otherwise.
     pub(crate) reason: &'static str,
-    /// What asks for it: a section of the OCI distribution specification, of an RFC, or of Distribution's documentation.
-    pub(crate) source: &'static str,
+    /// What asks for it.
+    pub(crate) sources: &'static [Source],
+    /// Where it shows.
+    pub(crate) cases: &'static [Case],
 }
 
-/// What of an answer differs, as [`Part`], but constant.
+/// Answers that differ in the same parts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    /// The names of the questions. A star stands for any text.
+    pub(crate) questions: &'static [&'static str],
+    /// All that differs in the answer to each of them for this reason.
+    pub(crate) changes: &'static [Change],
+}
+
+/// A part of an answer that is another one in Berth's: theirs, ours. A star in a value stands for any text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum What {
-    Status,
-    Header(&'static str),
-    /// A header that has the first value of theirs and the second of ours.
-    HeaderFrom(&'static str, &'static str, &'static str),
-    Code,
-    Message,
-    Detail,
-    Body,
+pub(crate) enum Change {
+    Status(&'static str, &'static str),
+    Header(&'static str, &'static str, &'static str),
+    Error(&'static str, &'static str),
+    Detail(&'static str, &'static str),
+    Body(&'static str, &'static str),
 }
 
-impl What {
-    fn is(self, difference: &Difference) -> bool {
-        match (self, &difference.part) {
-            (What::Header(name), Part::Header(other)) => name == other,
-            (What::HeaderFrom(name, theirs, ours), Part::Header(other)) => {
-                name == other && difference.theirs == theirs && difference.ours == ours
-            }
-            (What::Status, Part::Status)
-            | (What::Code, Part::Code)
-            | (What::Message, Part::Message)
-            | (What::Detail, Part::Detail)
-            | (What::Body, Part::Body) => true,
-            _ => false,
-        }
-    }
+/// A section of a specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Of the OCI distribution specification 1.1.
+    Oci(&'static str),
+    /// Of the draft of the next version of it.
+    Draft(&'static str),
+    /// Of an RFC, by its number.
+    Rfc(u16, &'static str),
+    /// Of Distribution's own specification of its API.
+    Api(&'static str),
 }
 
-impl fmt::Display for What {
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            What::Status => f.write_str("status"),
-            What::Header(name) | What::HeaderFrom(name, ..) => write!(f, "`{name}`"),
-            What::Code => f.write_str("error code"),
-            What::Message => f.write_str("error message"),
-            What::Detail => f.write_str("error detail"),
-            What::Body => f.write_str("body"),
+            Source::Oci(section) => write!(f, "OCI 1.1, {section}"),
+            Source::Draft(section) => write!(f, "OCI draft, {section}"),
+            Source::Rfc(number, section) => write!(f, "RFC {number}, {section}"),
+            Source::Api(section) => write!(f, "Distribution, HTTP API V2, {section}"),
         }
     }
 }
 
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning),
-        None => pattern == name,
+impl Change {
+    /// The part, and what it is from and to.
+    fn values(self) -> (Part, &'static str, &'static str) {
+        match self {
+            Change::Status(theirs, ours) => (Part::Status, theirs, ours),
+            Change::Header(name, theirs, ours) => (Part::Header(name.to_owned()), theirs, ours),
+            Change::Error(theirs, ours) => (Part::Error, theirs, ours),
+            Change::Detail(theirs, ours) => (Part::Detail, theirs, ours),
+            Change::Body(theirs, ours) => (Part::Body, theirs, ours),
+        }
+    }
+
+    fn is(self, difference: &Difference) -> bool {
+        let (part, theirs, ours) = self.values();
+        part == difference.part && matches(theirs, &difference.theirs) && matches(ours, &difference.ours)
     }
 }
 
-impl Known {
-    fn covers(&self, difference: &Difference) -> bool {
-        self.parts.iter().any(|what| what.is(difference))
-            && self.questions.iter().any(|pattern| matches(pattern, &difference.name))
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (part, theirs, ours) = self.values();
+        write!(f, "{part} `{theirs}` → `{ours}`")
     }
 }
 
-/// Complaints: differences that are not on the list, and entries of the list that no longer occur.
+/// Whether a text is of a pattern in which a star stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((beginning, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(beginning) else { return false };
+    let mut pieces: Vec<&str> = rest.split('*').collect();
+    let end = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        let Some((_, behind)) = text.split_once(piece) else { return false };
+        text = behind;
+    }
+    text.ends_with(end)
+}
+
+/// Complaints: differences that nothing on the list explains, or more than one thing, and what is on the list but does
+/// not occur.
 pub(crate) fn review(list: &[Known], differences: &[Difference]) -> Vec<String> {
+    let cases = list.iter().flat_map(|known| known.cases);
+    let lines: Vec<(&str, Change)> = cases
+        .flat_map(|case| case.questions.iter().flat_map(|name| case.changes.iter().map(|change| (*name, *change))))
+        .collect();
+    let mut occurs = vec![false; lines.len()];
     let mut complaints = Vec::new();
     for difference in differences {
-        if !list.iter().any(|known| known.covers(difference)) {
-            complaints.push(format!("not on the list: {difference}"));
+        let explains = |(name, change): &(&str, Change)| matches(name, &difference.name) && change.is(difference);
+        let explaining: Vec<usize> =
+            lines.iter().enumerate().filter(|(_, line)| explains(line)).map(|(at, _)| at).collect();
+        match explaining.as_slice() {
+            [] => complaints.push(format!("not on the list: {difference}")),
+            [at] => occurs[*at] = true,
+            several => {
+                several.iter().for_each(|at| occurs[*at] = true);
+                complaints.push(format!("{} times on the list: {difference}", several.len()));
+            }
         }
     }
-    for known in list {
-        for pattern in known.questions {
-            let found = |what: &What| differences.iter().any(|found| what.is(found) && matches(pattern, &found.name));
-            if !known.parts.iter().any(found) {
-                complaints.push(format!("on the list, but does not occur: {pattern} ({})", known.reason));
-            }
-        }
-        for what in known.parts {
-            let found =
-                |pattern: &&str| differences.iter().any(|found| what.is(found) && matches(pattern, &found.name));
-            if !known.questions.iter().any(found) {
-                complaints.push(format!("on the list, but does not occur: {what:?} ({})", known.reason));
-            }
+    for ((name, change), occurs) in lines.iter().zip(occurs) {
+        if !occurs {
+            complaints.push(format!("on the list, but does not occur: {name}: {change}"));
         }
     }
     complaints
@@ -102,16 +132,15 @@ pub(crate) fn review(list: &[Known], differences: &[Difference]) -> Vec<String> 
 
 /// The rows of the table of differences: which requests, what differs, why, and who says so.
 pub(crate) fn rows(list: &[Known]) -> String {
-    let row = |known: &Known| {
-        let questions = known.questions.iter().map(|question| match *question {
-            "*" => "any".to_owned(),
-            question => format!("`{question}`"),
-        });
-        let parts = known.parts.iter().map(ToString::to_string);
-        let (questions, parts) = (questions.collect::<Vec<_>>().join(", "), parts.collect::<Vec<_>>().join(", "));
-        format!("| {questions} | {parts} | {} | {} |", known.reason, known.source)
+    let row = |known: &Known, case: &Case| {
+        let questions: Vec<String> = case.questions.iter().map(|name| format!("`{name}`")).collect();
+        let changes: Vec<String> = case.changes.iter().map(ToString::to_string).collect();
+        let sources: Vec<String> = known.sources.iter().map(ToString::to_string).collect();
+        let cells = [questions.join(", "), changes.join("; "), known.reason.to_owned(), sources.join("; ")];
+        format!("| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
     };
-    list.iter().map(row).collect::<Vec<_>>().join("\n")
+    let rows = list.iter().flat_map(|known| known.cases.iter().map(move |case| row(known, case)));
+    rows.collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -123,8 +152,11 @@ mod tests {
         Difference { name: name.to_owned(), question: "GET /".to_owned(), part, theirs, ours }
     }
 
-    const LIST: [Known; 1] =
-        [Known { questions: &["tags/*"], parts: &[What::Status], reason: "a reason", source: "a section" }];
+    const LIST: [Known; 1] = [Known {
+        reason: "a reason",
+        sources: &[Source::Oci("a section")],
+        cases: &[Case { questions: &["tags/none"], changes: &[Change::Status("404", "200")] }],
+    }];
 
     #[test]
     fn a_listed_difference_is_no_complaint() {
@@ -133,25 +165,43 @@ mod tests {
 
     #[test]
     fn an_unlisted_difference_is_one() {
-        let found = [difference("tags/none", Part::Status), difference("tags/none", Part::Body)];
-        assert_eq!(review(&LIST, &found).len(), 1);
-        let found = [difference("tags/none", Part::Status), difference("catalog", Part::Status)];
-        assert_eq!(review(&LIST, &found).len(), 1);
-    }
-
-    #[test]
-    fn the_values_of_a_header_may_be_part_of_the_entry() {
-        let what = What::HeaderFrom("content-type", "404", "200");
-        assert!(what.is(&difference("x", Part::Header("content-type".to_owned()))));
-        assert!(!what.is(&difference("x", Part::Header("link".to_owned()))));
-        let other = What::HeaderFrom("content-type", "404", "201");
-        assert!(!other.is(&difference("x", Part::Header("content-type".to_owned()))));
+        let listed = difference("tags/none", Part::Status);
+        for other in [
+            difference("tags/none", Part::Body),
+            difference("tags/none/all", Part::Status),
+            Difference { ours: "201".to_owned(), ..listed.clone() },
+            Difference { theirs: "400".to_owned(), ..listed.clone() },
+        ] {
+            let complaints = review(&LIST, &[listed.clone(), other]);
+            assert!(complaints.len() == 1 && complaints[0].starts_with("not on the list"), "{complaints:?}");
+        }
     }
 
     #[test]
     fn so_is_an_entry_that_does_not_occur() {
         let complaints = review(&LIST, &[]);
-        assert!(complaints.iter().all(|complaint| complaint.contains("does not occur")), "{complaints:?}");
-        assert!(!complaints.is_empty());
+        assert!(complaints.len() == 1 && complaints[0].contains("does not occur"), "{complaints:?}");
+    }
+
+    #[test]
+    fn so_is_a_difference_that_two_entries_explain() {
+        let complaints = review(&[LIST, LIST].concat(), &[difference("tags/none", Part::Status)]);
+        assert!(complaints.len() == 1 && complaints[0].starts_with("2 times"), "{complaints:?}");
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text, expected) in [
+            ("sha256:*", "sha256:00", true),
+            ("sha256:*", "sha512:00", false),
+            ("*", "", true),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "acb", false),
+            ("a*a", "a", false),
+            ("none", "none at all", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
     }
 }

@@ -16,37 +16,59 @@ use crate::content::{Blob, artifact, kind, oci_image};
 use crate::fill::{Filled, Unfinished, fill, platforms, subject};
 use crate::http::Question;
 use crate::interview::{Difference, Exchange, differences};
-use crate::known::{Known, What, review, rows};
+use crate::known::{Case, Change, Known, Source, review, rows};
 use crate::lab::lab;
 use crate::push;
 use crate::report;
 use crate::survey::survey;
 
-/// Errors differ in what is said beyond the code.
-const DETAIL: Known = Known {
-    questions: &["*"],
-    parts: &[What::Detail],
-    reason: "The detail of an error says in Berth's words what is wrong.",
-    source: "OCI, Error Codes: the detail is optional and may be any JSON",
-};
 /// Repositories differ that have nothing left.
 const EMPTIED: Known = Known {
-    questions: &["catalog", "tags of emptied"],
-    parts: &[What::Status, What::Body],
     reason: "A repository that has nothing left is not listed, and unknown.",
-    source: "OCI, Endpoints: end-8a, 404",
+    sources: &[Source::Oci("Endpoints: end-8a, 404")],
+    cases: &[
+        Case { questions: &["catalog"], changes: &[Change::Body("*\"cleaned\",\"emptied\",*", "*\"cleaned\",*")] },
+        Case {
+            questions: &["tags of emptied"],
+            changes: &[
+                Change::Status("200", "404"),
+                Change::Body(
+                    "{\"name\":\"emptied\",\"tags\":*} (application/json*nosniff)",
+                    "NAME_UNKNOWN (application/json, nosniff)",
+                ),
+            ],
+        },
+    ],
 };
 
 /// What differs from Distribution 3.
-const LIST_3: &[Known] = &[DETAIL, EMPTIED];
+const LIST_3: &[Known] = &[
+    EMPTIED,
+    Known {
+        reason: "The detail has the fields that Docker Registry 2.8 gives, which a script can read.",
+        sources: &[Source::Oci("Error Codes: the detail may be any JSON with information that the client can use")],
+        cases: &[
+            Case {
+                questions: &["GET /v2/*/manifests/*"],
+                changes: &[Change::Detail("\"unknown tag=*\"", "{\"Tag\":\"*\"}")],
+            },
+            Case {
+                questions: &["GET /v2/*/manifests/sha*"],
+                changes: &[Change::Detail("\"unknown manifest name=*\"", "{\"Name\":\"*\",\"Revision\":\"*\"}")],
+            },
+        ],
+    },
+];
 /// What differs from Docker Registry 2.8.
 const LIST_2: &[Known] = &[
     EMPTIED,
     Known {
-        questions: &["*"],
-        parts: &[What::HeaderFrom("content-type", "application/json; charset=utf-8", "application/json")],
         reason: "The media type of JSON has no parameter, as that of Distribution 3.",
-        source: "RFC 8259, 11",
+        sources: &[Source::Rfc(8259, "11: the media type has no parameters")],
+        cases: &[Case {
+            questions: &["*"],
+            changes: &[Change::Header("content-type", "application/json; charset=utf-8", "application/json")],
+        }],
     },
 ];
 

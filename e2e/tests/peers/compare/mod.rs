@@ -5,14 +5,18 @@
 
 mod list;
 mod reads;
+mod sha512;
 mod uploads;
+mod variants;
 mod writes;
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use berth_e2e::peer::{Peer, Program, Setup};
 use berth_e2e::run;
+use tempfile::TempDir;
 
 use crate::fill::fill;
 use crate::interview::{Exchange, Interview, differences};
@@ -21,28 +25,22 @@ use crate::lab::lab;
 use crate::report;
 
 /// How many requests there are at least.
-const REQUESTS: usize = 400;
+const REQUESTS: usize = 900;
 
 #[tokio::test]
 async fn every_answer_is_that_of_distribution_or_on_the_list() -> Result<()> {
     let lab = lab();
     let temp = tempfile::tempdir()?;
-    let (theirs, ours) = (temp.path().join("theirs"), temp.path().join("ours"));
-    for directory in [&theirs, &ours] {
-        std::fs::create_dir(directory)?;
-    }
-    let server = Peer::start(&lab.distribution_3, &Setup::filesystem(&theirs, &theirs.join("data")))?;
+    let server = Peer::start(&lab.distribution_3, &Setup::filesystem(temp.path(), &temp.path().join("data")))?;
     fill(server.address()).await.context("fill the registry")?;
     server.stop()?;
-    let mut copy = std::process::Command::new("cp");
-    copy.arg("--archive").arg(theirs.join("data")).arg(ours.join("data"));
-    run::checked(copy)?;
 
-    let theirs = interview(&lab.distribution_3, &theirs).await?;
-    let ours = interview(&lab.berth, &ours).await?;
+    let theirs = interview(&lab.distribution_3, temp.path()).await?;
+    let ours = interview(&lab.berth, temp.path()).await?;
     ensure!(ours.len() >= REQUESTS, "only {} requests were compared", ours.len());
     let differences = differences(&theirs, &ours)?;
-    let complaints = review(list::LIST, &differences);
+    let list = list::list();
+    let complaints = review(&list, &differences);
     ensure!(
         complaints.is_empty(),
         "{} requests, {} differences, {} complaints:\n{}",
@@ -53,7 +51,7 @@ async fn every_answer_is_that_of_distribution_or_on_the_list() -> Result<()> {
     );
     let same = ours.len() - differing(&differences);
     eprintln!("{} requests: {same} are answered the same, the others as listed", ours.len());
-    report::section("answers", &rows(list::LIST))
+    report::section("answers", &rows(&list))
 }
 
 /// How many requests are answered differently.
@@ -63,12 +61,32 @@ fn differing(differences: &[crate::interview::Difference]) -> usize {
     names.len()
 }
 
-async fn interview(program: &Program, directory: &Path) -> Result<Vec<Exchange>> {
-    let server = Peer::start(program, &Setup::filesystem(directory, &directory.join("data")))?;
+/// Asks one of the servers everything, each time on a copy of what was filled.
+async fn interview(program: &Program, filled: &Path) -> Result<Vec<Exchange>> {
+    let (server, _directory) = start(program, filled, |setup| setup)?;
     let mut interview = Interview::with(server.address());
     reads::all(&mut interview).await?;
     uploads::all(&mut interview).await?;
     writes::all(&mut interview).await?;
+    sha512::all(&mut interview).await?;
     server.stop()?;
-    Ok(interview.exchanges)
+    let mut exchanges = interview.exchanges;
+    for variant in variants::ALL {
+        let (server, _directory) = start(program, filled, |setup| variant.applied_to(setup))?;
+        let mut interview = Interview::with(server.address());
+        variant.ask(&mut interview).await.with_context(|| format!("{}, {}", program.name, variant.name))?;
+        server.stop()?;
+        exchanges.extend(interview.exchanges);
+    }
+    Ok(exchanges)
+}
+
+/// A server on a copy of the data below a directory, and the directory of the copy.
+fn start(program: &Program, filled: &Path, change: impl Fn(Setup) -> Setup) -> Result<(Peer, TempDir)> {
+    let directory = tempfile::tempdir()?;
+    let mut copy = Command::new("cp");
+    copy.arg("--archive").arg(filled.join("data")).arg(directory.path().join("data"));
+    run::checked(copy)?;
+    let setup = change(Setup::filesystem(directory.path(), &directory.path().join("data")));
+    Ok((Peer::start(program, &setup)?, directory))
 }

@@ -49,6 +49,13 @@ async fn base(to: &mut Interview) -> Result<()> {
             ("v1", "/v1/"),
             ("v1 ping", "/v1/_ping"),
             ("v1 search", "/v1/search?q=app"),
+            ("v1 users", "/v1/users/"),
+            ("v1 images", "/v1/repositories/library/app/images"),
+            ("v1 tags", "/v1/repositories/library/app/tags"),
+            ("v1 layer", "/v1/images/0123456789ab/json"),
+            ("v1 without a slash", "/v1"),
+            ("ping", "/_ping"),
+            ("v2 ping", "/v2/_ping"),
             ("v3", "/v3/"),
             ("no such path", "/favicon.ico"),
             ("no such path below v2", "/v2/nothing"),
@@ -59,8 +66,13 @@ async fn base(to: &mut Interview) -> Result<()> {
         ],
     )
     .await?;
-    methods(to, "base/root", "/", &["HEAD", "POST"]).await?;
-    methods(to, "base/v2", "/v2/", &["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "FOO"]).await
+    methods(to, "base/root", "/", &["HEAD", "POST", "OPTIONS"]).await?;
+    methods(to, "base/v2", "/v2/", &["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "FOO"]).await?;
+    methods(to, "base/v2 without a slash", "/v2", &["HEAD", "POST"]).await?;
+    methods(to, "base/v1 users", "/v1/users/", &["HEAD", "POST"]).await?;
+    methods(to, "base/v1 image", "/v1/repositories/library/app/", &["PUT", "DELETE"]).await?;
+    methods(to, "base/no such path", "/favicon.ico", &["HEAD", "POST", "OPTIONS"]).await?;
+    methods(to, "base/a repository alone", "/v2/library/app/", &["HEAD", "POST", "PUT"]).await
 }
 
 async fn catalog(to: &mut Interview) -> Result<()> {
@@ -83,11 +95,25 @@ async fn catalog(to: &mut Interview) -> Result<()> {
             ("n is a fraction", "/v2/_catalog?n=1.5"),
             ("n is above the maximum", "/v2/_catalog?n=1001"),
             ("n is beyond numbers", "/v2/_catalog?n=99999999999999999999"),
+            ("n is one", "/v2/_catalog?n=1"),
+            ("n is the maximum", "/v2/_catalog?n=1000&last=multi"),
+            ("n with a plus", "/v2/_catalog?n=%2B2&last=multi"),
+            ("n with a zero in front", "/v2/_catalog?n=02&last=multi"),
+            ("n with a space", "/v2/_catalog?n=%202"),
+            ("n is hexadecimal", "/v2/_catalog?n=0x2"),
+            ("n is above 32 bits", "/v2/_catalog?n=4294967297"),
+            ("n twice", "/v2/_catalog?n=1&n=2&last=multi"),
+            ("last twice", "/v2/_catalog?n=1&last=multi&last=a"),
+            ("last is nothing", "/v2/_catalog?n=1&last="),
+            ("last is no name", "/v2/_catalog?n=1&last=_%2F%2F"),
+            ("last of upper case", "/v2/_catalog?n=1&last=TEAM"),
+            ("a query that is none", "/v2/_catalog?n=1&%zz"),
             ("a slash behind", "/v2/_catalog/"),
         ],
     )
     .await?;
-    methods(to, "catalog", "/v2/_catalog", &["HEAD", "POST", "DELETE"]).await
+    methods(to, "catalog", "/v2/_catalog", &["HEAD", "POST", "DELETE", "OPTIONS", "FOO"]).await?;
+    methods(to, "catalog/n is no number", "/v2/_catalog?n=many", &["HEAD"]).await
 }
 
 async fn tags(to: &mut Interview) -> Result<()> {
@@ -117,11 +143,25 @@ async fn tags(to: &mut Interview) -> Result<()> {
             ("of a parent", "/v2/nested/very/tags/list"),
             ("a page of an unknown repository", "/v2/no/such/tags/list?n=1"),
             ("zero of an unknown repository", "/v2/no/such/tags/list?n=0"),
+            ("n is one", "/v2/library/app/tags/list?n=1"),
+            ("n is the maximum", "/v2/library/app/tags/list?n=1000"),
+            ("n is above the maximum by one", "/v2/library/app/tags/list?n=1001"),
+            ("one more than there are", "/v2/library/app/tags/list?n=6"),
+            ("n with a plus", "/v2/library/app/tags/list?n=%2B2&last=note"),
+            ("n with a zero in front", "/v2/library/app/tags/list?n=02&last=v1"),
+            ("n with a space", "/v2/library/app/tags/list?n=%202"),
+            ("n is hexadecimal", "/v2/library/app/tags/list?n=0x2"),
+            ("n twice", "/v2/library/app/tags/list?n=9&n=1"),
+            ("last is nothing", "/v2/library/app/tags/list?n=9&last="),
+            ("last is no tag", "/v2/library/app/tags/list?n=9&last=.%2F"),
+            ("last of upper case", "/v2/library/app/tags/list?n=9&last=V1"),
+            ("zero behind a tag", "/v2/library/app/tags/list?n=0&last=v1"),
             ("a slash behind", "/v2/library/app/tags/list/"),
         ],
     )
     .await?;
-    methods(to, "tags", "/v2/library/app/tags/list", &["HEAD", "POST", "DELETE"]).await
+    methods(to, "tags", "/v2/library/app/tags/list", &["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "FOO"]).await?;
+    methods(to, "tags/of an unknown repository", "/v2/no/such/tags/list", &["HEAD", "POST"]).await
 }
 
 async fn manifests(to: &mut Interview) -> Result<()> {
@@ -152,7 +192,9 @@ async fn manifests(to: &mut Interview) -> Result<()> {
             to.ask(format!("manifests/{name}/{method}"), everything(question)).await?;
         }
     }
-    methods(to, "manifests", "/v2/library/app/manifests/v1", &["POST", "PATCH", "OPTIONS"]).await?;
+    methods(to, "manifests", "/v2/library/app/manifests/v1", &["POST", "PATCH", "OPTIONS", "FOO"]).await?;
+    methods(to, "manifests/malformed digest", "/v2/library/app/manifests/sha256:xyz", &["HEAD", "POST"]).await?;
+    methods(to, "manifests/malformed tag", "/v2/library/app/manifests/.hidden", &["HEAD", "POST"]).await?;
     get(
         to,
         "manifests",
@@ -197,6 +239,15 @@ async fn accept(to: &mut Interview) -> Result<()> {
         ("a list of types", Some(format!("{},{}", kind::OCI_INDEX, kind::DOCKER_LIST))),
         ("with qualities", Some(format!("{};q=0.5, {};q=0.1", kind::DOCKER_IMAGE, kind::OCI_IMAGE))),
         ("a malformed type", Some("application".to_owned())),
+        ("an empty one", Some(String::new())),
+        ("everything of application", Some("application/*".to_owned())),
+        ("anything at a low quality", Some("text/html, */*;q=0.1".to_owned())),
+        ("oci indexes", Some(kind::OCI_INDEX.to_owned())),
+        ("docker lists", Some(kind::DOCKER_LIST.to_owned())),
+        ("images of both", Some(format!("{}, {}", kind::DOCKER_IMAGE, kind::OCI_IMAGE))),
+        ("schema 1", Some("application/vnd.docker.distribution.manifest.v1+prettyjws".to_owned())),
+        ("upper case", Some(kind::OCI_IMAGE.to_uppercase())),
+        ("spaces", Some(format!(" {} ,  {} ", kind::OCI_INDEX, kind::DOCKER_LIST))),
     ];
     for (what, repository, reference) in references {
         for (name, value) in &values {
@@ -206,6 +257,11 @@ async fn accept(to: &mut Interview) -> Result<()> {
             }
             to.ask(format!("accept/{what}/{name}"), question).await?;
         }
+        let question = Question::new("HEAD", format!("/v2/{repository}/manifests/{reference}"));
+        to.ask(format!("accept/{what}/HEAD"), question.with("accept", kind::DOCKER_IMAGE)).await?;
+        let question = Question::get(format!("/v2/{repository}/manifests/{reference}"));
+        let question = question.with("accept", kind::DOCKER_IMAGE).with("accept", kind::OCI_INDEX);
+        to.ask(format!("accept/{what}/two headers"), question).await?;
     }
     Ok(())
 }
@@ -227,6 +283,20 @@ async fn conditions(to: &mut Interview) -> Result<()> {
         ];
         for (name, value) in values {
             let question = everything(Question::get(target.clone())).with("if-none-match", value);
+            to.ask(format!("conditions/{what}/{name}"), question).await?;
+        }
+        let past = "Sat, 01 Jan 2000 00:00:00 GMT";
+        for (name, header, value) in [
+            ("if-match", "if-match", format!("\"{digest}\"")),
+            ("if-match another", "if-match", "\"other\"".to_owned()),
+            ("if-modified-since", "if-modified-since", "Sat, 01 Jan 2050 00:00:00 GMT".to_owned()),
+            ("if-unmodified-since", "if-unmodified-since", past.to_owned()),
+        ] {
+            // To this Distribution announces a blob and sends nothing, which ends as a broken connection.
+            if (what, name) == ("blob", "if-match another") {
+                continue;
+            }
+            let question = everything(Question::get(target.clone())).with(header, value);
             to.ask(format!("conditions/{what}/{name}"), question).await?;
         }
         let question = everything(Question::new("HEAD", target)).with("if-none-match", format!("\"{digest}\""));
@@ -256,7 +326,9 @@ async fn blobs(to: &mut Interview) -> Result<()> {
         }
     }
     let layer = format!("/v2/library/app/blobs/{}", one.blobs[1].digest);
-    methods(to, "blobs", &layer, &["POST", "PUT", "PATCH"]).await?;
+    methods(to, "blobs", &layer, &["POST", "PUT", "PATCH", "OPTIONS", "FOO"]).await?;
+    methods(to, "blobs/malformed digest", "/v2/library/app/blobs/sha256:xyz", &["HEAD", "POST"]).await?;
+    methods(to, "blobs/no digest", "/v2/library/app/blobs/latest", &["HEAD", "POST"]).await?;
     get(
         to,
         "blobs",
@@ -301,22 +373,46 @@ async fn ranges(to: &mut Interview) -> Result<()> {
         ("two behind the end", "bytes=50000-,60000-"),
         ("upper case", "Bytes=0-0"),
         ("spaces", "bytes= 0 - 0"),
+        ("three", "bytes=0-0,100-199,39999-"),
+        ("two, one of the last bytes", "bytes=-5,0-3"),
+        ("two that are more than all", "bytes=0-,-39999"),
+        ("the same twice", "bytes=7-8,7-8"),
+        ("one and nothing", "bytes=0-1,"),
+        ("two, one malformed", "bytes=0-1,x"),
+        ("beyond numbers", "bytes=0-99999999999999999999"),
+        ("from beyond numbers", "bytes=99999999999999999999-"),
+        ("a plus", "bytes=+0-1"),
+        ("a unit alone", "bytes"),
+        ("an empty value", ""),
     ];
     for (name, range) in table {
         let question = Question::get(target.clone()).with("range", range);
         to.ask(format!("ranges/{name}"), question).await?;
     }
+    let many = vec!["0-0"; 100].join(",");
+    to.ask("ranges/a hundred", Question::get(target.clone()).with("range", format!("bytes={many}"))).await?;
+    let several = Question::new("HEAD", target.clone()).with("range", "bytes=0-1,5-6");
+    to.ask("ranges/HEAD of several", several).await?;
+    to.ask("ranges/HEAD behind the end", Question::new("HEAD", target.clone()).with("range", "bytes=40000-")).await?;
     let part = |question: Question| question.with("range", "bytes=0-9");
     let etag = format!("\"{}\"", layer.digest);
     to.ask("ranges/HEAD", part(Question::new("HEAD", target.clone()))).await?;
     to.ask("ranges/if the same", part(Question::get(target.clone())).with("if-range", etag.clone())).await?;
     to.ask("ranges/if another", part(Question::get(target.clone())).with("if-range", "\"other\"")).await?;
+    to.ask("ranges/if bare", part(Question::get(target.clone())).with("if-range", layer.digest.clone())).await?;
+    let several = Question::get(target.clone()).with("range", "bytes=0-1,5-6");
+    to.ask("ranges/several if the same", several.clone().with("if-range", etag.clone())).await?;
+    to.ask("ranges/several if another", several.with("if-range", "\"other\"")).await?;
+    let known = part(Question::get(target.clone())).with("if-none-match", etag.clone());
+    to.ask("ranges/of what is known", known).await?;
     to.ask("ranges/if weak", part(Question::get(target.clone())).with("if-range", format!("W/{etag}"))).await?;
     let date = "Sat, 21 Nov 2026 00:00:00 GMT";
     to.ask("ranges/if since a date", part(Question::get(target)).with("if-range", date)).await?;
     let empty = format!("/v2/library/app/blobs/{}", subject().blobs[2].digest);
     to.ask("ranges/of nothing", Question::get(empty.clone()).with("range", "bytes=0-")).await?;
-    to.ask("ranges/last byte of nothing", Question::get(empty).with("range", "bytes=-1")).await?;
+    to.ask("ranges/last byte of nothing", Question::get(empty.clone()).with("range", "bytes=-1")).await?;
+    to.ask("ranges/behind the end of nothing", Question::get(empty.clone()).with("range", "bytes=1-")).await?;
+    to.ask("ranges/malformed of nothing", Question::get(empty).with("range", "bytes=x-")).await?;
     let manifest = everything(Question::get("/v2/library/app/manifests/v1"));
     to.ask("ranges/of a manifest", part(manifest)).await.map(drop)
 }
@@ -357,6 +453,7 @@ async fn names(to: &mut Interview) -> Result<()> {
             ("two dashes", "/v2/a--b/tags/list"),
             ("two dots", "/v2/a..b/tags/list"),
             ("too long", &format!("/v2/{}/tags/list", "x/".repeat(128) + "x")),
+            ("far too long", &format!("/v2/{}/tags/list", "x/".repeat(400) + "x")),
             ("as long as may be", &format!("/v2/{}/tags/list", "x/".repeat(127) + "x")),
             ("no UTF-8", "/v2/%ff/tags/list"),
             ("a zero byte", "/v2/a%00b/tags/list"),
@@ -364,7 +461,10 @@ async fn names(to: &mut Interview) -> Result<()> {
             ("of a route", "/v2/tags/list/tags/list"),
             ("of a manifest", "/v2/Library/app/manifests/v1"),
             ("of a blob", &format!("/v2/Library/app/blobs/{UNKNOWN}")),
+            ("dots that are encoded", "/v2/library/%2e%2e/app/tags/list"),
         ],
     )
-    .await
+    .await?;
+    methods(to, "names/upper case", "/v2/Library/app/tags/list", &["HEAD", "POST"]).await?;
+    methods(to, "names/two slashes", "/v2/library//app/manifests/v1", &["HEAD", "PUT", "DELETE"]).await
 }

@@ -72,6 +72,10 @@ async fn mount(to: &mut Interview) -> Result<()> {
         ("from an unknown repository", format!("mount={layer}&from=no%2Fsuch")),
         ("from a malformed name", format!("mount={layer}&from=Library")),
         ("from nothing", format!("mount={layer}&from=")),
+        ("with from in front", format!("from=library%2Fapp&mount={layer}")),
+        ("from two", format!("mount={layer}&from=no%2Fsuch&from=library%2Fapp")),
+        ("of sha512", format!("mount=sha512:{}&from=library%2Fapp", "ab".repeat(64))),
+        ("of upper case", format!("mount={}&from=library%2Fapp", layer.to_uppercase())),
         ("an unknown blob", format!("mount={unknown}&from=library%2Fapp")),
         ("a malformed digest", "mount=sha256:xyz&from=library%2Fapp".to_owned()),
         ("no digest", "mount=&from=library%2Fapp".to_owned()),
@@ -130,7 +134,7 @@ async fn chunks(to: &mut Interview) -> Result<()> {
 }
 
 async fn bad_chunks(to: &mut Interview) -> Result<()> {
-    let table: [(&str, &str, &[u8]); 9] = [
+    let table: [(&str, &str, &[u8]); 18] = [
         ("a gap", "20-29", b"0123456789"),
         ("an overlap", "0-9", b"0123456789"),
         ("shorter than it says", "10-29", b"0123456789"),
@@ -140,6 +144,15 @@ async fn bad_chunks(to: &mut Interview) -> Result<()> {
         ("a unit", "bytes 10-19/20", b"0123456789"),
         ("a unit and no total", "bytes 10-19/*", b"0123456789"),
         ("beyond numbers", "10-99999999999999999999", b"0123456789"),
+        ("no end", "10-", b"0123456789"),
+        ("no beginning", "-19", b"0123456789"),
+        ("a total", "10-19/20", b"0123456789"),
+        ("an equals sign", "bytes=10-19", b"0123456789"),
+        ("spaces", "10 - 19", b"0123456789"),
+        ("three numbers", "10-19-29", b"0123456789"),
+        ("a plus", "+10-19", b"0123456789"),
+        ("an empty one", "", b"0123456789"),
+        ("the next", "10-19", b"0123456789"),
     ];
     for (name, range, chunk) in table {
         let location = push::begin(to.server, "uploaded").await?;
@@ -152,6 +165,11 @@ async fn bad_chunks(to: &mut Interview) -> Result<()> {
     let location = push::begin(to.server, "uploaded").await?;
     let later = push::append(to.server, &location, 0, b"0123456789").await?;
     to.ask("bad chunk/old location", patch(&location, b"more")).await?;
+    to.ask(
+        "bad chunk/first with a gap",
+        patch(&push::begin(to.server, "uploaded").await?, b"01").with("content-range", "5-6"),
+    )
+    .await?;
     to.ask("bad chunk/of no type", Question::new("PATCH", later).body("more")).await?;
     let location = push::begin(to.server, "uploaded").await?;
     let json = Question::new("PATCH", location).with("content-type", "application/json").body("{}");
@@ -182,14 +200,34 @@ async fn bad_ends(to: &mut Interview) -> Result<()> {
     }
     let location = push::begin(to.server, "uploaded").await?;
     let location = push::append(to.server, &location, 0, &blob.bytes[..500]).await?;
-    let gap = put(&location, &blob.digest, &blob.bytes[500..]).with("content-range", "600-1099");
-    to.ask("bad end/a gap", gap).await.map(drop)
+    let rest = || put(&location, &blob.digest, &blob.bytes[500..]);
+    for (name, range) in [
+        ("a gap", "600-1099"),
+        ("an overlap", "400-899"),
+        ("backwards", "999-500"),
+        ("a malformed range", "many"),
+        ("a unit", "bytes 500-999/1000"),
+        ("another length", "500-998"),
+    ] {
+        to.ask(format!("bad end/{name}"), rest().with("content-range", range)).await?;
+        to.ask(format!("bad end/{name}/status"), Question::get(location.clone())).await?;
+    }
+    to.ask("bad end/all is well", rest().with("content-range", "500-999")).await?;
+
+    let location = push::begin(to.server, "uploaded").await?;
+    let whole = put(&location, &format!("sha256:{}", "cc".repeat(32)), &blob.bytes);
+    to.ask("bad end/all at once with another digest", whole).await?;
+    let status = to.ask("bad end/all at once with another digest/status", Question::get(location.clone())).await?;
+    let right = put(&next(&status, &location), &blob.digest, &[]);
+    to.ask("bad end/all at once with another digest/then the right one", right).await.map(drop)
 }
 
 async fn cancel(to: &mut Interview) -> Result<()> {
     let location = push::begin(to.server, "uploaded").await?;
     let location = push::append(to.server, &location, 0, b"0123456789").await?;
-    to.ask("cancel/POST", post(location.clone())).await?;
+    for method in ["POST", "OPTIONS", "FOO"] {
+        to.ask(format!("cancel/{method}"), Question::new(method, location.clone())).await?;
+    }
     to.ask("cancel/done", Question::new("DELETE", location.clone())).await?;
     to.ask("cancel/again", Question::new("DELETE", location.clone())).await?;
     to.ask("cancel/status", Question::get(location.clone())).await?;
@@ -216,6 +254,12 @@ async fn strangers(to: &mut Interview) -> Result<()> {
         ("chunk to an unknown upload", patch(&format!("{UPLOADS}{id}"), b"more")),
         ("malformed identity", Question::get(format!("{UPLOADS}none"))),
         ("chunk to a malformed identity", patch(&format!("{UPLOADS}none"), b"more")),
+        ("end of a malformed identity", put(&format!("{UPLOADS}none"), &Blob::of("").digest, &[])),
+        ("cancel of a malformed identity", Question::new("DELETE", format!("{UPLOADS}none"))),
+        ("HEAD of a malformed identity", Question::new("HEAD", format!("{UPLOADS}none"))),
+        ("identity with odd letters", Question::get(format!("{UPLOADS}a.b_c="))),
+        ("identity with letters that none has", Question::get(format!("{UPLOADS}a~b"))),
+        ("unknown upload/HEAD", Question::new("HEAD", format!("{UPLOADS}{id}"))),
     ];
     for (name, question) in table {
         let answer = to.ask(format!("strangers/{name}"), question).await?;
@@ -227,7 +271,7 @@ async fn strangers(to: &mut Interview) -> Result<()> {
 
 /// What addresses in answers are made of.
 async fn addresses(to: &mut Interview) -> Result<()> {
-    let table: [(&str, &[(&str, &str)]); 9] = [
+    let table: [(&str, &[(&str, &str)]); 16] = [
         ("host", &[("host", "registry.example.com")]),
         ("host and port", &[("host", "registry.example.com:8443")]),
         ("forwarded protocol", &[("x-forwarded-proto", "https")]),
@@ -236,6 +280,13 @@ async fn addresses(to: &mut Interview) -> Result<()> {
         ("forwarded hosts", &[("x-forwarded-host", "one.example.com, two.example.com")]),
         ("forwarded port", &[("x-forwarded-host", "front.example.com"), ("x-forwarded-port", "8443")]),
         ("Forwarded", &[("forwarded", "for=10.0.0.1;host=front.example.com;proto=https")]),
+        ("Forwarded host", &[("forwarded", "host=front.example.com")]),
+        ("Forwarded protocol", &[("forwarded", "proto=https")]),
+        ("Forwarded in quotes", &[("forwarded", "for=\"[2001:db8::1]\";host=\"front.example.com:8443\";proto=https")]),
+        ("Forwarded of two", &[("forwarded", "host=one.example.com;proto=https, host=two.example.com;proto=http")]),
+        ("Forwarded in upper case", &[("forwarded", "Host=front.example.com;Proto=https")]),
+        ("Forwarded for alone", &[("forwarded", "for=10.0.0.1"), ("x-forwarded-proto", "https")]),
+        ("Forwarded that is malformed", &[("forwarded", ";;="), ("x-forwarded-host", "front.example.com")]),
         (
             "Forwarded and others",
             &[("forwarded", "host=new.example.com;proto=https"), ("x-forwarded-host", "old.example.com")],
