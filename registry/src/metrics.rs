@@ -260,8 +260,8 @@ impl Store for Metered {
         self.timed("Writer", self.inner.append(upload, offset, hasher, body)).await
     }
 
-    async fn finish(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError> {
-        self.timed("Move", self.inner.finish(upload, to)).await
+    async fn finish(&self, upload: &UploadKey, to: &Key, size: u64) -> Result<(), StoreError> {
+        self.timed("Move", self.inner.finish(upload, to, size)).await
     }
 
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {

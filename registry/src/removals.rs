@@ -109,8 +109,8 @@ impl Store for Counted {
         self.inner.append(upload, offset, hasher, body).await
     }
 
-    async fn finish(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError> {
-        self.inner.finish(upload, to).await
+    async fn finish(&self, upload: &UploadKey, to: &Key, size: u64) -> Result<(), StoreError> {
+        self.inner.finish(upload, to, size).await
     }
 
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {

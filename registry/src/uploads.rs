@@ -273,7 +273,8 @@ impl Registry {
             Some(hasher) if hasher.bytes() == offset && (hasher.algorithm() == algorithm || offset > 0) => hasher,
             _ => self.hash_again(&upload, offset, algorithm).await?,
         };
-        let appended = self.store.append(&upload, offset, hasher, body).await?;
+        let appended =
+            self.store.append(&upload, offset, hasher, body).await.map_err(|error| of_session(error, name, id))?;
         **session = Some(appended.hasher);
         match appended.interrupted {
             Some(source) => Err(Error::BodyInterrupted { source }),
@@ -292,13 +293,15 @@ impl Registry {
                 self.hash_again(&upload, offset, digest.algorithm()).await?
             }
         };
+        let size = hasher.bytes();
         let found = hasher.finish();
         if found != *digest {
             // As with Distribution, the data stays: whoever named the wrong digest can name the right one.
             return Err(Error::DigestMismatch { expected: digest.clone(), found });
         }
         let held = self.guard.acquire(vec![Item::Blob(digest.clone())]).await?;
-        self.store.finish(&upload, &layout::blob_data(digest)).await?;
+        let finished = self.store.finish(&upload, &layout::blob_data(digest), size).await;
+        finished.map_err(|error| of_session(error, name, id))?;
         self.ensure_link(&layout::layer_link(name, digest), digest).await?;
         held.verify();
         self.sessions.forget(id);
@@ -329,6 +332,15 @@ impl Registry {
 #[must_use]
 pub fn no_body() -> Incoming {
     Box::pin(stream::empty())
+}
+
+/// What a request on a session is told when another process has come before it.
+fn of_session(error: StoreError, name: &RepositoryName, id: Uuid) -> Error {
+    match error {
+        StoreError::Busy { .. } => Error::UploadBusy { id },
+        StoreError::Offset { found, .. } => Error::UploadOffset { id, offset: found },
+        error => unknown_session(error, name, id),
+    }
 }
 
 fn unknown_session(error: StoreError, name: &RepositoryName, id: Uuid) -> Error {

@@ -33,6 +33,12 @@ pub enum StoreError {
         /// Where the upload ends, in bytes.
         found: u64,
     },
+    /// Another process works on an upload at this moment.
+    #[error("{key}: another process works on the upload")]
+    Busy {
+        /// The key of the upload's data.
+        key: String,
+    },
     /// A range starts behind the end of an object.
     #[error("{key}: a range starts at byte {start}, but the object has {size} bytes")]
     Range {

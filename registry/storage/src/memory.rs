@@ -221,17 +221,28 @@ impl Store for Memory {
         Ok(Appended { offset, hasher, interrupted })
     }
 
-    async fn finish(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError> {
+    async fn finish(&self, upload: &UploadKey, to: &Key, size: u64) -> Result<(), StoreError> {
         let mut objects = self.objects();
-        if objects.remove(upload.started_at().as_str()).is_none() {
+        if !objects.contains_key(upload.started_at().as_str()) {
             return Err(StoreError::not_found(upload.directory()));
         }
-        let content = match objects.remove(upload.data().as_str()).map(|held| held.content) {
+        let data = upload.data();
+        let found = objects.get(data.as_str()).map_or(0, |held| held.stat().size);
+        if found != size {
+            return Err(StoreError::Offset { key: data.to_string(), expected: size, found });
+        }
+        objects.remove(upload.started_at().as_str());
+        let content = match objects.remove(data.as_str()).map(|held| held.content) {
             None => Bytes::new(),
             Some(Content::Object(content)) => content,
             Some(Content::Upload(content)) => content.freeze(),
         };
-        objects.insert(to.to_string(), Held::object(content));
+        match objects.get_mut(to.as_str()) {
+            Some(kept) if kept.stat().size == size => kept.modified = SystemTime::now(),
+            _ => {
+                objects.insert(to.to_string(), Held::object(content));
+            }
+        }
         Ok(())
     }
 

@@ -150,7 +150,8 @@ pub trait Store: Send + Sync + 'static {
     async fn offset(&self, upload: &UploadKey) -> Result<u64, StoreError>;
 
     /// Takes a body behind the first `offset` bytes of an upload, and hashes it on the way. The caller sees to it that
-    /// there is one append at a time. [`StoreError::Offset`] when the upload does not end at `offset`.
+    /// there is one append at a time in this process; [`StoreError::Busy`] when another process works on the upload, if
+    /// the store can tell. [`StoreError::Offset`] when the upload does not end at `offset`.
     async fn append(
         &self,
         upload: &UploadKey,
@@ -159,8 +160,10 @@ pub trait Store: Send + Sync + 'static {
         body: Incoming,
     ) -> Result<Appended, StoreError>;
 
-    /// Makes an upload an object, in place of one that may be there, and forgets the upload.
-    async fn finish(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError>;
+    /// Makes an upload of `size` bytes an object, and forgets the upload. An object of this length that is there already is
+    /// taken for the same content: it stays, and counts as new; one of another length is replaced. [`StoreError::Offset`] when the upload has another
+    /// length, and [`StoreError::Busy`] as for an append: then it is not what the caller has hashed.
+    async fn finish(&self, upload: &UploadKey, to: &Key, size: u64) -> Result<(), StoreError>;
 
     /// Forgets an upload and its data.
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError>;

@@ -200,10 +200,10 @@ async fn an_upload_grows_and_becomes_an_object() {
 
         let appended = store.append(&upload, 6, appended.hasher, body(&[b"world"])).await.unwrap();
         assert_eq!(appended.hasher.finish(), Digest::sha256(b"hello world"));
-        store.finish(&upload, &key("blob/data")).await.unwrap();
+        store.finish(&upload, &key("blob/data"), 11).await.unwrap();
         assert_eq!(read(store.as_ref(), "blob/data").await, "hello world");
         assert!(is_not_found(store.offset(&upload).await));
-        assert!(is_not_found(store.finish(&upload, &key("blob/data")).await));
+        assert!(is_not_found(store.finish(&upload, &key("blob/data"), 11).await));
         assert!(list_all(store.as_ref(), &key("docker"), false).await.unwrap().is_empty(), "nothing is left behind");
     }
 }
@@ -213,9 +213,88 @@ async fn an_upload_without_data_is_an_empty_object() {
     for Case { store, directory: _directory } in stores() {
         let upload = upload();
         store.begin(&upload, Bytes::from_static(b"now")).await.unwrap();
-        store.finish(&upload, &key("blob/empty")).await.unwrap();
+        store.finish(&upload, &key("blob/empty"), 0).await.unwrap();
         assert_eq!(read(store.as_ref(), "blob/empty").await, "");
     }
+}
+
+#[tokio::test]
+async fn an_upload_of_another_length_than_was_hashed_is_not_stored() {
+    for Case { store, directory: _directory } in stores() {
+        let upload = upload();
+        store.begin(&upload, Bytes::from_static(b"now")).await.unwrap();
+        for size in [1, 4] {
+            let finished = store.finish(&upload, &key("blob"), size).await;
+            assert!(is_not_found(finished) || is_not_found(store.stat(&key("blob")).await));
+        }
+        store.append(&upload, 0, Hasher::new(Algorithm::Sha256), body(&[b"data"])).await.unwrap();
+        for size in [0, 3, 5] {
+            let finished = store.finish(&upload, &key("blob"), size).await;
+            assert!(
+                matches!(finished, Err(StoreError::Offset { expected, found: 4, .. }) if expected == size),
+                "{finished:?}"
+            );
+        }
+        assert!(is_not_found(store.stat(&key("blob")).await));
+        store.finish(&upload, &key("blob"), 4).await.unwrap();
+        assert_eq!(read(store.as_ref(), "blob").await, "data");
+    }
+}
+
+/// What is there already may be in use everywhere: nobody changes it by saying that it is the same.
+#[tokio::test]
+async fn an_upload_leaves_what_has_its_length_and_replaces_what_is_damaged() {
+    for Case { store, directory: _directory } in stores() {
+        for (there, after) in [("DATA", "DATA"), ("DAT", "data"), ("", "data")] {
+            store.put(&key("blob"), Bytes::from_static(there.as_bytes())).await.unwrap();
+            let before = store.stat(&key("blob")).await.unwrap().modified;
+            let upload = upload();
+            store.begin(&upload, Bytes::from_static(b"now")).await.unwrap();
+            store.append(&upload, 0, Hasher::new(Algorithm::Sha256), body(&[b"data"])).await.unwrap();
+            store.finish(&upload, &key("blob"), 4).await.unwrap();
+            assert_eq!(read(store.as_ref(), "blob").await, after);
+            assert!(store.stat(&key("blob")).await.unwrap().modified > before, "it counts as new");
+            assert!(is_not_found(store.offset(&upload).await));
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_processes_do_not_work_on_one_upload() {
+    let directory = tempfile::tempdir().unwrap();
+    let [first, second] = [0, 1].map(|_| Arc::new(Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap()));
+    let upload = upload();
+    first.begin(&upload, Bytes::from_static(b"now")).await.unwrap();
+    let hasher = || Hasher::new(Algorithm::Sha256);
+    let (pieces, arriving) = tokio::sync::mpsc::channel::<&'static [u8]>(1);
+    let arriving = stream::unfold(arriving, |mut arriving| async move {
+        arriving.recv().await.map(|piece| (Ok(Bytes::from_static(piece)), arriving))
+    });
+    let appending = {
+        let (first, upload) = (first.clone(), upload.clone());
+        tokio::spawn(async move { first.append(&upload, 0, hasher(), Box::pin(arriving)).await })
+    };
+    // Large enough to be written before the rest of the body is there.
+    const PIECE: &[u8] = &[b'm'; 1 << 20];
+    pieces.send(PIECE).await.unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while second.offset(&upload).await.unwrap() < PIECE.len() as u64 {
+        assert!(std::time::Instant::now() < deadline, "nothing is written");
+    }
+    let busy = |result: Result<(), StoreError>| matches!(result, Err(StoreError::Busy { .. }));
+    assert!(busy(second.finish(&upload, &key("blob"), PIECE.len() as u64).await));
+    assert!(busy(second.append(&upload, 0, hasher(), body(&[b"other"])).await.map(|_| ())));
+    pieces.send(b"mine").await.unwrap();
+    drop(pieces);
+    let appended = appending.await.unwrap().unwrap();
+    let late = second.append(&upload, 0, hasher(), body(&[b"other"])).await;
+    assert!(matches!(late, Err(StoreError::Offset { expected: 0, found, .. }) if found == appended.offset));
+    second.finish(&upload, &key("blob"), appended.offset).await.unwrap();
+
+    // The first has not heard of it. The session looks as if it were there until its directory is removed.
+    first.begin(&upload, Bytes::from_static(b"now")).await.unwrap();
+    assert!(is_not_found(first.finish(&upload, &key("blob"), appended.offset).await));
+    assert_eq!(read(first.as_ref(), "blob").await, [PIECE, b"mine"].concat());
 }
 
 #[tokio::test]
@@ -259,7 +338,7 @@ async fn another_process_goes_on_with_an_upload() {
     let second = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap();
     assert_eq!(second.offset(&upload).await.unwrap(), 3);
     second.append(&upload, 3, appended.hasher, body(&[b"two"])).await.unwrap();
-    second.finish(&upload, &key("blob")).await.unwrap();
+    second.finish(&upload, &key("blob"), 6).await.unwrap();
     assert_eq!(read(&second, "blob").await, "onetwo");
 }
 

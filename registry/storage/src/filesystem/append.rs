@@ -42,13 +42,12 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn open(tree: &Tree, upload: &UploadKey, offset: u64, hasher: Hasher) -> Result<Self, StoreError> {
         let key = upload.data();
-        let found = tree.upload_offset(upload)?;
-        if found != offset {
-            return Err(StoreError::Offset { key: key.to_string(), expected: offset, found });
+        if offset == 0 {
+            // The session may have no data yet, but it must exist.
+            tree.upload_offset(upload)?;
         }
+        let mut file = tree.open_upload(upload, offset)?;
         let failed = |source| StoreError::from_io(&key, "open the upload", source);
-        let mut file =
-            File::options().create(true).truncate(false).write(true).open(tree.path(&key)).map_err(failed)?;
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         Ok(Writer { file: Arc::new(file), key, offset, hasher })
     }

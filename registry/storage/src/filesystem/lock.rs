@@ -117,14 +117,17 @@ impl Lock {
 /// Why a server that only reads has no locks.
 const CLOSED: &str = "the directory cannot be written";
 
+/// Whether an error says that the file system has no locks.
+pub(super) fn has_no_locks(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
+}
+
 /// Why a process goes on without a lock after an error; none if it must not.
 fn reason_for_none(mode: LockMode, error: &io::Error) -> Option<&'static str> {
-    let has_no_locks = error.kind() == io::ErrorKind::Unsupported
-        || error.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error());
     let is_closed = matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied);
     match mode {
         LockMode::Exclusive => None,
-        _ if has_no_locks => Some("the file system has no locks"),
+        _ if has_no_locks(error) => Some("the file system has no locks"),
         LockMode::ReadOnly if is_closed => Some(CLOSED),
         _ => None,
     }

@@ -16,6 +16,7 @@ mod lock;
 mod resident;
 mod stream;
 mod tree;
+mod upload;
 mod walk;
 
 use std::path::Path;
@@ -190,9 +191,9 @@ impl Store for Filesystem {
         append::append(self, writer, body).await
     }
 
-    async fn finish(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError> {
+    async fn finish(&self, upload: &UploadKey, to: &Key, size: u64) -> Result<(), StoreError> {
         let (own, to_own) = (upload.clone(), to.clone());
-        self.blocking(to, "finish the upload", move |tree| tree.finish_upload(&own, &to_own)).await
+        self.blocking(to, "finish the upload", move |tree| tree.finish_upload(&own, &to_own, size)).await
     }
 
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {

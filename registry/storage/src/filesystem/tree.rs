@@ -27,7 +27,7 @@ use std::sync::{PoisonError, RwLock};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use uuid::Uuid;
 
-use crate::layout::{self, UploadKey};
+use crate::layout;
 use crate::{Key, Stat, StoreError};
 
 use super::resident::Resident;
@@ -225,51 +225,6 @@ impl Tree {
         Ok(removed)
     }
 
-    /// The length of an upload's data. A session without data yet is there by its start file alone.
-    pub(super) fn upload_offset(&self, upload: &UploadKey) -> Result<u64, StoreError> {
-        match self.stat(&upload.data()) {
-            Ok(stat) => Ok(stat.size),
-            Err(StoreError::NotFound { .. }) => match self.stat(&upload.started_at()) {
-                Ok(_) => Ok(0),
-                Err(StoreError::NotFound { .. }) => Err(StoreError::not_found(upload.directory())),
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(super) fn finish_upload(&self, upload: &UploadKey, to: &Key) -> Result<(), StoreError> {
-        let data = upload.data();
-        let path = self.path(&data);
-        let failed = |action| move |source| StoreError::from_io(to, action, source);
-        match File::open(&path) {
-            Ok(file) => {
-                file.sync_all().map_err(failed("sync the upload"))?;
-                self.place(&path, &self.path(to), Placing::Replace).map_err(failed("move the upload into place"))?;
-            }
-            // Nothing was appended: the content is empty, if the session exists at all.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.stat(&upload.started_at()).map_err(|_| StoreError::not_found(upload.directory()))?;
-                self.write(to, &[], Placing::Replace)?;
-            }
-            Err(error) => return Err(StoreError::from_io(&data, "open the upload", error)),
-        }
-        // The blob is in place. What is left of the session is of no use, and the purge of old uploads finds it if this
-        // fails.
-        if let Err(error) = self.remove_upload(upload) {
-            tracing::warn!(upload = %upload.directory(), %error, "cannot remove a finished upload");
-        }
-        Ok(())
-    }
-
-    pub(super) fn remove_upload(&self, upload: &UploadKey) -> Result<(), StoreError> {
-        let directory = self.path(upload.directory());
-        fs::remove_dir_all(&directory)
-            .map_err(|source| StoreError::from_io(upload.directory(), "remove the upload", source))?;
-        self.prune_above(&directory);
-        Ok(())
-    }
-
     /// Makes the directory that a file goes into, and makes every new directory durable.
     pub(super) fn make_parent(&self, path: &Path) -> io::Result<()> {
         let Some(parent) = path.parent() else { return Ok(()) };
@@ -318,7 +273,7 @@ impl Tree {
     }
 
     /// Renames a synced file into place and makes that durable.
-    fn place(&self, from: &Path, to: &Path, placing: Placing) -> io::Result<()> {
+    pub(super) fn place(&self, from: &Path, to: &Path, placing: Placing) -> io::Result<()> {
         self.rename(from, to, placing)?;
         for directory in self.directories_above(to) {
             // Waits for whoever has made the directory to have synced its parent.
@@ -366,7 +321,7 @@ impl Tree {
 
     /// Removes the directories above `path`, up to the first that is not empty. That one fails is how it ends, so no
     /// error counts: an empty directory that stays is harmless.
-    fn prune_above(&self, path: &Path) {
+    pub(super) fn prune_above(&self, path: &Path) {
         for directory in self.directories_above(path) {
             if fs::remove_dir(directory).is_err() {
                 return;
