@@ -226,6 +226,10 @@ impl From<Error> for Failure {
             Error::Store(StoreError::Range { .. }) => {
                 Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, Value::Null)
             }
+            // Somebody may make room; and who pushes should know whom to ask.
+            Error::Store(error) if error.is_full() => {
+                Failure { cause: Some(text), ..Failure::unavailable("the registry's storage is full") }
+            }
             Error::Link { .. } | Error::Store(_) | Error::Stopped(_) => Failure::internal(text),
         }
     }
@@ -265,5 +269,19 @@ mod tests {
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "{\"errors\":[{\"code\":\"UNKNOWN\",\"message\":\"unknown error\"}]}\n");
+    }
+
+    #[tokio::test]
+    async fn a_client_is_told_that_there_is_no_room() {
+        let source = std::io::ErrorKind::StorageFull.into();
+        let failure = Failure::from(StoreError::Io { key: "docker/x".into(), action: "write the upload", source });
+        assert!(failure.to_string().contains("docker/x: cannot write the upload"), "the log says where: {failure}");
+        let response = failure.response(false);
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("UNAVAILABLE") && body.contains("the registry's storage is full"), "{body}");
+        assert!(!body.contains("docker/x"), "{body}");
     }
 }

@@ -105,6 +105,13 @@ impl StoreError {
         matches!(self, StoreError::NotFound { .. })
     }
 
+    /// Whether the store has no room left: for anybody, or for this user of the operating system.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let StoreError::Io { source, .. } = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
     /// The one place where an error of the operating system becomes a store's error.
     pub(crate) fn from_io(key: &Key, action: &'static str, source: io::Error) -> Self {
         match source.kind() {
