@@ -97,6 +97,12 @@ pub enum Error {
     /// The garbage collector is deleting what the request is about, and takes long.
     #[error("the content is being collected: try again")]
     BeingCollected,
+    /// Other servers on the same store change the repository all the time.
+    #[error("repository {name} is being changed by other servers: try again")]
+    RepositoryBusy {
+        /// The repository.
+        name: RepositoryName,
+    },
     /// Deletion is switched off.
     #[error("deletion is switched off (storage.delete.enabled)")]
     DeleteDisabled,

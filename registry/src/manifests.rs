@@ -17,6 +17,8 @@ use crate::schema1;
 
 /// How many references of one manifest are looked for at once.
 const LOOKUPS_AT_ONCE: usize = 16;
+/// How often a push writes its links that another server deletes meanwhile.
+const MAX_ATTEMPTS: usize = 8;
 
 /// A manifest as it is served.
 #[derive(Clone, Debug)]
@@ -155,15 +157,39 @@ impl Registry {
     }
 
     async fn store_manifest(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<(), Error> {
-        let Stored { digest, raw, manifest } = stored;
+        let Stored { digest, manifest, .. } = stored;
         // The guard before the lock: whoever waits here for a deletion to end must not hold up the whole repository.
         let held = self.guard.acquire(revision_items(name, digest)).await?;
         let references = self.guard.acquire(reference_items(name, manifest)).await?;
         let _pushing = self.while_pushing(name).await;
-        self.require_references(name, manifest).await?;
-        let data = layout::blob_data(digest);
+        self.link_manifest(name, tags, stored).await?;
+        self.catalog.pushed(name);
+        self.tag_lists.changed(name);
+        // From now on the manifest itself keeps its references, so they need not be remembered one by one.
+        held.verify();
+        drop(references);
+        Ok(())
+    }
+
+    /// Writes the links of a manifest, and its bytes. Written anew if another server on the same store has deleted some of
+    /// them meanwhile; if it has deleted the blobs as well, the manifest is refused as one that came later.
+    async fn link_manifest(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<(), Error> {
+        self.require_references(name, &stored.manifest).await?;
+        for _ in 0..MAX_ATTEMPTS {
+            self.write_links(name, tags, stored).await?;
+            // After the last write, whatever the order: `repositories` says why that is enough.
+            self.require_references(name, &stored.manifest).await?;
+            if self.has_links(name, tags, &stored.digest).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::RepositoryBusy { name: name.clone() })
+    }
+
+    async fn write_links(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<(), Error> {
+        let Stored { digest, raw, manifest } = stored;
         if !self.has_bytes(digest, raw.len()).await? {
-            self.store.put(&data, raw.clone()).await?;
+            self.store.put(&layout::blob_data(digest), raw.clone()).await?;
         }
         // Before the link: a manifest that is there and is not found by its subject would be lost to who asks for it.
         if let Some(subject) = manifest.subject() {
@@ -177,12 +203,16 @@ impl Registry {
             self.store.put(&current, digest.to_string().into()).await?;
             self.ensure_link(&layout::tag_index_link(name, tag, digest), digest).await?;
         }
-        self.catalog.pushed(name);
-        self.tag_lists.changed(name);
-        // From now on the manifest itself keeps its references, so they need not be remembered one by one.
-        held.verify();
-        drop(references);
         Ok(())
+    }
+
+    async fn has_links(&self, name: &RepositoryName, tags: &[Tag], digest: &Digest) -> Result<bool, Error> {
+        for tag in tags {
+            if self.find(&layout::tag_current_link(name, tag)).await?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(self.find(&layout::revision_link(name, digest)).await?.is_some())
     }
 
     /// Every blob must be linked in this repository, and every manifest of an index that the rules require be one of its

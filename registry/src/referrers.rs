@@ -21,7 +21,7 @@ use berth_storage::{Cursor, EntryKind, ListRequest, MAX_PAGE, StoreError, list_a
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::OwnedMutexGuard;
 
-use crate::catalog::Paged;
+use crate::catalog::{Paged, is_repository};
 use crate::error::Error;
 use crate::registry::{Registry, absent_is_none};
 
@@ -151,7 +151,7 @@ impl Registry {
                 Subject::Some(subject) => {
                     rebuilt.referrers += 1;
                     rebuilt.added += usize::from(!noted.remove(&(subject.clone(), digest.clone())));
-                    self.note_referrer(name, &subject, &digest).await?;
+                    self.note_found_referrer(name, &subject, &digest).await?;
                 }
                 Subject::None => {}
                 Subject::Unknown => {
@@ -183,6 +183,15 @@ impl Registry {
         digest: &Digest,
     ) -> Result<(), Error> {
         self.ensure_link(&layout::referrer(name, subject, digest), digest).await
+    }
+
+    /// As [`Registry::note_referrer`], for a manifest that was found, and may have been deleted since.
+    async fn note_found_referrer(&self, name: &RepositoryName, subject: &Digest, digest: &Digest) -> Result<(), Error> {
+        let _staying = self.while_pushing(name).await;
+        match self.find(&layout::revision_link(name, digest)).await? {
+            Some(_) => self.note_referrer(name, subject, digest).await,
+            None => Ok(()),
+        }
     }
 
     /// Removes what [`Registry::note_referrer`] has noted.
@@ -255,7 +264,7 @@ impl Registry {
         while let Some((digest, subject)) = reads.next().await {
             let Subject::Some(subject) = subject? else { continue };
             if writing.is_some() {
-                self.note_referrer(name, &subject, &digest).await?;
+                self.note_found_referrer(name, &subject, &digest).await?;
             } else {
                 unwritten.entry(subject).or_default().insert(digest);
             }
@@ -269,6 +278,11 @@ impl Registry {
 
     async fn note_looked(&self, name: &RepositoryName, begun: SystemTime) -> Result<(), Error> {
         let Ok(begun) = jiff::Timestamp::try_from(begun) else { return Ok(()) };
+        // A repository that was deleted meanwhile must not be left with this alone.
+        let _staying = self.while_pushing(name).await;
+        if !is_repository(self.store.as_ref(), name).await? {
+            return Ok(());
+        }
         Ok(self.store.put(&layout::referrers_checked(name), begun.to_string().into()).await?)
     }
 

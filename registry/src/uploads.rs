@@ -79,11 +79,11 @@ impl Registry {
     /// [`Error::ReadOnly`], or what the store says.
     pub async fn upload_begin(&self, name: &RepositoryName) -> Result<Upload, Error> {
         let _writing = self.writable()?;
-        self.begin(name).await
+        self.begin(name, Uuid::new_v4()).await
     }
 
-    async fn begin(&self, name: &RepositoryName) -> Result<Upload, Error> {
-        let upload = Upload { id: Uuid::new_v4(), started_at: jiff::Timestamp::now(), offset: 0 };
+    async fn begin(&self, name: &RepositoryName, id: Uuid) -> Result<Upload, Error> {
+        let upload = Upload { id, started_at: jiff::Timestamp::now(), offset: 0 };
         // Whole seconds, as Distribution writes and reads them.
         let text = upload.started_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         self.store.begin(&UploadKey::new(name, upload.id), text.into()).await?;
@@ -152,22 +152,23 @@ impl Registry {
         let (registry, name, digest) = (self.clone(), name.clone(), digest.clone());
         tokio::spawn(async move {
             let _writing = writing;
-            registry.complete(&name, id, expected, &digest, body).await
+            let mut session = registry.sessions.lock(id).await?;
+            registry.complete(&mut session, &name, id, expected, &digest, body).await
         })
         .await?
     }
 
     async fn complete(
         &self,
+        session: &mut Session,
         name: &RepositoryName,
         id: Uuid,
         expected: u64,
         digest: &Digest,
         body: Incoming,
     ) -> Result<(), Error> {
-        let mut session = self.sessions.lock(id).await?;
-        self.append(&mut session, name, id, expected, digest.algorithm(), body).await?;
-        self.finish(&session, name, id, digest).await
+        self.append(session, name, id, expected, digest.algorithm(), body).await?;
+        self.finish(session, name, id, digest).await
     }
 
     /// Makes a body a blob of the repository in one step. If that fails, nothing is left of it: nobody was told of the
@@ -185,8 +186,14 @@ impl Registry {
         let (registry, name, digest) = (self.clone(), name.clone(), digest.clone());
         tokio::spawn(async move {
             let _writing = writing;
-            let Upload { id, .. } = registry.begin(&name).await?;
-            let finished = registry.complete(&name, id, 0, &digest, body).await;
+            let id = Uuid::new_v4();
+            // Held from before it begins: it is never idle, so the deletion of its repository lets it end.
+            let mut session = registry.sessions.lock(id).await?;
+            let finished = match registry.begin(&name, id).await {
+                Ok(_) => registry.complete(&mut session, &name, id, 0, &digest, body).await,
+                Err(error) => Err(error),
+            };
+            drop(session);
             if finished.is_err()
                 && let Err(error) = registry.cancel(&name, id, None).await
                 && !matches!(error, Error::UploadUnknown { .. })
@@ -271,7 +278,7 @@ impl Registry {
         }
         let hasher = match session.take() {
             Some(hasher) if hasher.bytes() == offset && (hasher.algorithm() == algorithm || offset > 0) => hasher,
-            _ => self.hash_again(&upload, offset, algorithm).await?,
+            _ => self.hash_again(&upload, offset, algorithm).await.map_err(|error| unknown_session(error, name, id))?,
         };
         let appended =
             self.store.append(&upload, offset, hasher, body).await.map_err(|error| of_session(error, name, id))?;
@@ -289,8 +296,9 @@ impl Registry {
             Some(hasher) if hasher.algorithm() == digest.algorithm() => hasher.clone(),
             // The chunks came before it was known that the client counts in the other algorithm.
             _ => {
-                let offset = self.store.offset(&upload).await?;
-                self.hash_again(&upload, offset, digest.algorithm()).await?
+                let offset = self.upload_offset(name, id).await?;
+                let hashed = self.hash_again(&upload, offset, digest.algorithm()).await;
+                hashed.map_err(|error| unknown_session(error, name, id))?
             }
         };
         let size = hasher.bytes();
@@ -343,8 +351,12 @@ fn of_session(error: StoreError, name: &RepositoryName, id: Uuid) -> Error {
     }
 }
 
-fn unknown_session(error: StoreError, name: &RepositoryName, id: Uuid) -> Error {
-    if error.is_not_found() { Error::UploadUnknown { name: name.clone(), id } } else { error.into() }
+/// What is not there of a session has been removed: by a request of this process, or by another server at any moment.
+fn unknown_session(error: impl Into<Error>, name: &RepositoryName, id: Uuid) -> Error {
+    match error.into() {
+        Error::Store(error) if error.is_not_found() => Error::UploadUnknown { name: name.clone(), id },
+        error => error,
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use crate::{Key, StoreError};
 use super::lock;
 use super::tree::{Placing, Tree};
 
+/// How often a removal starts again because something was written meanwhile.
+const MAX_ATTEMPTS: usize = 64;
+
 impl Tree {
     /// The length of an upload's data. A session without data yet is there by its start file alone.
     pub(super) fn upload_offset(&self, upload: &UploadKey) -> Result<u64, StoreError> {
@@ -80,10 +83,21 @@ impl Tree {
 
     pub(super) fn remove_upload(&self, upload: &UploadKey) -> Result<(), StoreError> {
         let directory = self.path(upload.directory());
-        fs::remove_dir_all(&directory)
-            .map_err(|source| StoreError::from_io(upload.directory(), "remove the upload", source))?;
-        self.prune_above(&directory);
-        Ok(())
+        let mut attempt = 1;
+        loop {
+            match fs::remove_dir_all(&directory) {
+                // Another process has just begun to append: what it has written goes as well.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && attempt < MAX_ATTEMPTS => {
+                    attempt += 1;
+                }
+                removed => {
+                    let failed = |source| StoreError::from_io(upload.directory(), "remove the upload", source);
+                    removed.map_err(failed)?;
+                    self.prune_above(&directory);
+                    return Ok(());
+                }
+            }
+        }
     }
 }
 
