@@ -12,12 +12,14 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::tls;
 
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 10;
@@ -132,16 +134,7 @@ async fn exchange(
 
 /// Trusts whom the system trusts. Read for every look: a check is seldom, and a certificate that is added counts at once.
 async fn client_config() -> Result<ClientConfig> {
-    let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await?;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(found.certs);
-    ensure!(
-        !roots.is_empty(),
-        "this system has no root certificates: name a file that holds some in the variable SSL_CERT_FILE"
-    );
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(tokio::task::spawn_blocking(|| tls::client("health.http", None)).await??)
 }
 
 #[cfg(test)]
