@@ -96,10 +96,10 @@ pub struct RefusedUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlReason {
     /// It is not one of HTTP, or has a fragment.
-    #[error("is not http or https with a host and without a fragment")]
+    #[error("is not http or https with a host and without a fragment, as validation.manifests.urls requires")]
     Form,
     /// Nothing is allowed.
-    #[error("is not allowed: validation.manifests.urls allows none")]
+    #[error("is not allowed: validation.manifests.urls.allow is empty, and then no layer may name any")]
     NoneAllowed,
     /// It is not on the list of what is allowed.
     #[error("no pattern of validation.manifests.urls.allow matches")]
@@ -286,8 +286,9 @@ mod tests {
         assert_eq!(
             found.to_string(),
             format!(
-                "layer {digest} names the URL \"https://a/\", which is not allowed: validation.manifests.urls allows \
-                 none; layer {digest} names the URL \"b\", which is not http or https with a host and without a fragment"
+                "layer {digest} names the URL \"https://a/\", which is not allowed: validation.manifests.urls.allow is \
+                 empty, and then no layer may name any; layer {digest} names the URL \"b\", which is not http or https \
+                 with a host and without a fragment, as validation.manifests.urls requires"
             )
         );
         let many = vec![layer(foreign, &["b"]); MAX_NAMED_LAYERS + 1].join(",");

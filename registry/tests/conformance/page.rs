@@ -18,8 +18,26 @@ one. Each test talks to a server over a socket, once with the store on the file 
 What the specification asks of clients is listed too, so that the list is whole, and so is what speaks of something that
 the registry does not have or does otherwise, with the reason.
 
-The conformance program of the specification (version `dev` and 1.1, every API and every kind of content switched on) ends
-with no failure and nothing skipped, given
+## What the default configuration refuses
+
+The specification leaves it to a registry whether it takes a manifest of which something is not here. Written nothing else,
+this one answers as CNCF Distribution does:
+
+| pushed | without a word in the configuration | to take it |
+|---|---|---|
+| an image with a layer that names `urls` | `400 MANIFEST_INVALID` and `MANIFEST_BLOB_UNKNOWN` | `validation.manifests.urls.allow: ['^https?://']` |
+| an index of which a manifest is missing (sparse) | `400 MANIFEST_BLOB_UNKNOWN` | `validation.manifests.indexes.platforms: none` |
+| an image of which a layer is missing, but for a non-distributable one with `urls` | `400 MANIFEST_BLOB_UNKNOWN` | it is never taken |
+| a manifest whose `subject` is missing | taken | |
+
+A URL in a manifest sends everyone who pulls it to an address that whoever pushed it has chosen; so nobody is sent anywhere
+until the configuration says where to. The refusal names the layer, the URL and the key. An index without all of its
+images is of use to some, so it can be allowed; an image without its layers is of use to nobody.
+
+## The conformance program
+
+The program of the specification (version `dev` and 1.1, every API and every kind of content switched on) ends with no
+failure and nothing skipped, given
 
 ```yaml
 storage:
@@ -28,13 +46,15 @@ storage:
 validation:
   manifests:
     urls:
-      allow: ['^https?://']    # for its layers that lie elsewhere; by default no layer may name a URL
+      allow: ['^https?://']    # for its layers that lie elsewhere
     indexes:
       platforms: none          # for its sparse indexes
 ```
 
 but for one image that is pushed without one of its layers: the specification lets a registry refuse that, and this one
 does, with `MANIFEST_BLOB_UNKNOWN`. The program leaves such images out unless it is told otherwise.
+
+## Requirements
 
 ";
 

@@ -47,8 +47,31 @@ async fn layers_point_only_to_where_they_may() {
                     let (detail, digest) =
                         (answer.json()["errors"][0]["detail"].to_string(), Digest::sha256(b"elsewhere"));
                     assert!(detail.contains(url) && detail.contains(digest.as_str()), "{detail}");
+                    assert!(detail.contains("validation.manifests.urls"), "{detail}");
                     client.get("/v2/a/manifests/v2").await.expect(404);
                 }
+            },
+        )
+        .await;
+    }
+}
+
+/// An image must bring its layers, whatever the configuration: only where a layer says that it lies elsewhere may it be
+/// missing.
+#[tokio::test]
+async fn an_image_brings_its_layers() {
+    for validation in ["", "validation: {disabled: true}", "validation: {manifests: {indexes: {platforms: none}}}"] {
+        let validation = Config::load(&format!("version: 0.1\nstorage: inmemory\n{validation}"), []);
+        let validation = validation.unwrap().config.validation;
+        on_both(
+            |config| config.validation.clone_from(&validation),
+            async |_, mut client| {
+                client.push_blob("a", config_of("v1")).await;
+                client.push_blob("a", "here").await;
+                let answer = client.push_manifest("a", "v1", &Document::image("v1", &["here", "missing"])).await;
+                assert_eq!(answer.codes(), "400 MANIFEST_BLOB_UNKNOWN");
+                assert_eq!(answer.json()["errors"][0]["detail"], json!(Digest::sha256(b"missing")));
+                client.get("/v2/a/manifests/v1").await.expect(404);
             },
         )
         .await;
