@@ -230,8 +230,14 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_parser_panic(text: String) {
-            let _ = text.parse::<Digest>();
+        fn what_parses_has_one_form_only(
+            text in "(sha256|sha512|SHA256|md5)?:?([0-9a-f]{64}|[0-9a-f]{128}|[0-9a-fA-F]{0,130})|\\PC{0,80}",
+        ) {
+            if let Ok(digest) = text.parse::<Digest>() {
+                proptest::prop_assert_eq!(digest.as_str(), text);
+                proptest::prop_assert_eq!(digest.hex().len(), digest.algorithm().hex_len());
+                proptest::prop_assert!(digest.hex().bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
+            }
         }
     }
 }

@@ -139,4 +139,18 @@ mod tests {
         }
         check("sha256:12", Err("sha256 digest has 2 hexadecimal characters, not 64"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_parses_is_printed_as_it_was_and_leads_nowhere_else(
+            text in "[A-Za-z0-9_.:/-]{0,140}|(sha256|sha512|md5):[0-9a-fA-F]{0,130}|\\PC{0,40}",
+        ) {
+            if let Ok(reference) = text.parse::<Reference>() {
+                proptest::prop_assert_eq!(reference.to_string(), text.clone());
+                proptest::prop_assert!(!text.contains('/') && !text.starts_with('.'), "{text:?}");
+                proptest::prop_assert_eq!(matches!(reference, Reference::Digest(_)), text.contains(':'));
+                proptest::prop_assert_eq!(text.parse::<Tag>().is_ok(), matches!(reference, Reference::Tag(_)));
+            }
+        }
+    }
 }

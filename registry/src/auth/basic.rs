@@ -60,4 +60,20 @@ mod tests {
             assert!(read(&headers) == expected, "{header:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_a_client_encodes_is_read_back(name in "[^:\\p{C}]{0,20}", password: Vec<u8>, padded: bool) {
+            let pair = [name.as_bytes(), b":", &password].concat();
+            let encoded = if padded { STANDARD.encode(pair) } else { STANDARD_NO_PAD.encode(pair) };
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, format!("Basic {encoded}").parse().unwrap())]);
+            let expected = Basic::Given { name, password };
+            proptest::prop_assert!(read(&headers) == expected);
+        }
+
+        #[test]
+        fn no_header_makes_the_reader_panic(text in "(Basic |basic|Bearer )?[ -~]{0,40}") {
+            let _ = read(&HeaderMap::from_iter([(header::AUTHORIZATION, text.parse().unwrap())]));
+        }
+    }
 }

@@ -140,4 +140,25 @@ mod tests {
         check(DockerImage, &[media_type::DOCKER_SCHEMA1_SIGNED], Err(NotAccepted::Schema2));
         check(OciImage, &[media_type::DOCKER_IMAGE], Ok(()));
     }
+
+    proptest::proptest! {
+        /// Whatever else a client says, it gets what it names; and who takes everything is refused nothing.
+        #[test]
+        fn what_is_named_is_given(
+            before in "\\PC{0,30}", after in "[ -~]{0,30}", at in 0..ManifestKind::ALL.len(), by_tag: bool,
+        ) {
+            let kind = ManifestKind::ALL[at];
+            let mut headers = HeaderMap::new();
+            headers.extend(http::HeaderValue::from_str(&before).map(|value| (header::ACCEPT, value)));
+            for other in ManifestKind::ALL {
+                let _ = Accepted::of(&headers).choose(other, by_tag);
+            }
+            headers.append(header::ACCEPT, format!("{},{after}", kind.media_type()).parse().unwrap());
+            proptest::prop_assert_eq!(Accepted::of(&headers).choose(kind, by_tag), Ok(Choice::AsIs));
+            headers.append(header::ACCEPT, http::HeaderValue::from_static("*/*;q=0.1"));
+            for other in ManifestKind::ALL {
+                proptest::prop_assert!(Accepted::of(&headers).choose(other, by_tag).is_ok());
+            }
+        }
+    }
 }

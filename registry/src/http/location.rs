@@ -4,6 +4,7 @@
 //! `Forwarded` (RFC 7239) or, without it, `X-Forwarded-Proto` and `X-Forwarded-Host`, then `Host` and the connection
 //! itself.
 
+use http::uri::Authority;
 use http::{HeaderMap, header};
 
 /// How addresses are given out.
@@ -74,8 +75,10 @@ fn is_scheme(text: &str) -> bool {
     text.eq_ignore_ascii_case("http") || text.eq_ignore_ascii_case("https")
 }
 
+/// A host, and maybe a port; no name and password of somebody.
 fn is_authority(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]%".contains(&byte))
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]%".contains(&byte));
+    is_plain && text.parse::<Authority>().is_ok_and(|authority| !authority.host().is_empty())
 }
 
 #[cfg(test)]
@@ -116,5 +119,34 @@ mod tests {
         check(&Addresses::new(None, "/hub/".into(), true), &[host, ("x-forwarded-host", "out")], "/hub");
         let both = Addresses::new(Some("https://reg.example".into()), String::new(), true);
         check(&both, &[host], "https://reg.example");
+    }
+
+    proptest::proptest! {
+        /// Whatever a client or a proxy says, an address is one of HTTP that leads to a host and to our path there, and
+        /// can stand in a header.
+        #[test]
+        fn no_header_makes_an_address_that_is_none(
+            forwarded in "((for|host|proto|HOST|by)=?\"?[a-zA-Z0-9:.\\[\\]@/%_-]{0,12}\"?[;,]? ?){0,4}|[ -~]{0,40}",
+            proto in "(https?|HTTP|ftp|javascript:)?[ -~]{0,5}",
+            forwarded_host in "[a-z0-9:.\\[\\]%@/?#_-]{0,20}|[ -~]{0,20}",
+            host in "[a-z0-9:.\\[\\]%@/?#_-]{0,20}|[ -~]{0,20}",
+            secure: bool,
+        ) {
+            let sent = [("forwarded", forwarded), ("x-forwarded-proto", proto), ("x-forwarded-host", forwarded_host), ("host", host)];
+            let headers: HeaderMap = sent.iter()
+                .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().unwrap()))
+                .collect();
+            let base = Addresses::new(None, "/hub/".into(), false).base(&headers, None, secure);
+            if base == "/hub" {
+                return Ok(());
+            }
+            let uri = format!("{base}/v2/").parse::<http::Uri>();
+            proptest::prop_assert!(uri.is_ok(), "{base:?}");
+            let uri = uri.unwrap();
+            proptest::prop_assert!(matches!(uri.scheme_str(), Some("http" | "https")), "{base:?}");
+            proptest::prop_assert_eq!(uri.path(), "/hub/v2/");
+            proptest::prop_assert!(uri.host().is_some_and(|host| !host.is_empty()), "{base:?}");
+            proptest::prop_assert!(!base.contains('@') && uri.query().is_none(), "{base:?}");
+        }
     }
 }

@@ -280,4 +280,20 @@ mod tests {
         let expected = [("digest", "sha256:ab"), ("mount", ""), ("x", "a b"), ("y", "1=2")];
         assert_eq!(pairs, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
+
+    proptest::proptest! {
+        /// What a `Link` says comes back as the last entry of the page, whichever name or tag that is.
+        #[test]
+        fn what_is_put_into_a_link_is_read_back(last in "[A-Za-z0-9._/-]{1,60}|\\PC{0,30}", limit: usize) {
+            let written = percent_encoding::utf8_percent_encode(&last, listings::QUERY);
+            let pairs = form_urlencoded(&format!("last={written}&n={limit}"));
+            let expected = [("last".to_owned(), last), ("n".to_owned(), limit.to_string())];
+            proptest::prop_assert_eq!(pairs, expected);
+        }
+
+        #[test]
+        fn no_query_has_more_pairs_than_are_looked_at(query in "([a-z%+=&]{0,6}&){0,300}|\\PC{0,60}") {
+            proptest::prop_assert!(form_urlencoded(&query).len() <= 200);
+        }
+    }
 }

@@ -171,4 +171,41 @@ mod tests {
         }
         check("0-18446744073709551615", Chunk::Malformed);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_gives_a_part_that_the_content_does_not_have(
+            header in "(bytes=|Bytes = |lines=)?([0-9]{0,20}-[0-9]{0,20},? ?){0,6}|\\PC{0,40}",
+            size in proptest::prop_oneof![0..20_u64, proptest::prelude::any::<u64>()],
+        ) {
+            let is_inside = |part: &ByteRange| part.start < part.end && part.end <= size;
+            match asked(Some(&header), size) {
+                Asked::Whole | Asked::Unsatisfiable => {}
+                Asked::Part(part) => proptest::prop_assert!(is_inside(&part), "{part:?}"),
+                Asked::Parts(parts) => {
+                    proptest::prop_assert!((2..=MAX_RANGES).contains(&parts.len()) && parts.iter().all(is_inside));
+                    let bytes: u128 = parts.iter().map(|part| u128::from(part.end - part.start)).sum();
+                    proptest::prop_assert!(bytes <= u128::from(size), "more than there is");
+                }
+            }
+        }
+
+        #[test]
+        fn what_the_content_has_is_given_as_asked(start: u64, more: u32, behind: u32) {
+            let end = start.saturating_add(more.into()).min(u64::MAX - 1);
+            let start = start.min(end);
+            let size = (end + 1).saturating_add(behind.into());
+            let expected = ByteRange { start, end: end + 1 };
+            proptest::prop_assert_eq!(asked(Some(&format!("bytes={start}-{end}")), size), Asked::Part(expected));
+            proptest::prop_assert_eq!(chunk(&format!("{start}-{end}")), Chunk::Bytes(expected));
+        }
+
+        #[test]
+        fn no_chunk_is_empty(header in "[ +]?[0-9]{0,20}-?[0-9]{0,20}(/[0-9*]{0,3})?|\\PC{0,30}") {
+            if let Chunk::Bytes(ByteRange { start, end }) = chunk(&header) {
+                proptest::prop_assert!(start < end);
+                proptest::prop_assert!(header.bytes().all(|byte| byte.is_ascii_digit() || b"- ".contains(&byte)));
+            }
+        }
+    }
 }

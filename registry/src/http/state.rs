@@ -103,4 +103,19 @@ mod tests {
              \"StartedAt\":\"2026-01-02T03:04:05Z\"}"
         );
     }
+
+    proptest::proptest! {
+        /// A client may send anything as the state of its upload.
+        #[test]
+        fn no_text_but_our_own_is_a_state(text in "[A-Za-z0-9_=-]{0,200}|\\PC{0,40}", at: usize, bit in 0..8_u8) {
+            let (key, name) = (StateKey::new(b"secret".to_vec()), "team/app".parse::<RepositoryName>().unwrap());
+            let id = Uuid::from_u128(7);
+            proptest::prop_assert_eq!(key.unpack(&text, &name, id), None);
+            let state = State { name: name.clone(), id, offset: 42, started_at: jiff::Timestamp::UNIX_EPOCH, algorithm: None };
+            let mut packed = URL_SAFE.decode(key.pack(&state)).unwrap();
+            let at = at % packed.len();
+            packed[at] ^= 1 << bit;
+            proptest::prop_assert_eq!(key.unpack(&URL_SAFE.encode(packed), &name, id), None);
+        }
+    }
 }
