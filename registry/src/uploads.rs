@@ -113,7 +113,7 @@ impl Registry {
     }
 
     /// Appends a body to a session that must end at byte `expected`, and gives the new length. The data is hashed by
-    /// `algorithm` on the way; if the digest turns out to be of the other one, it is read once more.
+    /// `algorithm` on the way; if the digest turns out to be of another one, it is read once more.
     ///
     /// # Errors
     /// [`Error::UploadOffset`] if it ends elsewhere; [`Error::BodyInterrupted`] if the body does, in which case what had
@@ -294,7 +294,7 @@ impl Registry {
         // A copy: if the end fails, the session can be gone on with.
         let hasher = match session.as_ref() {
             Some(hasher) if hasher.algorithm() == digest.algorithm() => hasher.clone(),
-            // The chunks came before it was known that the client counts in the other algorithm.
+            // The chunks came before it was known that the client counts in another algorithm.
             _ => {
                 let offset = self.upload_offset(name, id).await?;
                 let hashed = self.hash_again(&upload, offset, digest.algorithm()).await;

@@ -1,31 +1,35 @@
 //! A content digest, `<algorithm>:<lower-case hex>`, as the OCI image specification defines it.
 //!
-//! Only the two registered algorithms exist here. Where a digest is stored is not known here.
+//! Only three algorithms exist here: the two that the specification registers, and SHA-384, by which CNCF Distribution takes
+//! and serves content. Where a digest is stored is not known here.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A digest algorithm that the OCI image specification registers.
+/// A digest algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Algorithm {
     /// SHA-256, which every implementation must support.
     Sha256,
+    /// SHA-384, which is well-formed but not registered. Go's digest package, and so Distribution, knows it.
+    Sha384,
     /// SHA-512, which an implementation may support.
     Sha512,
 }
 
 impl Algorithm {
     /// Every algorithm, in the order of their names.
-    pub const ALL: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
+    pub const ALL: [Algorithm; 3] = [Algorithm::Sha256, Algorithm::Sha384, Algorithm::Sha512];
 
     /// The name in front of the colon.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Algorithm::Sha256 => "sha256",
+            Algorithm::Sha384 => "sha384",
             Algorithm::Sha512 => "sha512",
         }
     }
@@ -35,6 +39,7 @@ impl Algorithm {
     pub fn hex_len(self) -> usize {
         match self {
             Algorithm::Sha256 => 64,
+            Algorithm::Sha384 => 96,
             Algorithm::Sha512 => 128,
         }
     }
@@ -63,8 +68,8 @@ pub enum DigestError {
     /// There is no colon between an algorithm and an encoded part.
     #[error("digest {0:?} is not of the form <algorithm>:<hex>")]
     NoSeparator(String),
-    /// The algorithm is neither sha256 nor sha512.
-    #[error("digest algorithm {0:?} is not supported: use sha256 or sha512")]
+    /// The algorithm is none of [`Algorithm::ALL`].
+    #[error("digest algorithm {0:?} is not supported: use sha256, sha384 or sha512")]
     UnsupportedAlgorithm(String),
     /// The encoded part has the wrong number of characters.
     #[error("{algorithm} digest has {found} hexadecimal characters, not {expected}")]
@@ -113,7 +118,13 @@ impl Digest {
     /// The algorithm in front of the colon.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        if self.text.starts_with("sha256:") { Algorithm::Sha256 } else { Algorithm::Sha512 }
+        if self.text.starts_with("sha256:") {
+            Algorithm::Sha256
+        } else if self.text.starts_with("sha384:") {
+            Algorithm::Sha384
+        } else {
+            Algorithm::Sha512
+        }
     }
 
     /// The hexadecimal part behind the colon.
@@ -190,6 +201,7 @@ mod tests {
     #[test]
     fn the_digest_of_nothing_is_the_published_one() {
         assert_eq!(Digest::sha256(b"").as_str(), EMPTY_SHA256);
+        assert_eq!(Digest::of(Algorithm::Sha384, b"").hex().get(..16), Some("38b060a751ac9638"));
         assert_eq!(Digest::of(Algorithm::Sha512, b"").hex().get(..16), Some("cf83e1357eefb8bd"));
     }
 
@@ -200,11 +212,13 @@ mod tests {
             assert_eq!(found.as_ref().map_err(String::as_str), expected.as_ref().map_err(|text| *text), "{text:?}");
         }
         check(EMPTY_SHA256, Ok(Algorithm::Sha256));
+        check(&format!("sha384:{}", "0".repeat(96)), Ok(Algorithm::Sha384));
         check(&format!("sha512:{}", "0".repeat(128)), Ok(Algorithm::Sha512));
+        check(&format!("sha384:{}", "0".repeat(64)), Err("sha384 digest has 64 hexadecimal characters, not 96"));
         check("", Err("digest \"\" is not of the form <algorithm>:<hex>"));
         check("latest", Err("digest \"latest\" is not of the form <algorithm>:<hex>"));
-        check("md5:00", Err("digest algorithm \"md5\" is not supported: use sha256 or sha512"));
-        check("SHA256:00", Err("digest algorithm \"SHA256\" is not supported: use sha256 or sha512"));
+        check("md5:00", Err("digest algorithm \"md5\" is not supported: use sha256, sha384 or sha512"));
+        check("SHA256:00", Err("digest algorithm \"SHA256\" is not supported: use sha256, sha384 or sha512"));
         check("sha256:00", Err("sha256 digest has 2 hexadecimal characters, not 64"));
         let upper = EMPTY_SHA256.replace('e', "E");
         check(&upper, Err(&format!("digest {upper:?} holds characters other than 0-9 and a-f")));
@@ -220,8 +234,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_printed_parses_back(content: Vec<u8>, wide: bool) {
-            let algorithm = if wide { Algorithm::Sha512 } else { Algorithm::Sha256 };
+        fn what_is_printed_parses_back(content: Vec<u8>, which in 0..Algorithm::ALL.len()) {
+            let algorithm = Algorithm::ALL[which];
             let digest = Digest::of(algorithm, &content);
             let back: Digest = digest.to_string().parse().unwrap();
             proptest::prop_assert_eq!(&back, &digest);

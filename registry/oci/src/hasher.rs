@@ -1,4 +1,4 @@
-//! An incremental hash over either algorithm, fed while content streams by.
+//! An incremental hash over any algorithm, fed while content streams by.
 
 use sha2::Digest as _;
 
@@ -14,6 +14,7 @@ pub struct Hasher {
 #[derive(Clone, Debug)]
 enum State {
     Sha256(sha2::Sha256),
+    Sha384(Box<sha2::Sha384>),
     Sha512(Box<sha2::Sha512>),
 }
 
@@ -23,6 +24,7 @@ impl Hasher {
     pub fn new(algorithm: Algorithm) -> Self {
         let state = match algorithm {
             Algorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
+            Algorithm::Sha384 => State::Sha384(Box::new(sha2::Sha384::new())),
             Algorithm::Sha512 => State::Sha512(Box::new(sha2::Sha512::new())),
         };
         Hasher { state, bytes: 0 }
@@ -32,6 +34,7 @@ impl Hasher {
     pub fn update(&mut self, content: &[u8]) {
         match &mut self.state {
             State::Sha256(state) => state.update(content),
+            State::Sha384(state) => state.update(content),
             State::Sha512(state) => state.update(content),
         }
         self.bytes += content.len() as u64;
@@ -48,6 +51,7 @@ impl Hasher {
     pub fn algorithm(&self) -> Algorithm {
         match self.state {
             State::Sha256(_) => Algorithm::Sha256,
+            State::Sha384(_) => Algorithm::Sha384,
             State::Sha512(_) => Algorithm::Sha512,
         }
     }
@@ -57,6 +61,7 @@ impl Hasher {
     pub fn finish(self) -> Digest {
         match self.state {
             State::Sha256(state) => Digest::from_raw(Algorithm::Sha256, &state.finalize()),
+            State::Sha384(state) => Digest::from_raw(Algorithm::Sha384, &state.finalize()),
             State::Sha512(state) => Digest::from_raw(Algorithm::Sha512, &state.finalize()),
         }
     }

@@ -415,7 +415,7 @@ mod tests {
         check(
             "{\"schemaVersion\":1,\"fsLayers\":[{\"blobSum\":\"tarsum.v1+sha256:00\"}]}",
             Err(
-                "manifest field fsLayers[0].blobSum: digest algorithm \"tarsum.v1+sha256\" is not supported: use sha256 or sha512 at line 1 column 64",
+                "manifest field fsLayers[0].blobSum: digest algorithm \"tarsum.v1+sha256\" is not supported: use sha256, sha384 or sha512 at line 1 column 64",
             ),
         );
         check("{}", Err("manifest field .: missing field `schemaVersion` at line 1 column 2"));

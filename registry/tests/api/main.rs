@@ -145,26 +145,28 @@ async fn an_empty_blob_is_a_blob() {
 }
 
 #[tokio::test]
-async fn sha512_works_like_sha256() {
+async fn every_algorithm_works_like_sha256() {
     on_both(async |_, mut client| {
-        let wide = |content: &[u8]| Digest::of(Algorithm::Sha512, content);
-        let digest = wide(b"wide");
-        client.post(&format!("/v2/a/blobs/uploads/?digest={digest}"), "wide").await.expect(201);
-        assert_eq!(client.get(&format!("/v2/a/blobs/{digest}")).await.expect(200).body, "wide");
+        for algorithm in [Algorithm::Sha384, Algorithm::Sha512] {
+            let wide = |content: &[u8]| Digest::of(algorithm, content);
+            let digest = wide(b"wide");
+            client.post(&format!("/v2/a/blobs/uploads/?digest={digest}"), "wide").await.expect(201);
+            assert_eq!(client.get(&format!("/v2/a/blobs/{digest}")).await.expect(200).body, "wide");
 
-        let begun = client.post("/v2/a/blobs/uploads/", Bytes::new()).await.expect(202);
-        let answer = client.patch(begun.header("location"), &[], "chunked ").await.expect(202);
-        let digest = wide(b"chunked content");
-        let target = format!("{}&digest={digest}", answer.header("location"));
-        client.put(&target, &[], "content").await.expect(201);
-        assert_eq!(client.get(&format!("/v2/a/blobs/{digest}")).await.expect(200).body, "chunked content");
+            let begun = client.post("/v2/a/blobs/uploads/", Bytes::new()).await.expect(202);
+            let answer = client.patch(begun.header("location"), &[], "chunked ").await.expect(202);
+            let digest = wide(b"chunked content");
+            let target = format!("{}&digest={digest}", answer.header("location"));
+            client.put(&target, &[], "content").await.expect(201);
+            assert_eq!(client.get(&format!("/v2/a/blobs/{digest}")).await.expect(200).body, "chunked content");
 
-        client.push_blob("a", config_of("x")).await;
-        let image = Document::image("x", &[]);
-        let digest = wide(&image.raw);
-        client.push_manifest("a", digest.as_str(), &image).await.expect(201);
-        let found = client.get(&format!("/v2/a/manifests/{digest}")).await.expect(200);
-        assert_eq!((found.header("docker-content-digest"), &found.body), (digest.as_str(), &image.raw));
+            client.push_blob("a", config_of("x")).await;
+            let image = Document::image("x", &[]);
+            let digest = wide(&image.raw);
+            client.push_manifest("a", digest.as_str(), &image).await.expect(201);
+            let found = client.get(&format!("/v2/a/manifests/{digest}")).await.expect(200);
+            assert_eq!((found.header("docker-content-digest"), &found.body), (digest.as_str(), &image.raw));
+        }
     })
     .await;
 }
