@@ -1,4 +1,5 @@
-//! Blobs of a repository: a repository has a blob if it links to it and the bytes are there.
+//! Blobs of a repository: a repository has a blob if it links to it and the bytes are there, which may lie under another
+//! digest (`aliases.rs`).
 
 use std::sync::Arc;
 
@@ -51,9 +52,8 @@ impl Registry {
 
     async fn blob_find(&self, name: &RepositoryName, digest: &Digest) -> Result<(Stat, Held), Error> {
         let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
-        let held = self.guard.try_acquire(vec![Item::Blob(digest.clone())]).ok_or_else(unknown)?;
-        self.find(&layout::layer_link(name, digest)).await?.ok_or_else(unknown)?;
-        let stat = self.find(&layout::blob_data(digest)).await?.ok_or_else(unknown)?;
+        let (target, held) = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
+        let stat = self.find(&layout::blob_data(&target)).await?.ok_or_else(unknown)?;
         Ok((stat, held))
     }
 
@@ -75,10 +75,9 @@ impl Registry {
             return Ok(object);
         }
         let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
-        let held = self.guard.try_acquire(vec![Item::Blob(digest.clone())]).ok_or_else(unknown)?;
         let mark = self.recent_blobs.mark();
-        self.find(&layout::layer_link(name, digest)).await?.ok_or_else(unknown)?;
-        let object = absent_is_none(self.store.get(&layout::blob_data(digest), range).await)?.ok_or_else(unknown)?;
+        let (target, held) = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
+        let object = absent_is_none(self.store.get(&layout::blob_data(&target), range).await)?.ok_or_else(unknown)?;
         let object = self.keep_small(mark, name, digest, object).await?;
         // Let go of without an acknowledgement: whoever fetches content does not build on its staying, and what is open
         // can be read to its end.
@@ -142,16 +141,17 @@ impl Registry {
     }
 
     async fn mount(&self, from: Option<&RepositoryName>, to: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
-        let Some(held) = self.guard.try_acquire(vec![Item::Blob(digest.clone())]) else { return Ok(false) };
-        // Content that is in the store was a blob of some repository, even if that one has given it up since.
-        let has_source = match from {
-            Some(from) => self.find(&layout::layer_link(from, digest)).await?.is_some(),
-            None => true,
+        let source = match from {
+            Some(from) => self.acquire_layer(from, digest).await?,
+            // Content that is in the store was a blob of some repository, even if that one has given it up since. Where
+            // an alias leads is known to repositories only.
+            None => self.guard.try_acquire(vec![Item::Blob(digest.clone())]).map(|held| (digest.clone(), held)),
         };
-        if !has_source || self.find(&layout::blob_data(digest)).await?.is_none() {
+        let Some((target, held)) = source else { return Ok(false) };
+        if self.find(&layout::blob_data(&target)).await?.is_none() {
             return Ok(false);
         }
-        self.ensure_link(&layout::layer_link(to, digest), digest).await?;
+        self.ensure_link(&layout::layer_link(to, digest), &target).await?;
         held.verify();
         Ok(true)
     }

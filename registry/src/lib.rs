@@ -8,6 +8,7 @@
 
 mod acme;
 mod admin;
+mod aliases;
 pub mod auth;
 mod blobs;
 mod catalog;

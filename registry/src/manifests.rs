@@ -162,25 +162,26 @@ impl Registry {
         let held = self.guard.acquire(revision_items(name, digest)).await?;
         let references = self.guard.acquire(reference_items(name, manifest)).await?;
         let _pushing = self.while_pushing(name).await;
-        self.link_manifest(name, tags, stored).await?;
+        let found = self.link_manifest(name, tags, stored).await?;
         self.catalog.pushed(name);
         self.tag_lists.changed(name);
         // From now on the manifest itself keeps its references, so they need not be remembered one by one.
         held.verify();
-        drop(references);
+        drop((references, found));
         Ok(())
     }
 
-    /// Writes the links of a manifest, and its bytes. Written anew if another server on the same store has deleted some of
-    /// them meanwhile; if it has deleted the blobs as well, the manifest is refused as one that came later.
-    async fn link_manifest(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<(), Error> {
-        self.require_references(name, &stored.manifest).await?;
+    /// Writes the links of a manifest, and its bytes, and gives what must be held until that is acknowledged. Written anew
+    /// if another server on the same store has deleted some of them meanwhile; if it has deleted the blobs as well, the
+    /// manifest is refused as one that came later.
+    async fn link_manifest(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<Vec<Held>, Error> {
+        let _found = self.require_references(name, &stored.manifest).await?;
         for _ in 0..MAX_ATTEMPTS {
             self.write_links(name, tags, stored).await?;
             // After the last write, whatever the order: `repositories` says why that is enough.
-            self.require_references(name, &stored.manifest).await?;
+            let found = self.require_references(name, &stored.manifest).await?;
             if self.has_links(name, tags, &stored.digest).await? {
-                return Ok(());
+                return Ok(found);
             }
         }
         Err(Error::RepositoryBusy { name: name.clone() })
@@ -216,24 +217,49 @@ impl Registry {
     }
 
     /// Every blob must be linked in this repository, and every manifest of an index that the rules require be one of its
-    /// revisions. A subject may be missing, as the OCI specification wants it.
-    async fn require_references(&self, name: &RepositoryName, manifest: &Manifest) -> Result<(), Error> {
+    /// revisions. A subject may be missing, as the OCI specification wants it. What is given must be held until the
+    /// manifest is there: under which digests the bytes of blobs lie is known only by now.
+    async fn require_references(&self, name: &RepositoryName, manifest: &Manifest) -> Result<Vec<Held>, Error> {
         let blobs = manifest.blobs().filter(|descriptor| !descriptor.is_foreign());
-        let blobs = blobs.map(|descriptor| (layout::layer_link(name, &descriptor.digest), &descriptor.digest));
         let children = manifest.manifests().iter().filter(|descriptor| self.rules.indexes.requires(descriptor));
-        let children = children.map(|descriptor| (layout::revision_link(name, &descriptor.digest), &descriptor.digest));
         let mut seen = HashSet::new();
         let lookups: Vec<_> = blobs
-            .chain(children)
+            .map(|descriptor| (false, &descriptor.digest))
+            .chain(children.map(|descriptor| (true, &descriptor.digest)))
             .filter(|(_, digest)| seen.insert(*digest))
-            .map(|(link, digest)| async move {
-                let found = self.find(&link).await?.is_some() && self.find(&layout::blob_data(digest)).await?.is_some();
-                Ok::<_, Error>((!found).then(|| digest.clone()))
+            .map(|(is_child, digest)| async move {
+                let held = match is_child {
+                    true => self.acquire_revision(name, digest).await?,
+                    false => self.acquire_blob(name, digest).await?,
+                };
+                Ok::<_, Error>(held.ok_or_else(|| digest.clone()))
             })
             .collect();
-        let missing: Vec<Option<Digest>> = stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
-        let missing: Vec<Digest> = missing.into_iter().flatten().collect();
-        if missing.is_empty() { Ok(()) } else { Err(Error::ReferencesUnknown { name: name.clone(), missing }) }
+        let looked_at: Vec<Result<Held, Digest>> =
+            stream::iter(lookups).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        for held in looked_at {
+            match held {
+                Ok(held) => found.push(held),
+                Err(digest) => missing.push(digest),
+            }
+        }
+        if missing.is_empty() { Ok(found) } else { Err(Error::ReferencesUnknown { name: name.clone(), missing }) }
+    }
+
+    /// Acquires a blob that a repository has; nothing if it does not.
+    async fn acquire_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Held>, Error> {
+        let Some((target, held)) = self.acquire_layer(name, digest).await? else { return Ok(None) };
+        Ok(self.find(&layout::blob_data(&target)).await?.map(|_| held))
+    }
+
+    /// Acquires a manifest that a repository has; nothing if it does not.
+    async fn acquire_revision(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Held>, Error> {
+        let Some(held) = self.guard.try_acquire(revision_items(name, digest)) else { return Ok(None) };
+        if self.find(&layout::revision_link(name, digest)).await?.is_none() {
+            return Ok(None);
+        }
+        Ok(self.find(&layout::blob_data(digest)).await?.map(|_| held))
     }
 
     /// Deletes a tag, or a manifest with every tag that names it.

@@ -250,6 +250,12 @@ pub struct Held {
 }
 
 impl Held {
+    /// These items and more of the same guard.
+    pub(crate) fn with(mut self, mut more: Held) -> Self {
+        self.items.append(&mut more.items);
+        self
+    }
+
     /// The last step before the answer: the items are remembered as acknowledged and let go.
     ///
     /// In one process nothing that is held can be deleted, so there is nothing to find out here. Where several replicas

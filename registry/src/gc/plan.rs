@@ -4,7 +4,8 @@
 //! * Without the untagged policy every manifest stays. With it, a manifest stays if a tag names it, if it belongs to an
 //!   index that stays, if its subject stays, or if it is younger than the grace period.
 //! * Nothing goes from a repository in which something could not be read, and no blob that such a repository links to.
-//! * A blob stays if a manifest that stays refers to it, or if it is younger than the grace period.
+//! * A blob stays if a manifest that stays refers to it, or if it is younger than the grace period. What is referred to by
+//!   an alias is what the alias of any repository leads to.
 //! * The index of referrers keeps nothing: a subject is what the manifests say. An entry goes with its manifest, and by
 //!   itself if there is no such manifest.
 
@@ -162,6 +163,14 @@ pub(super) fn blobs(
             }
         }
     }
+    // A manifest may be pushed on the alias of one repository and stay in another.
+    for (alias, target) in snapshot.repositories.values().flat_map(|repository| &repository.aliases) {
+        for set in [&mut referenced, &mut untouchable] {
+            if set.contains(alias) {
+                set.insert(target);
+            }
+        }
+    }
     let reason = |digest: &Digest, modified| {
         if referenced.contains(digest) {
             Reason::Referenced
@@ -188,7 +197,7 @@ pub(super) fn dangling(
         let references = kept.filter_map(|(_, revision)| revision.references.as_ref());
         let referenced: HashSet<&Digest> = references.flat_map(|references| &references.blobs).collect();
         for digest in &repository.layers {
-            if !snapshot.blobs.contains_key(digest) && !referenced.contains(digest) {
+            if !snapshot.blobs.contains_key(repository.target(digest)) && !referenced.contains(digest) {
                 dangling.entry(digest.clone()).or_default().push(name.clone());
             }
         }

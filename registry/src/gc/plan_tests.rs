@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use berth_oci::Algorithm;
 use berth_storage::Stat;
 
 use super::super::snapshot::{References, Revision};
@@ -17,8 +18,13 @@ fn time(hours: u32) -> SystemTime {
     SystemTime::UNIX_EPOCH + HOUR * hours
 }
 
-/// A store in a few words. `manifest` lines are `repository/digest: references`, where a reference is `blob`, `+child` or
-/// `^subject`, and `?` is a manifest that cannot be read.
+/// The digest that a blob was pushed by, if it lies under [`digest`].
+fn alias(name: &str) -> Digest {
+    Digest::of(Algorithm::Sha512, name.as_bytes())
+}
+
+/// A store in a few words. `manifest` lines are `repository/digest: references`, where a reference is `blob`, `+child`,
+/// `^subject` or `@alias`, and `?` is a manifest that cannot be read.
 #[derive(Default)]
 struct Picture {
     snapshot: Snapshot,
@@ -40,6 +46,7 @@ impl Picture {
             match word.split_at(1) {
                 ("+", child) => parsed.children.push(digest(child)),
                 ("^", subject) => parsed.subject = Some(digest(subject)),
+                ("@", name) => parsed.blobs.push(alias(name)),
                 _ => parsed.blobs.push(digest(word)),
             }
         }
@@ -55,6 +62,14 @@ impl Picture {
 
     fn tag(mut self, repository: &str, tag: &str, name: &str) -> Self {
         self.repository(repository).tags.insert(tag.parse().unwrap(), digest(name));
+        self
+    }
+
+    /// The link for the alias of a blob, as Distribution writes it.
+    fn alias(mut self, repository: &str, name: &str) -> Self {
+        let state = self.repository(repository);
+        state.layers.insert(alias(name));
+        state.aliases.insert(alias(name), digest(name));
         self
     }
 
@@ -297,4 +312,64 @@ fn a_link_dangles_if_nothing_that_stays_wants_its_blob() {
     let found = dangling(&picture.snapshot, |_, revision| *revision != digest("gone"));
     let expected: BTreeSet<Digest> = [digest("unwanted"), digest("unwanted too")].into();
     assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), expected);
+}
+
+#[test]
+fn a_blob_stays_if_it_is_referred_to_by_its_alias() {
+    // Known in another repository as well as in none: `a` is linked where it is referred to, `b` elsewhere, `c` nowhere.
+    let picture = Picture::default()
+        .manifest("r", "img", 1, "@a @b @c")
+        .alias("r", "a")
+        .alias("other", "b")
+        .blob("a", 1)
+        .blob("b", 1)
+        .blob("c", 1);
+    picture.check(
+        false,
+        &["r@img EveryManifestStays", "img Referenced", "a Referenced", "b Referenced", "c Unreferenced"],
+    );
+}
+
+#[test]
+fn an_alias_that_nothing_refers_to_keeps_nothing() {
+    let picture = Picture::default()
+        .manifest("r", "img", 1, "")
+        .manifest("r", "old", 1, "@a")
+        .tag("r", "v1", "img")
+        .alias("r", "a")
+        .alias("r", "b")
+        .blob("a", 1)
+        .blob("b", 1)
+        .blob("c", 100)
+        .alias("r", "c");
+    picture.check(
+        true,
+        &[
+            "r@img Tagged",
+            "r@old Untagged",
+            "img Referenced",
+            "old Unreferenced",
+            "a Unreferenced",
+            "b Unreferenced",
+            "c Young",
+        ],
+    );
+}
+
+#[test]
+fn what_an_alias_leads_to_stays_where_something_cannot_be_read() {
+    let picture = Picture::default().manifest("r", "img", 1, "?").alias("r", "a").blob("a", 1).blob("b", 1);
+    picture.check(true, &["r@img UnreadableRepository", "img Referenced", "a UnreadableRepository", "b Unreferenced"]);
+}
+
+#[test]
+fn an_alias_dangles_if_its_bytes_are_gone() {
+    let picture = Picture::default()
+        .manifest("a", "kept", 0, "@wanted")
+        .alias("a", "wanted")
+        .alias("a", "there")
+        .alias("a", "gone")
+        .blob("there", 0);
+    let found = dangling(&picture.snapshot, |_, _| true);
+    assert_eq!(found.into_keys().collect::<Vec<_>>(), [alias("gone")]);
 }

@@ -12,6 +12,7 @@ use berth_storage::{EntryKind, ListRequest, MAX_PAGE, Stat, Store, read_all};
 use futures::{StreamExt, stream};
 
 use super::{Listener, Phase};
+use crate::aliases::{is_alias, may_be_alias};
 use crate::error::Error;
 use crate::registry::read_link;
 
@@ -27,7 +28,7 @@ pub struct Snapshot {
     pub blobs: BTreeMap<Digest, Stat>,
     /// What could not be read, as sentences.
     pub problems: Vec<String>,
-    /// Whether there are repositories that cannot be read at all, so that any blob may be in use.
+    /// Whether there are repositories or aliases that cannot be read at all, so that any blob may be in use.
     pub blind: bool,
 }
 
@@ -36,6 +37,8 @@ pub struct Snapshot {
 pub struct RepositoryState {
     /// The blobs it links to.
     pub layers: BTreeSet<Digest>,
+    /// Of these, the aliases, with the digest that the bytes lie under.
+    pub aliases: BTreeMap<Digest, Digest>,
     /// The manifests it links to.
     pub revisions: BTreeMap<Digest, Revision>,
     /// What its tags name now.
@@ -46,6 +49,13 @@ pub struct RepositoryState {
     pub referrers: BTreeMap<Digest, BTreeSet<Digest>>,
     /// Whether something in it could not be read.
     pub unreadable: bool,
+}
+
+impl RepositoryState {
+    /// The digest that the bytes of a blob lie under, which the repository links to.
+    pub(super) fn target<'a>(&'a self, digest: &'a Digest) -> &'a Digest {
+        self.aliases.get(digest).unwrap_or(digest)
+    }
 }
 
 /// A manifest of a repository.
@@ -85,21 +95,26 @@ impl References {
 /// When it cannot be listed.
 pub(super) async fn take(store: &dyn Store, listener: &Listener) -> Result<Snapshot, Error> {
     let mut snapshot = Snapshot::default();
-    let tags = list_repositories(store, &mut snapshot, listener).await?;
+    let Unread { tags, layers } = list_repositories(store, &mut snapshot, listener).await?;
     read_tags(store, &mut snapshot, tags).await;
+    read_layers(store, &mut snapshot, layers).await;
     // Blobs last: what appears after its links were listed is young or rescued.
     list_blobs(store, &mut snapshot, listener).await?;
     read_manifests(store, &mut snapshot, listener).await;
     Ok(snapshot)
 }
 
-/// Lists every repository, and gives the tags whose links are still to be read.
-async fn list_repositories(
-    store: &dyn Store,
-    snapshot: &mut Snapshot,
-    listener: &Listener,
-) -> Result<Vec<(RepositoryName, Tag)>, Error> {
-    let (below, mut after, mut listed, mut tags) = (layout::repositories(), None, 0, Vec::new());
+/// Links that are still to be read.
+#[derive(Default)]
+struct Unread {
+    tags: Vec<(RepositoryName, Tag)>,
+    /// Those that may be aliases.
+    layers: Vec<(RepositoryName, Digest)>,
+}
+
+/// Lists every repository.
+async fn list_repositories(store: &dyn Store, snapshot: &mut Snapshot, listener: &Listener) -> Result<Unread, Error> {
+    let (below, mut after, mut listed, mut unread) = (layout::repositories(), None, 0, Unread::default());
     loop {
         let request = ListRequest { below: &below, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
         let page = store.list(request).await?;
@@ -116,11 +131,17 @@ async fn list_repositories(
             };
             let repository = snapshot.repositories.entry(name.clone()).or_default();
             match object.kind {
-                RepositoryObjectKind::Layer(digest) => drop(repository.layers.insert(digest)),
+                RepositoryObjectKind::Layer(digest) => {
+                    // A link that is as long as its own digest says that one.
+                    if may_be_alias(&digest) && stat.size != digest.as_str().len() as u64 {
+                        unread.layers.push((name, digest.clone()));
+                    }
+                    repository.layers.insert(digest);
+                }
                 RepositoryObjectKind::Revision(digest) => {
                     repository.revisions.insert(digest, Revision { modified: stat.modified, references: None });
                 }
-                RepositoryObjectKind::TagCurrent(tag) => tags.push((name, tag)),
+                RepositoryObjectKind::TagCurrent(tag) => unread.tags.push((name, tag)),
                 RepositoryObjectKind::TagIndex(tag, digest) => {
                     repository.history.entry(digest).or_default().insert(tag);
                 }
@@ -135,7 +156,7 @@ async fn list_repositories(
         listed += page.entries.len();
         listener.tell(Phase::List, listed, listed);
         match page.next {
-            None => return Ok(tags),
+            None => return Ok(unread),
             next => after = next,
         }
     }
@@ -174,6 +195,32 @@ async fn read_tags(store: &dyn Store, snapshot: &mut Snapshot, tags: Vec<(Reposi
             Err(error) => {
                 repository.unreadable = true;
                 snapshot.problems.push(format!("tag {name}:{tag}: {error}: nothing of {name} is deleted"));
+            }
+        }
+    }
+}
+
+async fn read_layers(store: &dyn Store, snapshot: &mut Snapshot, layers: Vec<(RepositoryName, Digest)>) {
+    let mut read = stream::iter(layers.into_iter().map(|(name, digest)| async move {
+        let link = read_link(store, &layout::layer_link(&name, &digest)).await;
+        (name, digest, link)
+    }))
+    .buffered(READS_AT_ONCE);
+    while let Some((name, digest, link)) = read.next().await {
+        let Some(repository) = snapshot.repositories.get_mut(&name) else { continue };
+        match link {
+            Ok(Some(said)) if is_alias(&digest, &said) => drop(repository.aliases.insert(digest, said)),
+            // It says what its path does, or what cannot be; or it was deleted since it was listed.
+            Ok(_) => {}
+            // Where it led nobody can tell, and nobody is served what it led to; the other link of the same push shows it.
+            Err(error @ Error::Link { .. }) => {
+                repository.unreadable = true;
+                snapshot.problems.push(format!("blob {name}@{digest}: {error}: nothing of {name} is deleted"));
+            }
+            // Any blob may be what it leads to.
+            Err(error) => {
+                snapshot.blind = true;
+                snapshot.problems.push(format!("blob {name}@{digest}: {error}: no blob is deleted"));
             }
         }
     }

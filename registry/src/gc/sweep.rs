@@ -14,8 +14,9 @@ use super::guard::{Item, Run};
 use super::plan::{self, Policy, Reason};
 use super::snapshot::{Revision, Snapshot};
 use super::{Limit, Listener, Phase};
+use crate::aliases::{may_be_alias, target};
 use crate::error::Error;
-use crate::registry::absent_is_none;
+use crate::registry::{absent_is_none, read_link};
 
 /// What a sweep did, or would have done.
 #[derive(Debug, Default)]
@@ -87,11 +88,11 @@ pub(super) async fn sweep(
     });
     let (going, dangling, strays) = decided.await?;
     sweeper.expect(going.len() + dangling.len() + strays.len());
-    for (digest, repositories) in &going {
+    for (digest, links) in &going {
         if sweeper.is_over() {
             return Ok(sweeper.stopped());
         }
-        sweeper.blob(digest, repositories).await;
+        sweeper.blob(digest, links).await;
         sweeper.advance(1);
     }
     for (digest, repositories) in &dangling {
@@ -126,20 +127,23 @@ fn going_revisions(snapshot: &Snapshot, policy: &Policy) -> Vec<Group> {
     groups
 }
 
-/// The blobs that go, each with the repositories that link to it. Decided when the manifests are gone: what was spared or
+/// A layer link: the repository, and the digest in its path.
+type LayerLink = (RepositoryName, Digest);
+
+/// The blobs that go, each with all links that lead to it. Decided when the manifests are gone: what was spared or
 /// could not be deleted is a root like any other.
 fn going_blobs(
     snapshot: &Snapshot,
     policy: &Policy,
     stays: impl Fn(&RepositoryName, &Digest) -> bool,
-) -> BTreeMap<Digest, Vec<RepositoryName>> {
+) -> BTreeMap<Digest, Vec<LayerLink>> {
     let reasons = plan::blobs(snapshot, policy, stays);
     let going = reasons.into_iter().filter(|(_, reason)| *reason == Reason::Unreferenced);
-    let mut going: BTreeMap<Digest, Vec<RepositoryName>> = going.map(|(digest, _)| (digest, Vec::new())).collect();
+    let mut going: BTreeMap<Digest, Vec<LayerLink>> = going.map(|(digest, _)| (digest, Vec::new())).collect();
     for (name, repository) in &snapshot.repositories {
         for digest in &repository.layers {
-            if let Some(repositories) = going.get_mut(digest) {
-                repositories.push(name.clone());
+            if let Some(links) = going.get_mut(repository.target(digest)) {
+                links.push((name.clone(), digest.clone()));
             }
         }
     }
@@ -247,21 +251,31 @@ impl Sweeper<'_> {
         self.delete(&layout::referrer(name, subject, digest)).await
     }
 
-    async fn blob(&mut self, digest: &Digest, repositories: &[RepositoryName]) {
+    async fn blob(&mut self, digest: &Digest, links: &[LayerLink]) {
         let item = Item::Blob(digest.clone());
         let items = std::slice::from_ref(&item);
+        // An alias goes with its blob, unless somebody has pushed it anew by itself since the links were listed. It comes
+        // second, so that a blob which stays is counted once.
+        let aliases: BTreeSet<&Digest> =
+            links.iter().map(|(_, alias)| alias).filter(|alias| *alias != digest).collect();
+        let aliases: Vec<Item> = aliases.into_iter().map(|alias| Item::Blob(alias.clone())).collect();
+        let grace = self.policy.grace;
         if self.how.dry_run {
-            if self.run.would_spare(items, self.policy.grace).is_empty() {
+            if self.run.would_spare(items, grace).is_empty() && self.run.would_spare(&aliases, grace).is_empty() {
                 self.swept.blobs.insert(digest.clone());
             }
             return;
         }
-        let doomed = self.run.doom(items, self.policy.grace, |_| ());
+        let doomed = self.run.doom(items, grace, |_| ());
         if !doomed.has(&item) {
             return;
         }
-        // The links go while nobody can acquire the digest: a link without its blob would make a mount lie.
-        match self.delete_blob(digest, repositories).await {
+        let doomed_too = self.run.doom(&aliases, grace, |_| ());
+        if !aliases.iter().all(|alias| doomed_too.has(alias)) {
+            return;
+        }
+        // The links go while nobody can acquire the digests: a link without its blob would make a mount lie.
+        match self.delete_blob(digest, links).await {
             Ok(()) => {
                 let bytes = self.snapshot.blobs.get(digest).map_or(0, |stat| stat.size);
                 tracing::info!(%digest, bytes, reason = ?Reason::Unreferenced, "deleted a blob");
@@ -288,19 +302,24 @@ impl Sweeper<'_> {
     }
 
     async fn delete_links(&self, digest: &Digest, repositories: &[RepositoryName]) -> Result<(), Error> {
-        // It may have been pushed since the blobs were listed.
-        if absent_is_none(self.store.stat(&layout::blob_data(digest)).await)?.is_some() {
-            return Ok(());
-        }
         for name in repositories {
-            self.delete(&layout::layer_link(name, digest)).await?;
+            let link = layout::layer_link(name, digest);
+            let said = match may_be_alias(digest) {
+                true => read_link(self.store, &link).await?,
+                false => None,
+            };
+            let target = said.as_ref().map_or(digest, |said| target(digest, said));
+            // It may have been pushed since the blobs were listed.
+            if absent_is_none(self.store.stat(&layout::blob_data(target)).await)?.is_none() {
+                self.delete(&link).await?;
+            }
         }
         Ok(())
     }
 
-    async fn delete_blob(&self, digest: &Digest, repositories: &[RepositoryName]) -> Result<(), Error> {
-        for name in repositories {
-            self.delete(&layout::layer_link(name, digest)).await?;
+    async fn delete_blob(&self, digest: &Digest, links: &[LayerLink]) -> Result<(), Error> {
+        for (name, linked) in links {
+            self.delete(&layout::layer_link(name, linked)).await?;
         }
         self.delete(&layout::blob_data(digest)).await
     }
@@ -314,7 +333,7 @@ impl Sweeper<'_> {
 mod tests {
     use std::time::Duration;
 
-    use berth_oci::{Reference, media_type};
+    use berth_oci::{Algorithm, Reference, media_type};
     use berth_storage::Memory;
     use tokio::sync::mpsc;
 
@@ -404,6 +423,59 @@ mod tests {
             let options = Options { dry_run, delete_untagged: false, grace: Duration::ZERO, timeout: None };
             collect(&registry, &run, options, &Listener::none()).await.unwrap();
             assert_eq!(registry.find(&link).await.unwrap().is_some(), stays);
+        }
+    }
+
+    /// A blob that Distribution wrote, with its alias. After the listing somebody pushes the same content by the alias.
+    #[tokio::test]
+    async fn an_alias_that_was_pushed_since_it_was_listed_keeps_its_link() {
+        for pushed in [true, false] {
+            let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: true, read_only: false });
+            let registry = Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions);
+            let (name, store) = ("team/app".parse::<RepositoryName>().unwrap(), registry.store.as_ref());
+            let (alias, digest) = (Digest::of(Algorithm::Sha512, b"x"), Digest::sha256(b"x"));
+            let link = layout::layer_link(&name, &alias);
+            store.put(&layout::blob_data(&digest), "x".into()).await.unwrap();
+            registry.ensure_link(&link, &digest).await.unwrap();
+            let run = registry.guard.begin_run().unwrap();
+            let snapshot = Arc::new(super::super::snapshot::take(store, &Listener::none()).await.unwrap());
+            if pushed {
+                let held = registry.guard.try_acquire(vec![Item::Blob(alias.clone())]).unwrap();
+                store.put(&layout::blob_data(&alias), "x".into()).await.unwrap();
+                registry.ensure_link(&link, &alias).await.unwrap();
+                held.verify();
+            }
+            let now = std::time::SystemTime::now();
+            let policy = Policy { delete_untagged: true, grace: Duration::ZERO, now };
+            let how = How { dry_run: false, limit: None, listener: &Listener::none() };
+            let swept = sweep(store, &run, &snapshot, policy, how).await.unwrap();
+            assert_eq!((swept.problems.len(), swept.blobs.contains(&digest)), (0, !pushed));
+            assert_eq!(registry.find(&link).await.unwrap().is_some(), pushed);
+            assert_eq!(run.has_spared().total(), u64::from(pushed));
+        }
+    }
+
+    /// The same while only the bytes were not there when they were listed.
+    #[tokio::test]
+    async fn an_alias_whose_bytes_came_since_they_were_listed_keeps_its_link() {
+        for came in [true, false] {
+            let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: true, read_only: false });
+            let registry = Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions);
+            let (name, store) = ("team/app".parse::<RepositoryName>().unwrap(), registry.store.as_ref());
+            let (alias, digest) = (Digest::of(Algorithm::Sha384, b"x"), Digest::sha256(b"x"));
+            let link = layout::layer_link(&name, &alias);
+            registry.ensure_link(&link, &digest).await.unwrap();
+            let run = registry.guard.begin_run().unwrap();
+            let snapshot = Arc::new(super::super::snapshot::take(store, &Listener::none()).await.unwrap());
+            if came {
+                store.put(&layout::blob_data(&digest), "x".into()).await.unwrap();
+            }
+            let now = std::time::SystemTime::now();
+            let policy = Policy { delete_untagged: true, grace: Duration::ZERO, now };
+            let how = How { dry_run: false, limit: None, listener: &Listener::none() };
+            let swept = sweep(store, &run, &snapshot, policy, how).await.unwrap();
+            assert_eq!(swept.problems, Vec::<String>::new());
+            assert_eq!(registry.find(&link).await.unwrap().is_some(), came);
         }
     }
 

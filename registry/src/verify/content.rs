@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use berth_oci::{Digest, Hasher};
+use berth_oci::{Algorithm, Digest, Hasher};
 use berth_storage::layout;
 use berth_storage::{EntryKind, ListRequest, MAX_PAGE, Store, StoreError};
 use futures::{StreamExt, stream};
@@ -62,7 +62,7 @@ pub(super) async fn check(
 
 async fn check_one(store: &dyn Store, digest: &Digest) -> Option<Finding> {
     let key = layout::blob_data(digest);
-    let (kind, message) = match hash(store, digest).await {
+    let (kind, message) = match hash(store, digest, digest.algorithm()).await {
         Ok(found) if found == *digest => return None,
         Ok(found) => (Kind::WrongContent, format!("its bytes have the digest {found}")),
         // A collector has deleted it since it was listed.
@@ -72,10 +72,11 @@ async fn check_one(store: &dyn Store, digest: &Digest) -> Option<Finding> {
     Some(Finding { kind, key: key.to_string(), repository: None, message, aside: None })
 }
 
-async fn hash(store: &dyn Store, digest: &Digest) -> Result<Digest, StoreError> {
+/// The digest by an algorithm of the bytes that lie under a digest.
+pub(super) async fn hash(store: &dyn Store, digest: &Digest, algorithm: Algorithm) -> Result<Digest, StoreError> {
     let key = layout::blob_data(digest);
     let mut object = store.get(&key, None).await?;
-    let mut hasher = Hasher::new(digest.algorithm());
+    let mut hasher = Hasher::new(algorithm);
     while let Some(piece) = object.body.next().await {
         let piece = piece?;
         let hashing = tokio::task::spawn_blocking(move || {

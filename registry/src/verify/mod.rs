@@ -13,7 +13,7 @@ mod content;
 mod report;
 mod repository;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,6 +52,7 @@ pub async fn run(store: &dyn Store, options: Options) -> Result<Report, Error> {
         store,
         blobs: content::list(store).await?,
         lost: HashSet::new(),
+        hashed: options.content.then(HashMap::new),
         aside: aside.transpose().map_err(berth_storage::StoreError::from)?,
         telling: Telling::new(options.tells),
         report: Report::begin(options.content, start),
@@ -69,6 +70,8 @@ struct Verifier<'a> {
     blobs: Blobs,
     /// The blobs whose bytes are wrong.
     lost: HashSet<Digest>,
+    /// The digests of what aliases lead to: each alias with what it says. None if bytes are not to be read.
+    hashed: Option<HashMap<(Digest, Digest), Digest>>,
     /// Where things are moved, if they are.
     aside: Option<Key>,
     telling: Telling,
@@ -137,7 +140,10 @@ impl Verifier<'_> {
             true => Some(true),
             false => self.blobs.contains_key(digest).then_some(false),
         };
-        let contents = repository::read(self.store, &name, &objects, known).await?;
+        let mut contents = repository::read(self.store, &name, &objects, known).await?;
+        if let Some(hashed) = &mut self.hashed {
+            contents.hash_aliases(self.store, hashed).await;
+        }
         let looked = &mut self.report.looked;
         looked.manifests += contents.revisions.len() as u64;
         looked.tags += contents.tags.len() as u64;
@@ -155,7 +161,7 @@ impl Verifier<'_> {
     }
 
     /// What is still so when it is looked at again.
-    async fn confirmed(&self, name: &RepositoryName, findings: Vec<Finding>) -> Result<Vec<Finding>, Error> {
+    async fn confirmed(&mut self, name: &RepositoryName, findings: Vec<Finding>) -> Result<Vec<Finding>, Error> {
         let mut objects = Objects::new();
         for directory in layout::own_directories(name) {
             for entry in list_all(self.store, &directory, false).await? {
@@ -166,7 +172,11 @@ impl Verifier<'_> {
         }
         // Only of broken bytes is it known that they are lost: whether others are there is asked anew.
         let known = |digest: &Digest| self.lost.contains(digest).then_some(true);
-        let again = repository::judge(&repository::read(self.store, name, &objects, known).await?);
+        let mut again = repository::read(self.store, name, &objects, known).await?;
+        if let Some(hashed) = &mut self.hashed {
+            again.hash_aliases(self.store, hashed).await;
+        }
+        let again = repository::judge(&again);
         let again: HashSet<(Kind, &str)> = again.iter().map(|finding| (finding.kind, finding.key.as_str())).collect();
         let still = |finding: &Finding| again.contains(&(finding.kind, finding.key.as_str()));
         Ok(findings.into_iter().filter(still).collect())

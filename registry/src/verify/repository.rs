@@ -1,13 +1,15 @@
 //! One repository: what it holds, as plain data, and what is wrong with it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use berth_oci::{Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Tag};
 use berth_storage::layout::{self, RepositoryObjectKind};
 use berth_storage::{Key, Store, StoreError, read_all};
 use futures::{StreamExt, stream};
 
+use super::content;
 use super::report::{Finding, Kind};
+use crate::aliases::{is_alias, target};
 use crate::error::Error;
 use crate::registry::read_link;
 
@@ -52,6 +54,8 @@ pub(super) struct Contents {
     pub(super) manifests: BTreeMap<Digest, Bytes>,
     /// Of all that is linked or referred to, the blobs that are not stored or are broken.
     pub(super) lost: HashSet<Digest>,
+    /// The digest by their algorithm of the bytes that aliases lead to, of those that were hashed.
+    pub(super) hashed: BTreeMap<Digest, Digest>,
 }
 
 impl Contents {
@@ -64,6 +68,42 @@ impl Contents {
             history: BTreeMap::new(),
             manifests: BTreeMap::new(),
             lost: HashSet::new(),
+            hashed: BTreeMap::new(),
+        }
+    }
+
+    /// The digest that the bytes of a blob lie under.
+    fn target<'a>(&'a self, digest: &'a Digest) -> &'a Digest {
+        match self.layers.get(digest) {
+            Some(Link::Says(said)) => target(digest, said),
+            _ => digest,
+        }
+    }
+
+    /// Whether a link leads to bytes that can have its digest.
+    fn is_right(&self, digest: &Digest) -> bool {
+        let Some(Link::Says(said)) = self.layers.get(digest) else { return false };
+        said == digest || (is_alias(digest, said) && self.hashed.get(digest).is_none_or(|found| found == digest))
+    }
+
+    /// Hashes what aliases lead to by the algorithms of the aliases. `known` is what was hashed before: an alias, and the
+    /// digest that the bytes have.
+    pub(super) async fn hash_aliases(&mut self, store: &dyn Store, known: &mut HashMap<(Digest, Digest), Digest>) {
+        let says = |(digest, link): (&Digest, &Link)| match link {
+            Link::Says(said) if is_alias(digest, said) => Some((digest.clone(), said.clone())),
+            _ => None,
+        };
+        let aliases: Vec<(Digest, Digest)> = self.layers.iter().filter_map(says).collect();
+        for (digest, said) in aliases.into_iter().filter(|(_, said)| !self.lost.contains(said)) {
+            let pair = (digest, said);
+            if !known.contains_key(&pair) {
+                // What cannot be read is found where blobs are.
+                let Ok(found) = content::hash(store, &pair.1, pair.0.algorithm()).await else { continue };
+                known.insert(pair.clone(), found);
+            }
+            if let Some(found) = known.get(&pair) {
+                self.hashed.insert(pair.0, found.clone());
+            }
         }
     }
 
@@ -161,7 +201,8 @@ async fn lost(
         Bytes::Refer { blobs, .. } => blobs.as_slice(),
         _ => &[],
     });
-    let asked: HashSet<&Digest> = contents.layers.keys().chain(contents.revisions.keys()).chain(referred).collect();
+    let blobs = contents.layers.keys().chain(referred).map(|digest| contents.target(digest));
+    let asked: HashSet<&Digest> = blobs.chain(contents.revisions.keys()).collect();
     let mut lost = HashSet::new();
     let mut unknown = Vec::new();
     for digest in asked {
@@ -188,7 +229,7 @@ async fn lost(
 
 /// Everything that is wrong with a repository; pure.
 pub(super) fn judge(contents: &Contents) -> Vec<Finding> {
-    let Contents { name, layers, revisions, tags, history, manifests, lost } = contents;
+    let Contents { name, layers, revisions, tags, history, manifests, lost, hashed } = contents;
     let mut judge = Judge { name, findings: Vec::new() };
     let broken = |digest: &Digest| lost.contains(digest) || manifests.get(digest) == Some(&Bytes::Broken);
     let mut kept: HashSet<&Digest> = HashSet::new();
@@ -202,19 +243,18 @@ pub(super) fn judge(contents: &Contents) -> Vec<Finding> {
         }
     }
     let mut relied_on: HashSet<&Digest> = HashSet::new();
-    let has_blob =
-        |digest: &Digest| layers.get(digest).is_some_and(|link| matches!(link, Link::Says(said) if said == digest));
+    let is_lost = |digest: &Digest| lost.contains(contents.target(digest));
     for digest in &kept {
         let key = layout::blob_data(digest);
         match manifests.get(*digest) {
             Some(Bytes::Refer { blobs, children }) => {
                 relied_on.extend(blobs);
-                for blob in blobs.iter().filter(|blob| lost.contains(*blob)) {
+                for blob in blobs.iter().filter(|blob| is_lost(blob)) {
                     let message =
                         format!("manifest {name}@{digest} refers to blob {blob}, which is not stored or broken");
                     judge.find(Kind::MissingReference, &key, message);
                 }
-                for blob in blobs.iter().filter(|blob| !lost.contains(*blob) && !has_blob(blob)) {
+                for blob in blobs.iter().filter(|blob| !is_lost(blob) && !contents.is_right(blob)) {
                     let message =
                         format!("manifest {name}@{digest} refers to blob {blob}, which {name} has no link to");
                     judge.find(Kind::MissingReference, &key, message);
@@ -234,10 +274,14 @@ pub(super) fn judge(contents: &Contents) -> Vec<Finding> {
         }
     }
     for (digest, link) in layers {
-        let key = layout::layer_link(name, digest);
-        if judge.link(&key, link, Some(digest)) && lost.contains(digest) {
+        let (key, target) = (layout::layer_link(name, digest), contents.target(digest));
+        // An alias says the digest that its bytes lie under.
+        if !judge.link(&key, link, Some(target)) {
+        } else if lost.contains(target) {
             let kind = if relied_on.contains(digest) { Kind::BrokenLink } else { Kind::LeftoverLink };
-            judge.find(kind, &key, format!("blob {digest} is not stored, or its bytes are wrong"));
+            judge.find(kind, &key, format!("blob {target} is not stored, or its bytes are wrong"));
+        } else if let Some(found) = hashed.get(digest).filter(|found| *found != digest) {
+            judge.find(Kind::WrongLink, &key, format!("it holds {target}, whose bytes have the digest {found}"));
         }
     }
     for (tag, link) in tags {
@@ -282,6 +326,8 @@ impl Judge<'_> {
 
 #[cfg(test)]
 mod tests {
+    use berth_oci::Algorithm;
+
     use super::*;
 
     fn digest(text: &str) -> Digest {
@@ -326,6 +372,62 @@ mod tests {
             .collect();
         let expected: Vec<(Kind, &str)> = expected.iter().map(|(kind, key)| (*kind, key.as_str())).collect();
         assert_eq!(found, expected);
+    }
+
+    /// The layer is known by its sha512 digest, as Distribution writes it.
+    fn as_alias(contents: &mut Contents) -> Digest {
+        let alias = Digest::of(Algorithm::Sha512, b"layer");
+        contents.layers.insert(alias.clone(), Link::Says(digest("layer")));
+        let Some(Bytes::Refer { blobs, .. }) = contents.manifests.get_mut(&digest("image")) else { panic!() };
+        *blobs = vec![digest("config"), alias.clone()];
+        alias
+    }
+
+    #[test]
+    fn an_alias_is_right_as_long_as_its_bytes_are() {
+        let image = layout::blob_data(&digest("image")).to_string();
+        let alias = Digest::of(Algorithm::Sha512, b"layer");
+        let alias_link = format!("_layers/sha512/{}/link", alias.hex());
+        check(|it| drop(as_alias(it)), &[]);
+        check(
+            |it| {
+                as_alias(it);
+                it.layers.remove(&digest("layer"));
+            },
+            &[],
+        );
+        check(
+            |it| {
+                let alias = as_alias(it);
+                it.hashed.insert(alias.clone(), alias);
+            },
+            &[],
+        );
+        check(
+            |it| {
+                let alias = as_alias(it);
+                it.hashed.insert(alias, Digest::of(Algorithm::Sha512, b"other"));
+            },
+            &[(Kind::MissingReference, &image), (Kind::WrongLink, &alias_link)],
+        );
+        check(
+            |it| {
+                as_alias(it);
+                it.lost.insert(digest("layer"));
+            },
+            &[
+                (Kind::MissingReference, &image),
+                (Kind::LeftoverLink, "_layers/sha256/<layer>/link"),
+                (Kind::BrokenLink, &alias_link),
+            ],
+        );
+        check(
+            |it| {
+                let alias = as_alias(it);
+                it.layers.insert(alias, Link::Says(Digest::of(Algorithm::Sha384, b"layer")));
+            },
+            &[(Kind::MissingReference, &image), (Kind::WrongLink, &alias_link)],
+        );
     }
 
     #[test]
