@@ -181,8 +181,15 @@ mod tests {
         assert!(bench.has(name, &bench.alias).await && bench.has(name, &bench.lies_under).await);
         assert!(!bench.has(&other, &bench.alias).await);
         assert!(bench.registry.blob_mount(Some(name), &other, &bench.alias).await.unwrap());
-        assert!(bench.has(&other, &bench.alias).await);
-        assert!(!bench.has(&other, &bench.lies_under).await, "a mount gives what was asked for");
+        for digest in [&bench.alias, &bench.lies_under] {
+            let link = layout::layer_link(&other, digest);
+            assert_eq!(
+                bench.registry.read_link(&link).await.unwrap(),
+                Some(bench.lies_under.clone()),
+                "as in the source"
+            );
+            assert!(bench.has(&other, digest).await);
+        }
         bench.registry.blob_delete(name, &bench.alias).await.unwrap();
         assert!(!bench.has(name, &bench.alias).await && bench.has(name, &bench.lies_under).await);
         bench.link(&bench.alias).await;

@@ -151,6 +151,11 @@ impl Registry {
         if self.find(&layout::blob_data(&target)).await?.is_none() {
             return Ok(false);
         }
+        // Distribution serves an alias only beside the link that its bytes have by themselves, as it writes both. The alias
+        // comes last, for whoever looks in between.
+        if target != *digest {
+            self.ensure_link(&layout::layer_link(to, &target), &target).await?;
+        }
         self.ensure_link(&layout::layer_link(to, digest), &target).await?;
         held.verify();
         Ok(true)

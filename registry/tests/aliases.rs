@@ -116,6 +116,12 @@ async fn what_distribution_stored_is_served_by_both_digests() {
         let mounted = client.post(&mount, Bytes::new()).await.expect(201);
         assert_eq!(mounted.header("docker-content-digest"), alias.as_str());
         assert_eq!(client.get(&elsewhere).await.expect(200).body, CONTENT);
+        // Distribution looks for both links.
+        let digest = Digest::sha256(CONTENT.as_bytes());
+        for linked in [&alias, &digest] {
+            let link = server.directory.path().join("data/docker/registry/v2").join(link("team/other", linked));
+            assert_eq!(std::fs::read_to_string(link).unwrap(), digest.as_str());
+        }
         server.running.stop().await;
     }
 }
