@@ -5,7 +5,8 @@
 //! and both say the sha256 digest. So the content of a link says where the bytes are. Berth keeps bytes under the digest
 //! that they were pushed by; its links say what their path does, which Distribution reads as well.
 //!
-//! A link for a sha256 digest is never an alias, so that it is there is all that is looked at.
+//! A link for a sha256 digest is never an alias, so that it is there is all that is looked at. Manifests have no aliases:
+//! Distribution refuses those that are pushed by another digest.
 //!
 //! Whoever relies on an alias has acquired both digests before the look at the bytes (`gc/guard.rs`). The second is known
 //! only after the link was read. In between, the collector may have deleted both, and somebody else may have pushed the
@@ -111,6 +112,7 @@ mod tests {
         name: RepositoryName,
         alias: Digest,
         lies_under: Digest,
+        content: String,
     }
 
     const CONTENT: &str = "pushed by its sha512 digest";
@@ -119,17 +121,28 @@ mod tests {
         async fn new() -> Self {
             let (store, permissions) = (Arc::new(Memory::new()), Permissions { delete: true, read_only: false });
             let registry = Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions);
-            let bench = Bench {
-                registry: Arc::new(registry),
-                name: "team/app".parse().unwrap(),
-                alias: Digest::of(Algorithm::Sha512, CONTENT.as_bytes()),
-                lies_under: Digest::sha256(CONTENT.as_bytes()),
-            };
-            bench.registry.store.put(&layout::blob_data(&bench.lies_under), CONTENT.into()).await.unwrap();
-            for digest in [&bench.alias, &bench.lies_under] {
-                bench.link(digest).await;
-            }
+            let bench = Bench::of(Arc::new(registry), CONTENT.to_owned());
+            bench.push_as_distribution().await;
             bench
+        }
+
+        /// The same registry before anything was pushed.
+        fn of(registry: Arc<Registry>, content: String) -> Self {
+            let name = "team/app".parse().unwrap();
+            let alias = Digest::of(Algorithm::Sha512, content.as_bytes());
+            let lies_under = Digest::sha256(content.as_bytes());
+            Bench { registry, name, alias, lies_under, content }
+        }
+
+        async fn push_as_distribution(&self) {
+            let items = [&self.alias, &self.lies_under].map(|digest| Item::Blob(digest.clone()));
+            let held = self.registry.guard.acquire(items.to_vec()).await.unwrap();
+            self.registry.store.put(&layout::blob_data(&self.lies_under), self.content.clone().into()).await.unwrap();
+            for digest in [&self.lies_under, &self.alias] {
+                self.link(digest).await;
+            }
+            // Let go of without an acknowledgement, which tests make themselves.
+            drop(held);
         }
 
         async fn link(&self, digest: &Digest) {
@@ -138,7 +151,7 @@ mod tests {
 
         async fn has(&self, name: &RepositoryName, digest: &Digest) -> bool {
             match self.registry.blob_describe(name, digest).await {
-                Ok(stat) => stat.size == CONTENT.len() as u64,
+                Ok(stat) => stat.size == self.content.len() as u64,
                 Err(Error::BlobUnknown { .. }) => false,
                 Err(error) => panic!("{error}"),
             }
@@ -164,13 +177,17 @@ mod tests {
 
         /// An image whose only layer is known by the alias.
         async fn push_image(&self, tag: &str) -> Result<(), Error> {
+            self.push_image_to(&self.name, tag).await
+        }
+
+        async fn push_image_to(&self, name: &RepositoryName, tag: &str) -> Result<(), Error> {
             let descriptor = format!("{{\"mediaType\":\"text/plain\",\"digest\":\"{}\",\"size\":27}}", self.alias);
             let media_type = media_type::OCI_IMAGE;
             let raw = format!(
                 "{{\"schemaVersion\":2,\"mediaType\":\"{media_type}\",\"config\":{descriptor},\"layers\":[{descriptor}]}}"
             );
             let reference = Reference::Tag(tag.parse().unwrap());
-            self.registry.manifest_put(&self.name, &reference, &[], None, raw.into()).await.map(drop)
+            self.registry.manifest_put(name, &reference, &[], None, raw.into()).await.map(drop)
         }
     }
 
@@ -276,6 +293,62 @@ mod tests {
         drop(doomed);
         bench.push_image("v1").await.unwrap();
         assert!(!run.doom(&item, Duration::ZERO, |_| ()).has(&item[0]), "the push has rescued it");
+    }
+
+    /// Clients mount an alias and push images on it, and delete some, while collections run one after another with no grace
+    /// period at all. Every image that was acknowledged and not deleted has its layer.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nothing_that_was_acknowledged_is_lost_while_collections_run() {
+        const PUSHERS: usize = 3;
+        const ROUNDS: usize = 300;
+        const CONTENTS: usize = 5;
+        let bench = Bench::new().await;
+        let pushers: Vec<_> = (0..PUSHERS)
+            .map(|pusher| {
+                let registry = bench.registry.clone();
+                let name: RepositoryName = format!("of/pusher-{pusher}").parse().unwrap();
+                let tag = Reference::Tag("v1".parse().unwrap());
+                tokio::spawn(async move {
+                    let mut refused = 0;
+                    for round in 0..ROUNDS {
+                        for _ in 0..round % 7 {
+                            tokio::task::yield_now().await;
+                        }
+                        let bench = Bench::of(registry.clone(), format!("content {}", (round + pusher) % CONTENTS));
+                        if !registry.blob_mount(Some(&bench.name), &name, &bench.alias).await.unwrap() {
+                            bench.push_as_distribution().await;
+                            refused += 1;
+                            continue;
+                        }
+                        match bench.push_image_to(&name, "v1").await {
+                            Ok(()) => {}
+                            Err(Error::ReferencesUnknown { .. }) => {
+                                refused += 1;
+                                continue;
+                            }
+                            Err(error) => panic!("{error}"),
+                        }
+                        for moment in 0..3 {
+                            assert!(bench.has(&name, &bench.alias).await, "{name}, round {round}, moment {moment}");
+                            tokio::task::yield_now().await;
+                        }
+                        registry.manifest_delete(&name, &tag).await.unwrap();
+                    }
+                    refused
+                })
+            })
+            .collect();
+        let (mut runs, mut deleted) = (0, 0);
+        while pushers.iter().any(|pusher| !pusher.is_finished()) {
+            deleted += bench.collect(false, Duration::ZERO, async || ()).await.blobs_deleted;
+            runs += 1;
+        }
+        let mut refused = 0;
+        for pusher in pushers {
+            refused += pusher.await.unwrap();
+        }
+        println!("{runs} collections deleted {deleted} blobs; {refused} rounds were refused");
+        assert!(runs >= 10 && deleted > 10 && refused < PUSHERS * ROUNDS);
     }
 
     #[tokio::test]
