@@ -58,7 +58,8 @@ enum Command {
     /// Check that every link leads to what it says, every byte has its digest and every image is whole. Exit 0: all is
     /// well; 1: there are problems; 2: it could not be checked.
     Verify(Verify),
-    /// Make anew what Berth adds to the store, from what CNCF Distribution has there. The registry must be stopped.
+    /// Make anew what Berth adds to the store, from what CNCF Distribution has there. The registry must be stopped. Exit 0:
+    /// it is right; 1: some manifests could not be read; 2: it could not be done.
     Reindex(Reindex),
     /// Show the configuration in force, with secrets hidden; exit 1 and name the key if it is wrong.
     CheckConfig {
@@ -138,20 +139,20 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::GarbageCollect(arguments) => garbage_collect(arguments).await?,
         Command::ReadOnly(arguments) => switch::switch(arguments).await?,
         Command::Reindex(arguments) => {
-            reindex::reindex(&arguments, &load_for_tool(arguments.config.as_deref())?).await?;
+            let outcome = async { reindex::reindex(&arguments, &load_for_tool(arguments.config.as_deref())?).await };
+            return Ok(whether_all_is_well(outcome.await));
         }
-        Command::Verify(arguments) => return Ok(check_store(&arguments).await),
+        Command::Verify(arguments) => {
+            let outcome = async { verify::verify(&arguments, &load_for_tool(arguments.config.as_deref())?).await };
+            return Ok(whether_all_is_well(outcome.await));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A verification that could not be made must not look like one that found something.
-async fn check_store(arguments: &Verify) -> ExitCode {
-    let outcome = async {
-        let config = load_for_tool(arguments.config.as_deref())?;
-        verify::verify(arguments, &config).await
-    };
-    match outcome.await {
+/// What could not be done must not look like something that was done and has found a fault.
+fn whether_all_is_well(outcome: Result<bool>) -> ExitCode {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {

@@ -2,7 +2,8 @@
 //!
 //! That is which manifest refers to which (`_referrers`). It heals by itself where a server notices that another program
 //! has written; this is for when somebody wants to be sure. It needs the store for itself, as an offline collection does:
-//! a server in another process writes an entry before the manifest that it is about, and would find it taken away.
+//! a server in another process writes an entry before the manifest that it is about, and would find it taken away. So it is
+//! refused while a server runs, and a server that is started meanwhile waits a moment and is then refused.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,8 +69,8 @@ impl Report {
     }
 }
 
-/// Does it for the store of a configuration, and prints the report.
-pub(crate) async fn reindex(arguments: &Reindex, config: &Config) -> Result<()> {
+/// Does it for the store of a configuration, and prints the report. `false` if some manifests could not be read.
+pub(crate) async fn reindex(arguments: &Reindex, config: &Config) -> Result<bool> {
     let Reindex { output, quiet, config: _ } = arguments;
     root(config)?;
     let driver = config.storage.driver.clone();
@@ -86,7 +87,7 @@ pub(crate) async fn reindex(arguments: &Reindex, config: &Config) -> Result<()> 
              added, {removed} removed, {unreadable} manifests unreadable"
         ),
     }
-    Ok(())
+    Ok(unreadable == 0)
 }
 
 /// Does it for every repository.

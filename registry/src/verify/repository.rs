@@ -233,9 +233,12 @@ pub(super) fn judge(contents: &Contents) -> Vec<Finding> {
     let mut judge = Judge { name, findings: Vec::new() };
     let broken = |digest: &Digest| lost.contains(digest) || manifests.get(digest) == Some(&Bytes::Broken);
     let mut kept: HashSet<&Digest> = HashSet::new();
+    // What cannot be read may be there: nothing is moved because of it.
+    let mut unsure: HashSet<&Digest> = HashSet::new();
     for (digest, link) in revisions {
         let key = layout::revision_link(name, digest);
         if !judge.link(&key, link, Some(digest)) {
+            unsure.extend(matches!(link, Link::Unreadable(_)).then_some(digest));
         } else if broken(digest) {
             judge.find(Kind::BrokenLink, &key, format!("manifest {digest} is not stored, or its bytes are wrong"));
         } else {
@@ -259,7 +262,7 @@ pub(super) fn judge(contents: &Contents) -> Vec<Finding> {
                         format!("manifest {name}@{digest} refers to blob {blob}, which {name} has no link to");
                     judge.find(Kind::MissingReference, &key, message);
                 }
-                for child in children.iter().filter(|child| !kept.contains(child)) {
+                for child in children.iter().filter(|child| !kept.contains(child) && !unsure.contains(child)) {
                     let message = format!("index {name}@{digest} holds manifest {child}, which {name} does not have");
                     judge.find(Kind::SparseIndex, &key, message);
                 }
@@ -288,6 +291,7 @@ pub(super) fn judge(contents: &Contents) -> Vec<Finding> {
         let key = layout::tag_current_link(name, tag);
         if let (true, Link::Says(digest)) = (judge.link(&key, link, None), link)
             && !kept.contains(digest)
+            && !unsure.contains(digest)
         {
             judge.find(Kind::DanglingTag, &key, format!("tag {name}:{tag} names {digest}, which {name} does not have"));
         }
@@ -480,6 +484,13 @@ mod tests {
         check(|it| drop(it.tags.insert(v1(), Link::Empty)), &[(Kind::EmptyLink, tag_link)]);
         check(|it| drop(it.tags.insert(v1(), Link::Unreadable("no".into()))), &[(Kind::Unreadable, tag_link)]);
         check(|it| drop(it.tags.insert(v1(), Link::Says(digest("gone")))), &[(Kind::DanglingTag, tag_link)]);
+        check(
+            |it| {
+                it.tags.insert(v1(), Link::Says(digest("image")));
+                it.revisions.insert(digest("image"), Link::Unreadable("no".into()));
+            },
+            &[(Kind::Unreadable, image_link)],
+        );
         check(
             |it| drop(it.history.insert((v1(), digest("gone")), Link::Empty)),
             &[(Kind::EmptyLink, "_manifests/tags/v1/index/sha256/<gone>/link")],

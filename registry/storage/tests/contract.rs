@@ -388,7 +388,7 @@ fn a_server_and_the_offline_collector_exclude_each_other() {
     let collector = Filesystem::open(directory.path(), 25, LockMode::Exclusive).unwrap();
     assert!(!leftover.exists(), "alone, the file is known to be nobody's");
     let refused = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap_err();
-    assert!(matches!(refused, StoreError::Locked { holder: "the offline garbage collector", .. }));
+    assert!(matches!(refused, StoreError::Locked { holder: "an offline collection, repair or reindex", .. }));
     drop(collector);
 }
 

@@ -180,10 +180,14 @@ fn take_main(tree: &Tree, mode: LockMode) -> Result<File, StoreError> {
             Err(TryLockError::Error(source)) => Err(failed(layout::LOCK, source)),
         };
     }
-    if wait(&file, layout::LOCK, "the offline garbage collector", Some(COLLECTOR_PATIENCE))? {
+    if wait(&file, layout::LOCK, "an offline collection, repair or reindex", Some(COLLECTOR_PATIENCE))? {
         return Ok(file);
     }
-    Err(StoreError::Locked { path, holder: "the offline garbage collector", advice: "wait until it has ended" })
+    Err(StoreError::Locked {
+        path,
+        holder: "an offline collection, repair or reindex",
+        advice: "wait until it has ended",
+    })
 }
 
 /// Removes what killed processes left half-written, if nobody else can be writing, and holds off others who would.

@@ -73,7 +73,7 @@ impl Walk<'_> {
                 }
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) => return Err(at(&place, &error)),
             }
         };
         if self.entries.len() == self.limit {
@@ -84,6 +84,11 @@ impl Walk<'_> {
         self.last = place;
         Ok(())
     }
+}
+
+/// An error that says where it was met: a listing goes through many directories.
+fn at(place: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{place}: {error}"))
 }
 
 /// The places of a directory's children in order; none if there is no such directory (any more).

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod damages;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use berth_oci::Digest;
 use berth_registry::verify::{Options, run};
 use berth_storage::{Filesystem, LockMode};
+use damages::{Damage, TAG, damages, two};
 use serde_json::Value;
 use support::{Document, Server};
 
@@ -89,90 +93,6 @@ async fn a_whole_store_is_clean() {
     assert!(progress.contains("6 of 6 blobs"), "{progress}");
 }
 
-/// A way in which a store is damaged.
-struct Damage {
-    what: &'static str,
-    /// Does it, given the directory and the digest of a manifest.
-    harm: fn(&Path, &Digest),
-    problems: &'static [&'static str],
-    notes: &'static [&'static str],
-    /// Whether nothing is wrong after a repair. A manifest that is intact stays, and lacks its blob until that is pushed
-    /// again.
-    is_mended: bool,
-}
-
-fn two() -> Digest {
-    Digest::sha256(b"two")
-}
-
-fn damages() -> Vec<Damage> {
-    let damage = |what, harm, problems, is_mended| Damage { what, harm, problems, notes: &[], is_mended };
-    vec![
-        damage(
-            "a byte of a layer has changed",
-            |root, _| std::fs::write(blob(root, &two()), "twO").unwrap(),
-            &["wrong-content", "missing-reference", "broken-link"],
-            false,
-        ),
-        damage(
-            "a manifest was cut off",
-            |root, image| std::fs::write(blob(root, image), "{").unwrap(),
-            &["wrong-content", "broken-link", "dangling-tag"],
-            true,
-        ),
-        damage(
-            "a manifest has no bytes",
-            |root, image| std::fs::write(blob(root, image), "").unwrap(),
-            &["wrong-content", "broken-link", "dangling-tag"],
-            true,
-        ),
-        damage(
-            "a blob is gone",
-            |root, _| std::fs::remove_file(blob(root, &two())).unwrap(),
-            &["missing-reference", "broken-link"],
-            false,
-        ),
-        damage(
-            "a link to a layer is empty",
-            |root, _| std::fs::write(link(root, "team/app/_layers", &two()), "").unwrap(),
-            &["empty-link", "missing-reference"],
-            false,
-        ),
-        damage(
-            "a link to a layer holds another digest",
-            |root, image| std::fs::write(link(root, "team/app/_layers", &two()), image.as_str()).unwrap(),
-            &["wrong-link", "missing-reference"],
-            false,
-        ),
-        damage(
-            "a tag is empty",
-            |root, _| {
-                let path = "data/docker/registry/v2/repositories/team/app/_manifests/tags/v1/current/link";
-                std::fs::write(root.join(path), "").unwrap();
-            },
-            &["empty-link"],
-            true,
-        ),
-        damage(
-            "the link of a manifest is malformed",
-            |root, image| std::fs::write(link(root, "team/app/_manifests/revisions", image), "sha256:zz").unwrap(),
-            &["malformed-link", "dangling-tag"],
-            true,
-        ),
-        Damage {
-            what: "a collector has left a link",
-            harm: |root, _| {
-                let path = link(root, "team/app/_layers", &Digest::sha256(b"collected"));
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(path, Digest::sha256(b"collected").as_str()).unwrap();
-            },
-            problems: &[],
-            notes: &["leftover-link"],
-            is_mended: true,
-        },
-    ]
-}
-
 #[tokio::test]
 async fn every_damage_is_found_moved_aside_and_can_be_brought_back() {
     let set = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect::<BTreeSet<_>>();
@@ -191,11 +111,84 @@ async fn every_damage_is_found_moved_aside_and_can_be_brought_back() {
         assert!(repaired["moved"].as_u64().unwrap() > 0, "{what}");
         let after = report(root, &[], i32::from(!is_mended));
         assert!(after["noteCount"] == 0, "{what}: {after}");
+        let again = report(root, &["--repair"], i32::from(!is_mended));
+        assert!(again["moved"] == 0 && again["aside"].is_null(), "{what}: once is enough: {again}");
         assert!(blob(root, &Digest::sha256(b"one")).exists(), "{what}: what is right stays");
         // As the report says: to the same path without that directory in front.
         let copied = Command::new("cp").args(["-r", &format!("data/{aside}/."), "data/"]).current_dir(root).status();
         assert!(copied.unwrap().success());
         assert!(files(root) == damaged, "{what}: everything can be brought back");
+    }
+}
+
+/// What is odd, and of which nothing can be made better by moving it: it is found, and stays where it is.
+#[tokio::test]
+async fn what_a_repair_cannot_mend_stays_as_it_is() {
+    type Harm = fn(&Path);
+    fn strange(root: &Path, raw: &[u8]) {
+        let digest = Digest::sha256(raw);
+        for (path, content) in [
+            (blob(root, &digest), raw),
+            (link(root, "team/app/_manifests/revisions", &digest), digest.as_str().as_bytes()),
+        ] {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+    }
+    let cases: [(&str, Harm, &str); 5] = [
+        ("a manifest is no JSON", |root| strange(root, b"\xff\x00"), "unreadable-manifest"),
+        (
+            "a manifest is an array in an array",
+            |root| strange(root, "[".repeat(100_000).as_bytes()),
+            "unreadable-manifest",
+        ),
+        ("a manifest is larger than any may be", |root| strange(root, &vec![b' '; 5 << 20]), "unreadable-manifest"),
+        (
+            "the links to layers are gone",
+            |root| {
+                let repositories = root.join("data/docker/registry/v2/repositories");
+                std::fs::remove_dir_all(repositories.join("team/app/_layers")).unwrap();
+            },
+            "missing-reference",
+        ),
+        (
+            "a directory is no repository name",
+            |root| {
+                let repositories = root.join("data/docker/registry/v2/repositories");
+                std::fs::create_dir_all(repositories.join("Team/App/_manifests/tags/v1/current")).unwrap();
+                std::fs::copy(root.join(TAG), repositories.join("Team/App/_manifests/tags/v1/current/link")).unwrap();
+            },
+            "invalid-name",
+        ),
+    ];
+    for (what, harm, kind) in cases {
+        let (directory, _) = filled().await;
+        let root = directory.path();
+        harm(root);
+        let damaged = files(root);
+        let found = report(root, &["--repair"], 1);
+        assert_eq!(kinds(&found, "problems"), BTreeSet::from([kind.to_owned()]), "{what}: {found}");
+        assert!(found["moved"] == 0 && found["aside"].is_null(), "{what}: {found}");
+        assert!(files(root) == damaged, "{what}: nothing is changed");
+    }
+}
+
+/// A link in a circle is an error for whoever follows it, and for root as well.
+#[tokio::test]
+async fn what_cannot_be_listed_is_named_and_nothing_is_moved() {
+    let (directory, _) = filled().await;
+    let root = directory.path();
+    std::fs::write(blob(root, &two()), "twO").unwrap();
+    let tag = root.join(TAG);
+    std::fs::remove_file(&tag).unwrap();
+    std::os::unix::fs::symlink(&tag, &tag).unwrap();
+    for command in [&["verify"][..], &["verify", "--repair"], &["reindex"]] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_berth-registry"));
+        let output = program.current_dir(root).env_clear().args(command).args(["-q", "config.yml"]).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {message}");
+        assert!(message.contains("team/app/_manifests/tags/v1/current/link: "), "{command:?}: {message}");
+        assert_eq!(output.stdout, b"", "{command:?}: a report would look as if all had been looked at");
     }
 }
 
