@@ -3,18 +3,23 @@
 
 use berth_oci::{Digest, DigestError, NameError, Reference, ReferenceError, RepositoryName};
 use http::Method;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use uuid::Uuid;
 
 /// What may stand in a path as it is.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
+/// What may not stand in a path (RFC 3986, section 3.3), and is taken in one that is asked for. A browser reads a backslash
+/// as a slash, so that a path that begins with one would lead to another host.
+const NOT_IN_A_PATH: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// `/`: somebody is there.
     Root,
-    /// A path that is not written as it should be, and how it should.
+    /// A path that is not written as it should be, and how it should, fit for a header.
     Moved(String),
     /// `OPTIONS` of a path that there is.
     Options {
@@ -150,7 +155,10 @@ pub fn parse(method: &Method, path: &str, prefix: &str) -> Result<Route, Rejecti
             route => route,
         };
     }
-    if let Some(clean) = cleaned(path).or_else(|| cleaned_of_escapes(path)) {
+    if let Some(clean) = cleaned(path) {
+        return Ok(moved(&clean));
+    }
+    if let Some(clean) = cleaned_of_escapes(path) {
         return Ok(Route::Moved(clean));
     }
     match parse_written(method, path, prefix) {
@@ -164,7 +172,12 @@ pub fn parse(method: &Method, path: &str, prefix: &str) -> Result<Route, Rejecti
 fn without_slash(method: &Method, path: &str, prefix: &str) -> Option<Route> {
     let path = path.strip_suffix('/')?;
     let found = matches!(parse_written(method, path, prefix), Ok(_) | Err(Rejection::Method { .. }));
-    found.then(|| Route::Moved(path.to_owned()))
+    found.then(|| moved(path))
+}
+
+/// A path that is written with escapes only where it was asked for with them, or must have them.
+fn moved(path: &str) -> Route {
+    Route::Moved(utf8_percent_encode(path, NOT_IN_A_PATH).to_string())
 }
 
 /// A path without empty components and dots, if it has any: Distribution sends clients there.
@@ -207,7 +220,7 @@ fn parse_written(method: &Method, written: &str, prefix: &str) -> Result<Route, 
     let path = path.ok_or(Rejection::NotFound)?;
     let Some(rest) = path.strip_prefix("v2/") else {
         return match path {
-            "v2" => Ok(Route::Moved(format!("{written}/"))),
+            "v2" => Ok(moved(&format!("{written}/"))),
             _ => Err(Rejection::NotFound),
         };
     };
@@ -223,7 +236,7 @@ fn parse_written(method: &Method, written: &str, prefix: &str) -> Result<Route, 
     }
     if let Some(name) = rest.strip_suffix("/blobs/uploads") {
         let _: RepositoryName = name.parse()?;
-        return Ok(Route::Moved(format!("{written}/")));
+        return Ok(moved(&format!("{written}/")));
     }
     if let Some(name) = rest.strip_suffix("/blobs/uploads/") {
         let name = name.parse()?;
@@ -431,7 +444,12 @@ mod tests {
             check(method.clone(), "/v2/a%2f..%2Fb/tags/list", moved("/v2/b/tags/list"));
             check(method.clone(), "/v2/%2e%2e/%0d%0aa/", moved("/%0D%0Aa/"));
             check(method.clone(), "/v2/a/blobs/uploads", moved("/v2/a/blobs/uploads/"));
-            check(method, "//evil.example/v2/", moved("/evil.example/v2/"));
+            check(method.clone(), "//evil.example/v2/", moved("/evil.example/v2/"));
+            check(method.clone(), "/\\evil.example/./x", moved("/%5Cevil.example/x"));
+            check(method.clone(), "/.\\evil.example//x", moved("/.%5Cevil.example/x"));
+            check(method.clone(), "/%5Cevil.example//x", moved("/%5Cevil.example/x"));
+            check(method.clone(), "/%5Cevil.example/%2e/x", moved("/%5Cevil.example/x"));
+            check(method, "/\"<>^`{|}/./é", moved("/%22%3C%3E%5E%60%7B%7C%7D/%C3%A9"));
         }
         check(Method::POST, "/v2/a/blobs/uploads", moved("/v2/a/blobs/uploads/"));
         check(Method::OPTIONS, "/v2/a/tags/list/", moved("/v2/a/tags/list"));

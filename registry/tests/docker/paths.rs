@@ -111,6 +111,41 @@ async fn clients_that_look_around_find_what_they_expect() {
 async fn a_browser_may_ask_before_it_sends_a_password() {
     let silly = berth_config::Auth::Silly(berth_config::Silly { realm: "r".into(), service: "s".into() });
     on_both(
+/// Who balances load asks for `/`, and does not know the prefix.
+#[tokio::test]
+async fn the_root_answers_whatever_the_prefix() {
+    let prefixed = |config: &mut berth_config::Config| config.http.prefix = "/hub/".into();
+    on_both(prefixed, async |_, mut client| {
+        for (target, status) in [("/", 200), ("/hub/v2/", 200), ("/hub/", 404), ("/hub", 404), ("/v2/", 404)] {
+            let answer = ask(&mut client, Method::GET, target, &[]).await.expect(status);
+            assert_eq!(answer.header("cache-control"), if target == "/" { "no-cache" } else { "" }, "{target}");
+            ask(&mut client, Method::HEAD, target, &[]).await.expect(status);
+        }
+    })
+    .await;
+}
+
+/// A parameter that is passed over could be a tag, or the digest.
+#[tokio::test]
+async fn a_query_is_taken_whole_or_not_at_all() {
+    on_both(
+        |_| (),
+        async |_, mut client| {
+            let image = client.push_image("a", "v1", &[]).await;
+            for (count, status) in [(199, 201), (200, 414)] {
+                let query = vec!["x=i"; count].join("&");
+                let target = format!("/v2/a/manifests/{}?{query}&tag=last-{count}", image.digest());
+                let headers = [("content-type", image.media_type)];
+                let answer = client.put(&target, &headers, image.raw.clone()).await.expect(status);
+                assert_eq!(answer.header("oci-tag"), if status == 201 { "last-199" } else { "" });
+                let tagged = if status == 201 { 200 } else { 404 };
+                client.get(&format!("/v2/a/manifests/last-{count}")).await.expect(tagged);
+            }
+        },
+    )
+    .await;
+}
+
         |config| config.auth = Some(silly.clone()),
         async |_, mut client| {
             let answer =
