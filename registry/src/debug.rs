@@ -10,6 +10,7 @@ use crate::admin::{self, Admin};
 use crate::health::Health;
 use crate::http::Body;
 use crate::http::answer;
+use crate::http::{Failure, host};
 use crate::metrics::Metrics;
 
 /// What the debug port answers with.
@@ -23,6 +24,9 @@ pub(crate) struct Debug {
 }
 
 pub(crate) async fn serve(debug: &Debug, request: Request<Incoming>) -> Response<Body> {
+    if let Err(error) = host::check(request.version(), request.headers()) {
+        return Failure::from(error).response(*request.method() == Method::HEAD);
+    }
     let path = request.uri().path();
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let head = *request.method() == Method::HEAD;

@@ -88,8 +88,8 @@ pub enum Error {
         /// The length of the upload so far, in bytes.
         offset: u64,
     },
-    /// A request's body broke off. What had arrived stays in the session.
-    #[error("the body ended early: {source}")]
+    /// A request's body broke off, or is malformed. What had arrived stays in the session.
+    #[error("the body cannot be read to its end")]
     BodyInterrupted {
         /// What the connection said.
         source: BoxError,

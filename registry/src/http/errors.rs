@@ -15,6 +15,7 @@ use crate::rules::RuleError;
 use crate::schema1::{JwsError, Schema1Error};
 
 use super::answer::{self, Body};
+use super::host::HostError;
 
 /// When a client may look again whether a read-only registry takes writes. How long it stays so is not known; a minute
 /// is short beside a push that has to be started by hand again, and long beside what asking costs.
@@ -156,6 +157,12 @@ pub(crate) fn not_found(code: ErrorCode, detail: impl Into<Value>) -> Failure {
     Failure::new(StatusCode::NOT_FOUND, code, detail)
 }
 
+/// A body that broke off, or is malformed. What is wrong with it is the client's to mend, so it is told.
+pub(crate) fn unreadable_body(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let detail = format!("the body cannot be read to its end: {}", with_sources(error));
+    bad_request(ErrorCode::SizeInvalid, detail)
+}
+
 fn unsupported(detail: &str) -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, detail)
 }
@@ -169,7 +176,13 @@ impl From<AuthError> for Failure {
     }
 }
 
-/// An error and what caused it, for the log.
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Self {
+        Failure::saying(StatusCode::BAD_REQUEST, ErrorCode::Unsupported, error.to_string())
+    }
+}
+
+/// An error and what caused it.
 fn with_sources(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
@@ -220,7 +233,7 @@ impl From<Error> for Failure {
             Error::UploadOffset { .. } => {
                 Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, text)
             }
-            Error::BodyInterrupted { .. } => bad_request(ErrorCode::SizeInvalid, text),
+            Error::BodyInterrupted { source } => unreadable_body(source.as_ref()),
             Error::DeleteDisabled => unsupported(&text),
             Error::ReadOnly { .. } => {
                 unsupported(&text).with(header::ALLOW, "GET, HEAD").with(header::RETRY_AFTER, READ_ONLY_RETRY_SECONDS)

@@ -14,7 +14,7 @@ use super::Context;
 use super::accept::{Accepted, Choice};
 use super::answer::{self, Body};
 use super::blobs::{etag, matches_etag};
-use super::errors::{Failure, bad_request, not_found};
+use super::errors::{Failure, bad_request, not_found, unreadable_body};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -137,7 +137,7 @@ async fn whole(body: Incoming) -> Result<Bytes, Failure> {
     let mut pieces = answer::incoming(body);
     let mut raw = BytesMut::new();
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|error| bad_request(ErrorCode::SizeInvalid, error.to_string()))?;
+        let piece = piece.map_err(|error| unreadable_body(error.as_ref()))?;
         if raw.len() + piece.len() > MAX_MANIFEST_BYTES {
             return Err(too_long());
         }

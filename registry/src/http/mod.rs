@@ -7,6 +7,7 @@ mod accept;
 pub(crate) mod answer;
 mod blobs;
 mod errors;
+pub(crate) mod host;
 mod listings;
 mod location;
 mod manifests;
@@ -19,6 +20,7 @@ mod uploads;
 use std::sync::Arc;
 use std::time::Instant;
 
+use berth_oci::ErrorCode;
 use http::request::Parts;
 use http::uri::{Authority, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -49,7 +51,7 @@ pub struct App {
     pub state_key: StateKey,
     /// What signs the schema 1 manifests that are served.
     pub signer: Signer,
-    /// Headers that every answer gets.
+    /// Headers that every answer of the API gets, unless it has one of that name by itself.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether requests are logged.
     pub access_log: bool,
@@ -116,9 +118,7 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: Peer) -> Respons
         headers.insert("docker-distribution-api-version", HeaderValue::from_static("registry/2.0"));
     }
     if of_the_api {
-        for (name, value) in &app.headers {
-            headers.append(name.clone(), value.clone());
-        }
+        add_configured(headers, &app.headers);
     }
 
     let status = response.status();
@@ -146,7 +146,8 @@ async fn answer(
     peer: Peer,
     actor: &mut Option<Identity>,
 ) -> Result<Response<Body>, Failure> {
-    // Before anything else, so that whoever asks any path for whether this server can be used learns that it cannot.
+    host::check(request.version(), request.headers())?;
+    // Before anything that is asked for, so that whoever asks any path for whether this server can be used learns that it cannot.
     if let Err(reason) = app.health.check() {
         return Err(Failure::unavailable(reason));
     }
@@ -163,7 +164,7 @@ async fn answer(
         route => route,
     };
     let (parts, body) = request.into_parts();
-    let query = form_urlencoded(parts.uri.query().unwrap_or_default());
+    let query = form_urlencoded(parts.uri.query().unwrap_or_default())?;
     if let Some(authenticator) = &app.authenticator {
         *actor = Some(authenticate(authenticator.as_ref(), route.as_ref().ok(), &parts, &query).await?);
     }
@@ -256,18 +257,32 @@ fn content_length(headers: &HeaderMap) -> u64 {
     headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 
-/// The pairs of a query string. A server is asked for few; what is behind the two hundredth is not looked at.
-fn form_urlencoded(query: &str) -> Vec<(String, String)> {
+/// Adds what the configuration says. As with Distribution it gives way to what the answer says by itself: two lengths of
+/// time for a cache, for example, would contradict each other.
+fn add_configured(headers: &mut HeaderMap, configured: &[(HeaderName, HeaderValue)]) {
+    let added: Vec<_> = configured.iter().filter(|(name, _)| !headers.contains_key(name)).collect();
+    for (name, value) in added {
+        headers.append(name.clone(), value.clone());
+    }
+}
+
+/// The pairs of a query string.
+///
+/// # Errors
+/// When there are more than anybody asks for: one that is passed over could be a tag or the digest.
+fn form_urlencoded(query: &str) -> Result<Vec<(String, String)>, Failure> {
     const MOST: usize = 200;
+    let pairs = || query.split('&').filter(|pair| !pair.is_empty());
+    if pairs().nth(MOST).is_some() {
+        let message = format!("the query has more than {MOST} parameters");
+        return Err(Failure::saying(StatusCode::URI_TOO_LONG, ErrorCode::Unsupported, message));
+    }
     let decode = |text: &str| {
         let spaced = text.replace('+', " ");
         percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
     };
-    let pairs = query.split('&').filter(|pair| !pair.is_empty()).take(MOST);
-    pairs
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(key, value)| (decode(key), decode(value)))
-        .collect()
+    let pairs = pairs().map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    Ok(pairs.map(|(key, value)| (decode(key), decode(value))).collect())
 }
 
 #[cfg(test)]
@@ -276,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_query_is_decoded() {
-        let pairs = form_urlencoded("digest=sha256%3Aab&mount&x=a+b&&y=1=2");
+        let pairs = form_urlencoded("digest=sha256%3Aab&mount&x=a+b&&y=1=2").unwrap();
         let expected = [("digest", "sha256:ab"), ("mount", ""), ("x", "a b"), ("y", "1=2")];
         assert_eq!(pairs, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
@@ -286,14 +301,34 @@ mod tests {
         #[test]
         fn what_is_put_into_a_link_is_read_back(last in "[A-Za-z0-9._/-]{1,60}|\\PC{0,30}", limit: usize) {
             let written = percent_encoding::utf8_percent_encode(&last, listings::QUERY);
-            let pairs = form_urlencoded(&format!("last={written}&n={limit}"));
+            let pairs = form_urlencoded(&format!("last={written}&n={limit}")).unwrap();
             let expected = [("last".to_owned(), last), ("n".to_owned(), limit.to_string())];
             proptest::prop_assert_eq!(pairs, expected);
         }
 
         #[test]
-        fn no_query_has_more_pairs_than_are_looked_at(query in "([a-z%+=&]{0,6}&){0,300}|\\PC{0,60}") {
-            proptest::prop_assert!(form_urlencoded(&query).len() <= 200);
+        fn a_query_has_every_pair_or_is_refused(query in "([a-z%+=&]{0,6}&){0,300}|\\PC{0,60}") {
+            let written = query.split('&').filter(|pair| !pair.is_empty()).count();
+            let found = form_urlencoded(&query).ok().map(|pairs| pairs.len());
+            proptest::prop_assert_eq!(found, (written <= 200).then_some(written));
         }
+    }
+
+    #[test]
+    fn a_parameter_is_never_passed_over() {
+        let query = |count: usize| vec!["x=i"; count].join("&&") + "&tag=last";
+        assert_eq!(form_urlencoded(&query(199)).unwrap().last().unwrap().1, "last");
+        let refused = form_urlencoded(&query(200)).unwrap_err();
+        assert_eq!(refused.to_string(), "UNSUPPORTED: the query has more than 200 parameters");
+    }
+
+    #[test]
+    fn what_an_answer_says_itself_counts() {
+        let header = |name: &'static str, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let configured = [header("x-a", "1"), header("x-b", "2"), header("x-b", "3")];
+        let mut headers = HeaderMap::from_iter([header("x-a", "own")]);
+        add_configured(&mut headers, &configured);
+        let found: Vec<_> = headers.iter().map(|(name, value)| format!("{name} {}", value.to_str().unwrap())).collect();
+        assert_eq!(found, ["x-a own", "x-b 2", "x-b 3"]);
     }
 }

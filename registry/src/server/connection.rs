@@ -23,6 +23,12 @@ use crate::tls::{ALPN_HTTP2, Tls};
 pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most that is read at once of a connection: large enough that uploads arrive in few pieces.
 const MAX_BUFFER_BYTES: usize = 512 * 1024;
+/// How many lines of headers a request may have. Proxies and service meshes add some; there is room for each in memory
+/// whenever a head is read.
+const MAX_HEADERS: usize = 1000;
+/// The most that the headers of a request may have over HTTP/2: as much as the buffer gives them over HTTP/1.1. A token may
+/// list every group of a large company.
+const MAX_HEADER_BYTES: u32 = MAX_BUFFER_BYTES as u32;
 /// How many requests one connection of HTTP/2 may have in flight.
 const MAX_STREAMS: u32 = 256;
 
@@ -122,12 +128,18 @@ impl<H: Handler> Connections<H> {
 fn builder() -> Builder<TokioExecutor> {
     // Header names as every Go server writes them: scripts look for `Docker-Content-Digest` as it stands here.
     let mut builder = Builder::new(TokioExecutor::new()).title_case_headers(true);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_BUFFER_BYTES);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .max_headers(MAX_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(HEADER_TIMEOUT)
         .adaptive_window(true)
-        .max_concurrent_streams(MAX_STREAMS);
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES);
     builder
 }

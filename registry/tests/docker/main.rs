@@ -10,6 +10,7 @@ mod ranges;
 mod rules;
 mod schema1;
 mod uploads;
+mod wire;
 
 use bytes::Bytes;
 use http::Method;

@@ -70,6 +70,8 @@ async fn who_does_not_know_lists_gets_an_image() {
 async fn clients_that_look_around_find_what_they_expect() {
     let header = |config: &mut berth_config::Config| {
         config.http.headers.insert("access-control-allow-origin".into(), vec!["*".into()]);
+        // As Distribution's own example has it; some answers say it by themselves.
+        config.http.headers.insert("x-content-type-options".into(), vec!["nosniff".into()]);
     };
     on_both(header, async |_, mut client| {
         let digest = Digest::sha256(b"x");
@@ -98,6 +100,8 @@ async fn clients_that_look_around_find_what_they_expect() {
             // What is no answer of the API has none of its headers.
             let configured = if matches!(status, 301 | 404) { "" } else { "*" };
             assert_eq!(answer.header("access-control-allow-origin"), configured, "{method} {target}");
+            let sniffing: Vec<_> = answer.headers.get_all("x-content-type-options").iter().collect();
+            assert_eq!(sniffing.len(), usize::from(status != 301), "{method} {target}");
         }
         let page = ask(&mut client, Method::GET, "/v2?a='b'&c=d", &[]).await.expect(301);
         assert_eq!(page.body, "<a href=\"/v2/?a=&#39;b&#39;&amp;c=d\">Moved Permanently</a>.\n\n");
@@ -107,10 +111,6 @@ async fn clients_that_look_around_find_what_they_expect() {
     .await;
 }
 
-#[tokio::test]
-async fn a_browser_may_ask_before_it_sends_a_password() {
-    let silly = berth_config::Auth::Silly(berth_config::Silly { realm: "r".into(), service: "s".into() });
-    on_both(
 /// Who balances load asks for `/`, and does not know the prefix.
 #[tokio::test]
 async fn the_root_answers_whatever_the_prefix() {
@@ -146,6 +146,10 @@ async fn a_query_is_taken_whole_or_not_at_all() {
     .await;
 }
 
+#[tokio::test]
+async fn a_browser_may_ask_before_it_sends_a_password() {
+    let silly = berth_config::Auth::Silly(berth_config::Silly { realm: "r".into(), service: "s".into() });
+    on_both(
         |config| config.auth = Some(silly.clone()),
         async |_, mut client| {
             let answer =
