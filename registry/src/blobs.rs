@@ -8,6 +8,7 @@ use berth_storage::{ByteRange, Object, Stat, layout};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
 
+use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::gc::{Held, Item};
 use crate::recent::{Known, MAX_CONTENT_BYTES, Mark};
@@ -109,14 +110,34 @@ impl Registry {
         Ok(Object { stat, range, body: Box::pin(body) })
     }
 
+    /// As [`Registry::blob_delete_if`], whatever is there.
+    ///
+    /// # Errors
+    /// Those of [`Registry::blob_delete_if`].
+    pub async fn blob_delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+        self.blob_delete_if(name, digest, &Conditions::default()).await
+    }
+
     /// Takes a blob out of a repository. Its bytes stay until the collector finds that nothing refers to them.
     ///
     /// # Errors
-    /// [`Error::BlobUnknown`] if the repository does not have it; [`Error::DeleteDisabled`], [`Error::ReadOnly`].
-    pub async fn blob_delete(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+    /// [`Error::BlobUnknown`] if the repository does not have it; [`Error::ConditionUnmet`], [`Error::DeleteDisabled`],
+    /// [`Error::ReadOnly`].
+    pub async fn blob_delete_if(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        conditions: &Conditions,
+    ) -> Result<(), Error> {
         let _writing = self.deletable()?;
-        absent_is_none(self.store.delete(&layout::layer_link(name, digest)).await)?
-            .ok_or_else(|| Error::BlobUnknown { name: name.clone(), digest: digest.clone() })
+        let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
+        let link = layout::layer_link(name, digest);
+        // What is there under a digest is always the same, so only whether it is there needs a look.
+        if !conditions.is_empty() {
+            self.find(&link).await?.ok_or_else(unknown)?;
+            conditions.check(Some(digest))?;
+        }
+        absent_is_none(self.store.delete(&link).await)?.ok_or_else(unknown)
     }
 
     /// Gives a repository a blob of another one, or of any if it is not said of which. `false` if that one, or none, has

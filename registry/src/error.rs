@@ -3,6 +3,7 @@
 use berth_oci::{Digest, DigestError, ManifestError, RepositoryName};
 use berth_storage::{BoxError, StoreError};
 
+use crate::conditions::Unmet;
 use crate::rules::RuleError;
 use crate::schema1::Schema1Error;
 
@@ -103,6 +104,9 @@ pub enum Error {
         /// The repository.
         name: RepositoryName,
     },
+    /// The request is only to be done under a condition that does not hold.
+    #[error(transparent)]
+    ConditionUnmet(#[from] Unmet),
     /// Deletion is switched off.
     #[error("deletion is switched off (storage.delete.enabled)")]
     DeleteDisabled,

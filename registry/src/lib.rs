@@ -14,6 +14,7 @@ mod blobs;
 mod catalog;
 mod collect;
 pub mod command;
+pub mod conditions;
 mod debug;
 pub mod error;
 mod gate;

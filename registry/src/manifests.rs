@@ -6,8 +6,10 @@ use std::sync::Arc;
 use berth_oci::{Digest, MAX_MANIFEST_BYTES, Manifest, Reference, RepositoryName, Tag};
 use berth_storage::{layout, read_all};
 use bytes::Bytes;
+use futures::future::Either;
 use futures::{StreamExt, TryStreamExt, stream};
 
+use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::gc::{Held, Item};
 use crate::recent::{Known, MAX_CONTENT_BYTES};
@@ -29,6 +31,12 @@ pub struct Stored {
     pub raw: Bytes,
     /// What they say.
     pub manifest: Manifest,
+}
+
+/// What a push or a deletion is for.
+struct Target {
+    reference: Reference,
+    conditions: Conditions,
 }
 
 impl Registry {
@@ -112,12 +120,10 @@ impl Registry {
         Ok(Some(Arc::new(Stored { digest: digest.clone(), raw, manifest })))
     }
 
-    /// Stores a manifest, whose references must be there, and lets tags name it: the one that it was pushed by, or those
-    /// that came with a push by digest.
+    /// As [`Registry::manifest_put_if`], whatever is there.
     ///
     /// # Errors
-    /// [`Error::ManifestInvalid`], [`Error::Schema1`], [`Error::ManifestRefused`], [`Error::DigestMismatch`],
-    /// [`Error::ReferencesUnknown`].
+    /// Those of [`Registry::manifest_put_if`].
     pub async fn manifest_put(
         self: &Arc<Self>,
         name: &RepositoryName,
@@ -125,6 +131,25 @@ impl Registry {
         more_tags: &[Tag],
         content_type: Option<&str>,
         raw: Bytes,
+    ) -> Result<Stored, Error> {
+        self.manifest_put_if(name, reference, more_tags, content_type, raw, Conditions::default()).await
+    }
+
+    /// Stores a manifest, whose references must be there, and lets tags name it: the one that it was pushed by, or those
+    /// that came with a push by digest. The conditions are on what `reference` names until then; of several pushes in
+    /// this process that exclude each other, one wins.
+    ///
+    /// # Errors
+    /// [`Error::ManifestInvalid`], [`Error::Schema1`], [`Error::ManifestRefused`], [`Error::DigestMismatch`],
+    /// [`Error::ReferencesUnknown`], [`Error::ConditionUnmet`].
+    pub async fn manifest_put_if(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        reference: &Reference,
+        more_tags: &[Tag],
+        content_type: Option<&str>,
+        raw: Bytes,
+        conditions: Conditions,
     ) -> Result<Stored, Error> {
         let writing = self.writable()?;
         let is_schema1 = schema1::is_meant(content_type, &raw);
@@ -147,21 +172,36 @@ impl Registry {
             Reference::Tag(tag) => vec![tag.clone()],
             Reference::Digest(_) => more_tags.to_vec(),
         };
-        let (registry, name) = (self.clone(), name.clone());
+        let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
         // In a task of its own: a client that goes away must not leave links half written.
         tokio::spawn(async move {
             let _writing = writing;
-            registry.store_manifest(&name, &tags, &stored).await.map(|()| stored)
+            let target = Target { reference, conditions };
+            registry.store_manifest(&name, &target, &tags, &stored).await.map(|()| stored)
         })
         .await?
     }
 
-    async fn store_manifest(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<(), Error> {
+    async fn store_manifest(
+        &self,
+        name: &RepositoryName,
+        target: &Target,
+        tags: &[Tag],
+        stored: &Stored,
+    ) -> Result<(), Error> {
         let Stored { digest, manifest, .. } = stored;
         // The guard before the lock: whoever waits here for a deletion to end must not hold up the whole repository.
         let held = self.guard.acquire(revision_items(name, digest)).await?;
         let references = self.guard.acquire(reference_items(name, manifest)).await?;
-        let _pushing = self.while_pushing(name).await;
+        // Who compares must be alone until what was compared is replaced.
+        let _pushing = match target.conditions.is_empty() {
+            true => Either::Left(self.while_pushing(name).await),
+            false => Either::Right(self.while_alone(name).await),
+        };
+        let _references_found = self.require_references(name, manifest).await?;
+        if !target.conditions.is_empty() {
+            target.conditions.check(self.named(name, &target.reference).await?.as_ref())?;
+        }
         let found = self.link_manifest(name, tags, stored).await?;
         self.catalog.pushed(name);
         self.tag_lists.changed(name);
@@ -171,11 +211,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Writes the links of a manifest, and its bytes, and gives what must be held until that is acknowledged. Written anew
-    /// if another server on the same store has deleted some of them meanwhile; if it has deleted the blobs as well, the
-    /// manifest is refused as one that came later.
+    /// Writes the bytes and the links of a manifest whose references are there, and gives what must be held until that is
+    /// acknowledged. Written anew if another server on the same store has deleted some of them meanwhile; if it has
+    /// deleted the blobs as well, the manifest is refused as one that came later.
     async fn link_manifest(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<Vec<Held>, Error> {
-        let _found = self.require_references(name, &stored.manifest).await?;
         for _ in 0..MAX_ATTEMPTS {
             self.write_links(name, tags, stored).await?;
             // After the last write, whatever the order: `repositories` says why that is enough.
@@ -214,6 +253,16 @@ impl Registry {
             }
         }
         Ok(self.find(&layout::revision_link(name, digest)).await?.is_some())
+    }
+
+    /// The manifest that a tag or digest names, if the repository has it.
+    async fn named(&self, name: &RepositoryName, reference: &Reference) -> Result<Option<Digest>, Error> {
+        let digest = match reference {
+            Reference::Digest(digest) => Some(digest.clone()),
+            Reference::Tag(tag) => self.read_tag(name, tag).await?,
+        };
+        let Some(digest) = digest else { return Ok(None) };
+        Ok(self.find(&layout::revision_link(name, &digest)).await?.map(|_| digest))
     }
 
     /// Every blob must be linked in this repository, and every manifest of an index that the rules require be one of its
@@ -262,33 +311,52 @@ impl Registry {
         Ok(self.find(&layout::blob_data(digest)).await?.map(|_| held))
     }
 
+    /// As [`Registry::manifest_delete_if`], whatever is there.
+    ///
+    /// # Errors
+    /// Those of [`Registry::manifest_delete_if`].
+    pub async fn manifest_delete(self: &Arc<Self>, name: &RepositoryName, reference: &Reference) -> Result<(), Error> {
+        self.manifest_delete_if(name, reference, Conditions::default()).await
+    }
+
     /// Deletes a tag, or a manifest with every tag that names it.
     ///
     /// # Errors
-    /// [`Error::ManifestUnknown`] if the repository does not have it; [`Error::DeleteDisabled`], [`Error::ReadOnly`].
-    pub async fn manifest_delete(self: &Arc<Self>, name: &RepositoryName, reference: &Reference) -> Result<(), Error> {
+    /// [`Error::ManifestUnknown`] if the repository does not have it; [`Error::ConditionUnmet`],
+    /// [`Error::DeleteDisabled`], [`Error::ReadOnly`].
+    pub async fn manifest_delete_if(
+        self: &Arc<Self>,
+        name: &RepositoryName,
+        reference: &Reference,
+        conditions: Conditions,
+    ) -> Result<(), Error> {
         let writing = self.deletable()?;
         let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
         tokio::spawn(async move {
             let _writing = writing;
-            let _deleting = registry.while_deleting(&name).await;
-            let deleted = registry.delete_manifest(&name, &reference).await;
+            let _deleting = registry.while_alone(&name).await;
+            let deleted = registry.delete_manifest(&name, &Target { reference, conditions }).await;
             registry.catalog.deleted();
             deleted
         })
         .await?
     }
 
-    async fn delete_manifest(&self, name: &RepositoryName, reference: &Reference) -> Result<(), Error> {
+    async fn delete_manifest(&self, name: &RepositoryName, target: &Target) -> Result<(), Error> {
+        let Target { reference, conditions } = target;
         let unknown = || Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() };
         match reference {
             Reference::Tag(tag) => {
                 self.find(&layout::tag_current_link(name, tag)).await?.ok_or_else(unknown)?;
+                if !conditions.is_empty() {
+                    conditions.check(self.named(name, reference).await?.as_ref())?;
+                }
                 self.remove_tag(name, tag).await
             }
             Reference::Digest(digest) => {
                 let link = layout::revision_link(name, digest);
                 self.find(&link).await?.ok_or_else(unknown)?;
+                conditions.check(Some(digest))?;
                 let subject = self.subject(digest).await?;
                 self.remove_tags_of(name, digest).await?;
                 absent_is_none(self.store.delete(&link).await)?;

@@ -163,7 +163,7 @@ impl Registry {
         for (subject, digest) in &noted {
             // It may have been pushed since the revisions were listed, and then the entry is right. No push goes on
             // meanwhile: it writes the entry before the link.
-            let _alone = self.while_deleting(name).await;
+            let _alone = self.while_alone(name).await;
             if self.find(&layout::revision_link(name, digest)).await?.is_none() || revisions.contains(digest) {
                 self.forget_referrer(name, subject, digest).await?;
                 rebuilt.removed += 1;

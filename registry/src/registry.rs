@@ -55,7 +55,8 @@ pub struct Registry {
     can_delete: bool,
     pub(crate) rules: Rules,
     /// A push of a manifest holds its repository's lock shared, a deletion holds it alone: otherwise a tag could be
-    /// written between the two steps of a deletion and name a manifest that is gone.
+    /// written between the two steps of a deletion and name a manifest that is gone. A push under a condition holds it
+    /// alone as well: what it has compared must not change before it is written.
     tag_locks: Vec<RwLock<()>>,
 }
 
@@ -122,7 +123,7 @@ impl Registry {
         self.tag_lock(name).read().await
     }
 
-    pub(crate) async fn while_deleting(&self, name: &RepositoryName) -> RwLockWriteGuard<'_, ()> {
+    pub(crate) async fn while_alone(&self, name: &RepositoryName) -> RwLockWriteGuard<'_, ()> {
         self.tag_lock(name).write().await
     }
 

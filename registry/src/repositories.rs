@@ -54,7 +54,7 @@ impl Registry {
 
     /// Removes everything but upload sessions until there is nothing, and counts it.
     async fn remove_links(&self, name: &RepositoryName) -> Result<u64, Error> {
-        let _deleting = self.while_deleting(name).await;
+        let _deleting = self.while_alone(name).await;
         let mut removed = 0;
         for _ in 0..MAX_PASSES {
             match self.remove_links_once(name).await? {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::{HeaderName, Response, StatusCode, header};
 
+use crate::conditions::{Conditions, Unmet};
 use crate::route::BlobAction;
 
 use super::Context;
@@ -29,7 +30,7 @@ pub(crate) async fn handle(
         BlobAction::Read => read(context, name, digest).await,
         BlobAction::Stat => stat(context, name, digest).await,
         BlobAction::Delete => {
-            context.app.registry.blob_delete(name, digest).await?;
+            context.app.registry.blob_delete_if(name, digest, &context.conditions()).await?;
             Ok(answer::empty(StatusCode::ACCEPTED))
         }
     }
@@ -37,7 +38,7 @@ pub(crate) async fn handle(
 
 async fn stat(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Failure> {
     let stat = context.app.registry.blob_stat(name, digest).await?;
-    if is_known_to_client(context, digest) {
+    if is_known_to_client(&context.conditions(), digest)? {
         return Ok(described(StatusCode::NOT_MODIFIED, digest));
     }
     let mut response = described(StatusCode::OK, digest);
@@ -48,9 +49,13 @@ async fn stat(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> 
 
 async fn read(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<Response<Body>, Failure> {
     let registry = &context.app.registry;
-    if is_known_to_client(context, digest) {
+    let conditions = context.conditions();
+    if !conditions.is_empty() {
+        // Of a blob that is not there, nothing else is said.
         registry.blob_describe(name, digest).await?;
-        return Ok(described(StatusCode::NOT_MODIFIED, digest));
+        if is_known_to_client(&conditions, digest)? {
+            return Ok(described(StatusCode::NOT_MODIFIED, digest));
+        }
     }
     let range = match wanted_range(context, digest) {
         None => None,
@@ -111,15 +116,13 @@ fn wanted_range<'a>(context: &'a Context<'_>, digest: &Digest) -> Option<&'a str
     applies.then_some(range)
 }
 
-fn is_known_to_client(context: &Context<'_>, digest: &Digest) -> bool {
-    context.header(header::IF_NONE_MATCH).is_some_and(|condition| matches_etag(condition, digest))
-}
-
-/// Whether an `If-None-Match` names this content (RFC 9110, 13.1.2): `*`, or a list with its entity tag, weak or not.
-pub(crate) fn matches_etag(condition: &str, digest: &Digest) -> bool {
-    let etag = etag(digest);
-    let mut tags = condition.split(',').map(str::trim);
-    condition.trim() == "*" || tags.any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
+/// Whether who reads this content need not get it again; an error if it is not what the client wants to read.
+pub(crate) fn is_known_to_client(conditions: &Conditions, digest: &Digest) -> Result<bool, Failure> {
+    match conditions.check(Some(digest)) {
+        Ok(()) => Ok(false),
+        Err(Unmet::NoneMatches) => Ok(true),
+        Err(unmet @ Unmet::Matches) => Err(unmet.into()),
+    }
 }
 
 pub(crate) fn etag(digest: &Digest) -> String {

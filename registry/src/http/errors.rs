@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::auth::{Access, AuthError};
+use crate::conditions::Unmet;
 use crate::error::Error;
 use crate::route::Rejection;
 use crate::rules::RuleError;
@@ -182,6 +183,12 @@ impl From<HostError> for Failure {
     }
 }
 
+impl From<Unmet> for Failure {
+    fn from(unmet: Unmet) -> Self {
+        Failure::saying(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied, unmet.to_string())
+    }
+}
+
 /// An error and what caused it.
 fn with_sources(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
@@ -234,6 +241,7 @@ impl From<Error> for Failure {
                 Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, text)
             }
             Error::BodyInterrupted { source } => unreadable_body(source.as_ref()),
+            Error::ConditionUnmet(unmet) => unmet.into(),
             Error::DeleteDisabled => unsupported(&text),
             Error::ReadOnly { .. } => {
                 unsupported(&text).with(header::ALLOW, "GET, HEAD").with(header::RETRY_AFTER, READ_ONLY_RETRY_SECONDS)

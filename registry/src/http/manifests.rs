@@ -13,7 +13,7 @@ use crate::schema1;
 use super::Context;
 use super::accept::{Accepted, Choice};
 use super::answer::{self, Body};
-use super::blobs::{etag, matches_etag};
+use super::blobs::{etag, is_known_to_client};
 use super::errors::{Failure, bad_request, not_found, unreadable_body};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -35,7 +35,7 @@ pub(crate) async fn handle(
         ManifestAction::Read => read(context, name, reference).await,
         ManifestAction::Write => write(context, name, reference, body).await,
         ManifestAction::Delete => {
-            registry.manifest_delete(name, reference).await?;
+            registry.manifest_delete_if(name, reference, context.conditions().or_bare()).await?;
             Ok(answer::empty(StatusCode::ACCEPTED))
         }
     }
@@ -53,7 +53,8 @@ async fn write(
     let tags = more_tags(context, reference)?;
     let raw = whole(body).await?;
     let content_type = context.header(header::CONTENT_TYPE);
-    let stored = registry.manifest_put(name, reference, &tags, content_type, raw).await?;
+    let conditions = context.conditions().or_bare();
+    let stored = registry.manifest_put_if(name, reference, &tags, content_type, raw, conditions).await?;
     let mut response = answer::empty(StatusCode::CREATED);
     let location = format!("{}/v2/{name}/manifests/{}", context.base, stored.digest);
     answer::set(&mut response, header::LOCATION, &location);
@@ -110,9 +111,7 @@ async fn read(context: &Context<'_>, name: &RepositoryName, reference: &Referenc
 fn describe(context: &Context<'_>, stored: &Stored) -> Result<Response<Body>, Failure> {
     let Stored { digest, raw, manifest } = stored;
     // Clients of Distribution give the bare digest of a manifest too.
-    let is_known = |condition: &str| matches_etag(condition, digest) || condition == digest.as_str();
-    let known = context.header(header::IF_NONE_MATCH).is_some_and(is_known);
-    let mut response = if known {
+    let mut response = if is_known_to_client(&context.conditions().or_bare(), digest)? {
         answer::empty(StatusCode::NOT_MODIFIED)
     } else {
         let kind = manifest.kind();

@@ -27,6 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::Incoming;
 
 use crate::auth::{self, Answer, Authenticator, Identity};
+use crate::conditions::Conditions;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -87,6 +88,16 @@ impl Context<'_> {
 
     pub(crate) fn header(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// What the client makes the outcome depend on.
+    pub(crate) fn conditions(&self) -> Conditions {
+        let list = |name| {
+            let mut values = self.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+            let first = values.next()?.into_owned();
+            Some(values.fold(first, |list, value| list + "," + &value))
+        };
+        Conditions { matches: list(header::IF_MATCH), none_matches: list(header::IF_NONE_MATCH) }
     }
 
     pub(crate) fn is_head(&self) -> bool {

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod conditions;
 mod manifests;
 mod uploads;
 

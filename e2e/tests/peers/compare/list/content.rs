@@ -69,6 +69,22 @@ pub(super) const LIST: &[Known] = &[
         }],
     },
     Known {
+        reason: "What is not what the client wants to read is not sent.",
+        sources: &[Rfc(9110, "13.1.1: the method must not be performed; 412")],
+        cases: &[Case {
+            questions: &["conditions/manifest/if-match another"],
+            changes: &[
+                Status("200", "412"),
+                Header("docker-content-digest", "sha256:*", "none"),
+                Header("etag", "\"sha256:*\"", "none"),
+                Body(
+                    "645 bytes of sha256:23896a01ed52 (application/vnd.oci.image.manifest.v1+json)",
+                    "DENIED (application/json)",
+                ),
+            ],
+        }],
+    },
+    Known {
         reason: "A unit that is not known is ignored, and units are not told apart by case.",
         sources: &[Rfc(9110, "14.2: an unknown unit must be ignored"), Rfc(9110, "14.1: units are case-insensitive")],
         cases: &[
