@@ -165,7 +165,8 @@ impl Registry {
                 found
             }
         };
-        let manifest = if is_schema1 { Manifest::parse(&raw)? } else { Manifest::parse_declared(&raw, content_type)? };
+        let manifest =
+            if is_schema1 { Manifest::parse_schema1(&raw)? } else { Manifest::parse_declared(&raw, content_type)? };
         self.rules.check(&manifest)?;
         let stored = Stored { digest, raw, manifest };
         let tags = match reference {
@@ -270,7 +271,8 @@ impl Registry {
     /// manifest is there: under which digests the bytes of blobs lie is known only by now.
     async fn require_references(&self, name: &RepositoryName, manifest: &Manifest) -> Result<Vec<Held>, Error> {
         let blobs = manifest.blobs().filter(|descriptor| !descriptor.is_foreign());
-        let children = manifest.manifests().iter().filter(|descriptor| self.rules.indexes.requires(descriptor));
+        let children =
+            manifest.manifests().iter().filter(|descriptor| self.rules.indexes.requires(descriptor.platform.as_ref()));
         let mut seen = HashSet::new();
         let lookups: Vec<_> = blobs
             .map(|descriptor| (false, &descriptor.digest))

@@ -4,7 +4,7 @@
 //! The rules are those of CNCF Distribution. Whether content exists is not known here; what an error looks like to a client
 //! neither.
 
-use berth_oci::{Descriptor, Digest, Manifest, ManifestKind, media_type};
+use berth_oci::{Descriptor, Digest, DigestError, Manifest, ManifestKind, Platform, media_type};
 use bytes::Bytes;
 use http::Uri;
 use regex::RegexSet;
@@ -72,6 +72,14 @@ pub enum RuleError {
     /// Layers point to where they may not; the first of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Urls(Vec<RefusedUrl>),
+    /// An entry of an index that must be in the repository names nothing.
+    #[error("manifest field manifests[{at}].digest: {source}")]
+    Unnamed {
+        /// Where it stands.
+        at: usize,
+        /// What is wrong with its digest.
+        source: DigestError,
+    },
     /// The image is of a class that is not allowed.
     #[error("registry does not allow {0} manifest")]
     Class(&'static str),
@@ -124,6 +132,10 @@ impl Rules {
     /// [`RuleError`].
     pub fn check(&self, manifest: &Manifest) -> Result<(), RuleError> {
         self.check_class(manifest)?;
+        let mut unnamed = manifest.unnamed().iter().filter(|entry| self.indexes.requires(entry.platform.as_ref()));
+        if let Some(entry) = unnamed.next() {
+            return Err(RuleError::Unnamed { at: entry.at, source: entry.error.clone() });
+        }
         let refused = manifest.layers().iter().filter_map(|layer| self.urls.refused(layer));
         let refused: Vec<RefusedUrl> = refused.take(MAX_NAMED_LAYERS).collect();
         if refused.is_empty() { Ok(()) } else { Err(RuleError::Urls(refused)) }
@@ -150,14 +162,14 @@ impl Rules {
 }
 
 impl IndexRule {
-    /// Whether this manifest of an index must be in the repository.
+    /// Whether the manifest of an index that is for this platform must be in the repository.
     #[must_use]
-    pub fn requires(&self, descriptor: &Descriptor) -> bool {
+    pub fn requires(&self, platform: Option<&Platform>) -> bool {
         match self {
             IndexRule::All => true,
             IndexRule::Nothing => false,
             IndexRule::Platforms(platforms) if platforms.is_empty() => true,
-            IndexRule::Platforms(platforms) => descriptor.platform.as_ref().is_some_and(|found| {
+            IndexRule::Platforms(platforms) => platform.is_some_and(|found| {
                 platforms.iter().any(|(os, architecture)| found.os == *os && found.architecture == *architecture)
             }),
         }
@@ -211,8 +223,6 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use berth_oci::Platform;
-
     use super::*;
 
     fn layer(media_type: &str, urls: &[&str]) -> String {
@@ -341,9 +351,17 @@ mod tests {
                 architecture: architecture.to_owned(),
                 variant: None,
             });
-            let digest = Digest::sha256(b"image");
-            let descriptor = Descriptor { media_type: String::new(), digest, size: 5, urls: None, platform };
-            assert_eq!(rule.requires(&descriptor), expected, "{rule:?} {:?}", descriptor.platform);
+            assert_eq!(rule.requires(platform.as_ref()), expected, "{rule:?} {platform:?}");
+            // What names nothing is refused where it would have to be there.
+            let platform = platform.map(|Platform { os, architecture, .. }| {
+                format!("\"platform\":{{\"os\":{os:?},\"architecture\":{architecture:?}}}")
+            });
+            let raw = format!("{{\"schemaVersion\":2,\"manifests\":[{{{}}}]}}", platform.unwrap_or_default());
+            let index = Manifest::parse(raw.as_bytes()).unwrap();
+            let rules = Rules { indexes: rule.clone(), ..Rules::default() };
+            let found = rules.check(&index).map_err(|error| error.to_string()).err().unwrap_or_default();
+            let refused = "manifest field manifests[0].digest: digest \"\" is not of the form <algorithm>:<hex>";
+            assert_eq!(found, if expected { refused } else { "" }, "{rule:?} {raw}");
         }
         let (amd64, arm64) = (Some(("linux", "amd64")), Some(("linux", "arm64")));
         check(&IndexRule::All, None, true);

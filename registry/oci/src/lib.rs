@@ -16,7 +16,7 @@ mod referrer;
 pub use digest::{Algorithm, Digest, DigestError};
 pub use error_code::ErrorCode;
 pub use hasher::Hasher;
-pub use manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, ManifestError, Platform};
+pub use manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, ManifestError, Mentions, Platform, Unnamed};
 pub use media_type::ManifestKind;
 pub use name::{MAX_NAME_BYTES, NameError, RepositoryName};
 pub use reference::{MAX_TAG_BYTES, Reference, ReferenceError, Tag, TagError};

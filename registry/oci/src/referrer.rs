@@ -28,14 +28,13 @@ pub struct Referrer {
 }
 
 impl Referrer {
-    /// Describes a manifest of this digest and length, whether it has a subject or not.
+    /// Describes a manifest with these annotations, of this digest and length, whether it has a subject or not.
     #[must_use]
-    pub fn of(manifest: &Manifest, digest: Digest, size: u64) -> Self {
+    pub fn of(manifest: &Manifest, annotations: BTreeMap<String, String>, digest: Digest, size: u64) -> Self {
         let stated = manifest.artifact_type();
         let configured = || manifest.config().map(|config| config.media_type.as_str());
         let filled = |text: &&str| !text.is_empty();
         let artifact_type = stated.filter(filled).or_else(|| configured().filter(filled)).map(str::to_owned);
-        let annotations = manifest.annotations().clone();
         Referrer { media_type: manifest.kind().media_type(), digest, size, artifact_type, annotations }
     }
 }
@@ -50,8 +49,8 @@ mod tests {
     fn the_type_is_stated_or_that_of_the_configuration() {
         fn check(raw: &serde_json::Value, expected: &serde_json::Value) {
             let raw = raw.to_string();
-            let manifest = Manifest::parse(raw.as_bytes()).unwrap();
-            let referrer = Referrer::of(&manifest, Digest::sha256(b""), 7);
+            let (manifest, annotations) = Manifest::parse_annotated(raw.as_bytes()).unwrap();
+            let referrer = Referrer::of(&manifest, annotations, Digest::sha256(b""), 7);
             let mut expected = expected.clone();
             expected["digest"] = json!(Digest::sha256(b""));
             expected["size"] = json!(7);

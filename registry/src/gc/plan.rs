@@ -2,7 +2,7 @@
 //!
 //! * Every manifest that stays is a root for its blobs; tags decide only whether a manifest stays.
 //! * Without the untagged policy every manifest stays. With it, a manifest stays if a tag names it, if it belongs to an
-//!   index that stays, if its subject stays, or if it is younger than the grace period.
+//!   index that stays or is a layer of an image that stays, if its subject stays, or if it is younger than the grace period.
 //! * Nothing goes from a repository in which something could not be read, and no blob that such a repository links to.
 //! * A blob stays if a manifest that stays refers to it, or if it is younger than the grace period. What is referred to by
 //!   an alias is what the alias of any repository leads to.
@@ -43,7 +43,7 @@ pub enum Reason {
     UnreadableRepository,
     /// Stays: a tag names it.
     Tagged,
-    /// Stays: an index that stays holds it.
+    /// Stays: an index that stays holds it, or an image that stays as a layer.
     InIndex,
     /// Stays: its subject stays.
     RefersToKept,
@@ -118,7 +118,7 @@ pub(super) fn spread(
 ) -> HashMap<Digest, Reason> {
     let mut referrers: HashMap<&Digest, Vec<&Digest>> = HashMap::new();
     for (digest, revision) in revisions {
-        if let Some(subject) = revision.references.as_ref().and_then(|references| references.subject.as_ref()) {
+        for subject in revision.references.iter().flat_map(|references| &references.subjects) {
             referrers.entry(subject).or_default().push(digest);
         }
     }
@@ -131,8 +131,7 @@ pub(super) fn spread(
         if kept.contains_key(&digest) {
             continue;
         }
-        let references = revisions.get(&digest).and_then(|revision| revision.references.as_deref());
-        let children = references.into_iter().flat_map(|references| &references.children);
+        let children = revisions.get(&digest).into_iter().flat_map(|revision| revision.holds(revisions));
         hanging.extend(children.map(|child| (child.clone(), Reason::InIndex)));
         let of_it = referrers.get(&digest).into_iter().flatten();
         hanging.extend(of_it.map(|referrer| ((*referrer).clone(), Reason::RefersToKept)));
@@ -228,9 +227,10 @@ pub(super) fn groups(
     let connects = |digest: &Digest| going.contains(digest) || !repository.revisions.contains_key(digest);
     let mut neighbours: HashMap<&Digest, Vec<&Digest>> = HashMap::new();
     for digest in going {
-        let references = repository.revisions.get(digest).and_then(|revision| revision.references.as_deref());
-        let others =
-            references.into_iter().flat_map(|references| references.children.iter().chain(&references.subject));
+        let others = repository.revisions.get(digest).into_iter().flat_map(|revision| {
+            let subjects = revision.references.iter().flat_map(|references| &references.subjects);
+            revision.holds(&repository.revisions).chain(subjects)
+        });
         for other in others.filter(|other| connects(other)) {
             neighbours.entry(digest).or_default().push(other);
             neighbours.entry(other).or_default().push(digest);
@@ -264,10 +264,10 @@ pub(super) fn groups(
 /// left without its manifests.
 pub(super) fn in_order_of_deletion(revisions: &BTreeMap<Digest, Revision>, going: &BTreeSet<Digest>) -> Vec<Digest> {
     let children = |digest: &Digest| {
-        let references = revisions.get(digest).and_then(|revision| revision.references.clone());
-        let children = references.map(|references| references.children.clone()).unwrap_or_default();
-        let children: BTreeSet<Digest> = children.into_iter().filter(|child| going.contains(child)).collect();
-        children
+        let children = revisions.get(digest).into_iter().flat_map(|revision| revision.holds(revisions));
+        // What would hold itself holds nothing.
+        let children = children.filter(|child| *child != digest && going.contains(*child));
+        children.cloned().collect::<BTreeSet<Digest>>()
     };
     let mut holders: HashMap<Digest, usize> = HashMap::new();
     for child in going.iter().flat_map(children) {

@@ -45,7 +45,7 @@ impl Picture {
         for word in references.split_whitespace() {
             match word.split_at(1) {
                 ("+", child) => parsed.children.push(digest(child)),
-                ("^", subject) => parsed.subject = Some(digest(subject)),
+                ("^", subject) => parsed.subjects.push(digest(subject)),
                 ("@", name) => parsed.blobs.push(alias(name)),
                 _ => parsed.blobs.push(digest(word)),
             }
@@ -138,6 +138,20 @@ fn the_same_manifest_can_go_from_one_repository_and_stay_in_another() {
     let picture =
         Picture::default().manifest("r", "img", 1, "a").manifest("s", "img", 1, "a").tag("s", "v1", "img").blob("a", 1);
     picture.check(true, &["r@img Untagged", "s@img Tagged", "img Referenced", "a Referenced"]);
+}
+
+#[test]
+fn a_manifest_that_is_a_layer_stays_with_its_image() {
+    let picture = Picture::default()
+        .manifest("r", "img", 1, "a old")
+        .manifest("r", "old", 1, "b")
+        .tag("r", "v1", "img")
+        .blob("a", 1)
+        .blob("b", 1);
+    picture.check(
+        true,
+        &["r@img Tagged", "r@old InIndex", "img Referenced", "old Referenced", "a Referenced", "b Referenced"],
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use berth_oci::{Digest, MAX_MANIFEST_BYTES, Manifest, RepositoryName, Tag};
+use berth_oci::{Digest, MAX_MANIFEST_BYTES, Mentions, RepositoryName, Tag};
 use berth_storage::layout::{self, RepositoryObjectKind};
 use berth_storage::{EntryKind, ListRequest, MAX_PAGE, Stat, Store, read_all};
 use futures::{StreamExt, stream};
@@ -74,18 +74,29 @@ pub struct References {
     pub blobs: Vec<Digest>,
     /// The manifests of an index.
     pub children: Vec<Digest>,
-    /// What the manifest says something about.
-    pub subject: Option<Digest>,
+    /// What the manifest says something about: one, unless readers differ about it.
+    pub subjects: Vec<Digest>,
 }
 
-impl References {
-    fn of(manifest: &Manifest) -> Self {
-        let digest = |descriptor: &berth_oci::Descriptor| descriptor.digest.clone();
-        References {
-            blobs: manifest.blobs().map(digest).collect(),
-            children: manifest.manifests().iter().map(digest).collect(),
-            subject: manifest.subject().map(digest),
-        }
+impl From<Mentions> for References {
+    fn from(mentions: Mentions) -> Self {
+        let Mentions { blobs, manifests, subjects, unknown: _ } = mentions;
+        let all = |digests: BTreeSet<Digest>| digests.into_iter().collect();
+        References { blobs: all(blobs), children: all(manifests), subjects: all(subjects) }
+    }
+}
+
+impl Revision {
+    /// The manifests that stay because this one does: those of an index and, as CNCF Distribution has it, whatever an image
+    /// calls its layer and is a manifest of the repository.
+    pub(super) fn holds<'a>(
+        &'a self,
+        revisions: &'a BTreeMap<Digest, Revision>,
+    ) -> impl Iterator<Item = &'a Digest> + 'a {
+        self.references.iter().flat_map(move |references| {
+            let layers = references.blobs.iter().filter(|digest| revisions.contains_key(*digest));
+            references.children.iter().chain(layers)
+        })
     }
 }
 
@@ -260,10 +271,19 @@ async fn read_manifests(store: &dyn Store, snapshot: &mut Snapshot, listener: &L
 async fn read_references(store: &dyn Store, digest: &Digest) -> Result<References, String> {
     let raw = read_all(store, &layout::blob_data(digest), MAX_MANIFEST_BYTES as u64).await;
     let raw = raw.map_err(|error| error.to_string())?;
-    let found = Digest::of(digest.algorithm(), &raw);
-    // A damaged manifest may parse and still not say everything that it said.
-    if found != *digest {
-        return Err(format!("the stored bytes have digest {found}"));
+    let expected = digest.clone();
+    let read = move || {
+        let found = Digest::of(expected.algorithm(), &raw);
+        // A damaged manifest may parse and still not say everything that it said.
+        if found != expected {
+            return Err(format!("the stored bytes have digest {found}"));
+        }
+        Mentions::read(&raw).map_err(|error| error.to_string())
+    };
+    // Of a large one that takes long.
+    let mentions = tokio::task::spawn_blocking(read).await.map_err(|stopped| stopped.to_string())??;
+    match mentions.unknown {
+        None => Ok(mentions.into()),
+        Some(error) => Err(format!("it refers to content that cannot be told: {error}")),
     }
-    Manifest::parse(&raw).map(|manifest| References::of(&manifest)).map_err(|error| error.to_string())
 }

@@ -220,7 +220,7 @@ impl Sweeper<'_> {
         // What a push has noted since the repository was listed is in the manifest, and what it never said in the list.
         let noted = repository.and_then(|repository| repository.referrers.get(digest)).into_iter().flatten();
         let revision = repository.and_then(|repository| repository.revisions.get(digest));
-        let said = revision.and_then(|revision| revision.references.as_ref()).and_then(|all| all.subject.as_ref());
+        let said = revision.and_then(|revision| revision.references.as_ref()).into_iter().flat_map(|all| &all.subjects);
         let subjects: BTreeSet<&Digest> = noted.chain(said).collect();
         for subject in subjects {
             self.delete(&layout::referrer(name, subject, digest)).await?;

@@ -214,7 +214,10 @@ impl From<Error> for Failure {
             Error::ManifestUnknown { reference, .. } => {
                 not_found(ErrorCode::ManifestUnknown, json!({ "Tag": reference }))
             }
-            Error::ManifestUnreadable { .. } => not_found(ErrorCode::ManifestUnknown, text),
+            // It is there, so nobody should take it for missing and push it again.
+            Error::ManifestUnreadable { .. } => {
+                Failure::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Unknown, text)
+            }
             Error::ManifestInvalid(_) => bad_request(ErrorCode::ManifestInvalid, text),
             Error::Schema1(error) => bad_request(schema1_code(&error), text),
             Error::ManifestRefused(RuleError::Urls(refused)) => {
@@ -225,6 +228,7 @@ impl From<Error> for Failure {
                 });
                 Failure { errors: errors.collect(), ..bad_request(ErrorCode::ManifestInvalid, Value::Null) }
             }
+            Error::ManifestRefused(RuleError::Unnamed { .. }) => bad_request(ErrorCode::ManifestInvalid, text),
             Error::ManifestRefused(RuleError::Class(_) | RuleError::UnknownClass(_)) => {
                 Failure::saying(StatusCode::FORBIDDEN, ErrorCode::Denied, text)
             }

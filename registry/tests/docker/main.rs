@@ -9,6 +9,7 @@ mod paths;
 mod ranges;
 mod rules;
 mod schema1;
+mod stored;
 mod uploads;
 mod wire;
 

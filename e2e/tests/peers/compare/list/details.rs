@@ -328,7 +328,7 @@ pub(super) const LIST: &[Known] = &[
                 questions: &["refuse/an empty object"],
                 changes: &[Detail(
                     "\"unrecognized manifest schema version 0\"",
-                    "\"manifest field .: missing field `schemaVersion` at line 1 column 2\"",
+                    "\"manifest lacks the field \\\"schemaVersion\\\"\"",
                 )],
             },
             Case {
@@ -388,7 +388,7 @@ pub(super) const LIST: &[Known] = &[
                 questions: &["refuse/malformed digest of a layer"],
                 changes: &[Detail(
                     "none, \"invalid checksum digest length\", \"sha256:xyz\"",
-                    "\"manifest field layers[0].digest: sha256 digest has * hexadecimal characters, not 64 at line 1 column 291\"",
+                    "\"manifest field layers[0].digest: sha256 digest has * hexadecimal characters, not 64\"",
                 )],
             },
             Case {
