@@ -141,6 +141,42 @@ mod tests {
         assert_eq!(behind(&registry, "d").await, ["e/x", "g", "h", "z"]);
     }
 
+    /// Every page is cut from a walk that begins where the one before has ended, with what was read of the top once; and
+    /// what is pushed meanwhile, at the top and below, is found.
+    #[tokio::test]
+    async fn a_walk_begins_anywhere_with_what_is_known_of_the_top() {
+        let mut names: Vec<String> = (0..80_u32)
+            .flat_map(|n| {
+                [format!("a{n}"), format!("a{n}-b"), format!("a{n}.b/c"), format!("a{n}/b"), format!("a{n}/b/c{n}")]
+            })
+            .collect();
+        names.sort_unstable();
+        let (store, registry) = registry();
+        for name in &names {
+            link(&store, name, TAG).await;
+        }
+        for (at, name) in names.iter().enumerate() {
+            // As a deletion of something else does: no window is left.
+            registry.catalog.deleted();
+            let found = behind(&registry, name).await;
+            assert_eq!(found, &names[at + 1..(at + 101).min(names.len())], "{name}");
+            let between = registry.catalog(1, Some(&format!("{name}!"))).await.unwrap();
+            assert_eq!(between.entries.first().map(RepositoryName::as_str), names.get(at + 1).map(String::as_str));
+        }
+        for name in ["a1-new", "b/new/x", "0"] {
+            registry.catalog.deleted();
+            link(&store, name, TAG).await;
+            registry.catalog.pushed(&name.parse().unwrap());
+            names.push(name.to_owned());
+            names.sort_unstable();
+            assert_eq!(listed(&registry, 100).await, names);
+            registry.catalog.deleted();
+            let at = names.iter().position(|known| known == name).unwrap();
+            let before = if at == 0 { "-" } else { names[at - 1].as_str() };
+            assert_eq!(behind(&registry, before).await[0], name);
+        }
+    }
+
     #[tokio::test]
     async fn more_changes_than_are_noted_are_found_by_a_new_walk() {
         let (store, registry) = registry();

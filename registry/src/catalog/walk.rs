@@ -4,10 +4,15 @@
 //! order of keys is not the order of names (`a-b/` comes before `a/`), so directories wait in a map by name: whatever lies
 //! below a directory is greater than the directory itself, so the least name in the map is the next one. The next few are
 //! looked at together, before their turn, since each look is a way to the store.
+//!
+//! The directories at the top may be as many as there are repositories, so they are read once for many walks ([`Top`]), and
+//! a walk takes in only the next few: to begin one in the middle costs no more than its first page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
 
-use berth_oci::RepositoryName;
+use berth_oci::{MAX_NAME_BYTES, RepositoryName};
 use berth_storage::layout::{self, RepositoryObjectKind};
 use berth_storage::{EntryKind, Key, ListRequest, MAX_PAGE, Store, list_all};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -17,14 +22,40 @@ use crate::error::Error;
 /// How many directories are looked at together.
 const LOOKS_AT_ONCE: usize = 16;
 
+/// How many directories ahead a walk has in its map at least, while there are more at the top.
+const MIN_AHEAD: usize = 2 * LOOKS_AT_ONCE;
+
+/// The directories at the top of a store, as they were at some time, and those that this process has added since.
+#[derive(Clone, Debug)]
+pub(super) struct Top {
+    /// In lexical order.
+    names: Arc<[RepositoryName]>,
+    /// Repositories that were pushed to since, at whatever depth.
+    pub(super) added: BTreeSet<RepositoryName>,
+    /// When it began to be read.
+    pub(super) read: Instant,
+}
+
+impl Top {
+    /// Reads it from the store.
+    pub(super) async fn read(store: &dyn Store, now: Instant) -> Result<Self, Error> {
+        let mut names = directories(store, &layout::repositories(), "").await?.0;
+        names.sort_unstable();
+        Ok(Top { names: names.into(), added: BTreeSet::new(), read: now })
+    }
+}
+
 /// How far a walk has come.
 #[derive(Debug)]
 pub(super) struct Walk {
     /// What lies before this name, or is it, is passed over.
     behind: Option<String>,
-    /// The directories ahead, and of those that were looked at whether they are repositories.
+    /// The next directories, and of those that were looked at whether they are repositories. What of `top` was not taken in
+    /// yet is greater than the first of them.
     ahead: BTreeMap<RepositoryName, Option<bool>>,
-    begun: bool,
+    top: Arc<[RepositoryName]>,
+    /// How much of `top` was taken in.
+    taken: usize,
 }
 
 /// What a look at a directory finds.
@@ -36,18 +67,25 @@ struct Looked {
 
 impl Walk {
     /// A walk over what lies behind a name, or over everything.
-    pub(super) fn new(behind: Option<&str>) -> Self {
-        Walk { behind: behind.map(str::to_owned), ahead: BTreeMap::new(), begun: false }
+    pub(super) fn new(behind: Option<&str>, top: &Top) -> Self {
+        let Top { names, added, read: _ } = top;
+        let start = names.partition_point(|name| behind.is_some_and(|behind| name.as_str() < behind));
+        // Of those before the name, only what the name begins with may have something behind it: `a/x` lies behind `a-b`.
+        let prefixes = behind
+            .into_iter()
+            .flat_map(|behind| (1..=behind.len().min(MAX_NAME_BYTES)).filter_map(|end| behind.get(..end)));
+        let above = prefixes.filter_map(|prefix| {
+            let at = names[..start].binary_search_by(|name| name.as_str().cmp(prefix)).ok()?;
+            Some(names[at].clone())
+        });
+        let ahead = above.chain(added.iter().cloned()).map(|name| (name, None)).collect();
+        Walk { behind: behind.map(str::to_owned), ahead, top: names.clone(), taken: start }
     }
 
     /// The next repository; none at the end.
     pub(super) async fn next(&mut self, store: &dyn Store) -> Result<Option<RepositoryName>, Error> {
-        if !self.begun {
-            let names = directories(store, &layout::repositories(), "").await?.0;
-            self.ahead.extend(names.into_iter().map(|name| (name, None)));
-            self.begun = true;
-        }
         loop {
+            self.take_in();
             match self.ahead.first_entry() {
                 None => return Ok(None),
                 Some(entry) => match *entry.get() {
@@ -58,6 +96,18 @@ impl Walk {
                     None => self.look(store).await?,
                 },
             }
+        }
+    }
+
+    /// Takes in the next few of the directories at the top, and all that lie before the first one ahead.
+    fn take_in(&mut self) {
+        while let Some(name) = self.top.get(self.taken) {
+            let is_due = self.ahead.first_key_value().is_none_or(|(first, _)| name <= first);
+            if !is_due && self.ahead.len() >= MIN_AHEAD {
+                return;
+            }
+            self.ahead.entry(name.clone()).or_insert(None);
+            self.taken += 1;
         }
     }
 

@@ -17,7 +17,7 @@ use berth_oci::RepositoryName;
 use berth_storage::Store;
 
 use super::Paged;
-use super::walk::Walk;
+use super::walk::{Top, Walk};
 use crate::error::Error;
 
 /// For how long a walk stands for a listing that begins.
@@ -25,26 +25,38 @@ const FRESH: Duration = Duration::from_secs(1);
 /// For how long a walk stands for a listing that goes on.
 const MAX_AGE: Duration = Duration::from_secs(30);
 /// How many listings are remembered at once.
-const MAX_WINDOWS: usize = 8;
+const MAX_WINDOWS: usize = 32;
 /// How many names a window holds, of at most 255 bytes each, beside those of one page.
 const MAX_NAMES: usize = 32 * 1024;
+/// How many names all windows hold together, beside those of the one that was used last.
+const MAX_ALL_NAMES: usize = 64 * 1024;
 /// How many pushed repositories are noted one by one.
 const MAX_NOTES: usize = 1024;
 
 /// What is remembered of a catalog.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
-    /// In the order of use, the latest last. One page at a time is cut: a walk is work for the store, not for us.
-    windows: tokio::sync::Mutex<Vec<Window>>,
+    /// One page at a time is cut: a walk is work for the store, not for us.
+    remembered: tokio::sync::Mutex<Remembered>,
     notes: Mutex<Notes>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    /// In the order of use, the latest last.
+    windows: Vec<Window>,
+    /// What walks begin with. Directories at the top are only where to look, so it stands also when something was deleted.
+    top: Option<Top>,
 }
 
 /// What has changed since the last page.
 #[derive(Debug, Default)]
 struct Notes {
     pushed: BTreeSet<RepositoryName>,
-    /// Something has gone, or more has changed than was noted.
-    forget: bool,
+    /// More was pushed to than was noted.
+    too_many: bool,
+    /// Something has gone.
+    deleted: bool,
 }
 
 #[derive(Debug)]
@@ -65,12 +77,12 @@ impl Windows {
     /// A manifest was pushed to a repository, which may be new.
     pub(crate) fn pushed(&self, name: &RepositoryName) {
         let mut notes = self.notes();
-        if notes.pushed.contains(name) || notes.forget {
+        if notes.pushed.contains(name) || notes.too_many {
             return;
         }
         if notes.pushed.len() == MAX_NOTES {
             notes.pushed.clear();
-            notes.forget = true;
+            notes.too_many = true;
         } else {
             notes.pushed.insert(name.clone());
         }
@@ -78,7 +90,7 @@ impl Windows {
 
     /// Manifests or tags were deleted, and repositories may have gone with them.
     pub(crate) fn deleted(&self) {
-        self.notes().forget = true;
+        self.notes().deleted = true;
     }
 
     /// The repositories behind `last`, at most `limit` of them.
@@ -88,32 +100,66 @@ impl Windows {
         limit: usize,
         last: Option<&str>,
     ) -> Result<Paged<RepositoryName>, Error> {
-        let mut windows = self.windows.lock().await;
-        let Notes { pushed, forget } = std::mem::take(&mut *self.notes());
+        let mut remembered = self.remembered.lock().await;
+        let notes = std::mem::take(&mut *self.notes());
         let now = Instant::now();
-        if forget {
-            windows.clear();
-        }
-        windows.retain(|window| now.saturating_duration_since(window.begun) < MAX_AGE);
-        for name in pushed {
-            windows.iter_mut().for_each(|window| window.add(&name));
-        }
-        let found = windows.iter().rposition(|window| window.serves(last, now));
+        remembered.take(notes, now);
+        let found = remembered.windows.iter().rposition(|window| window.serves(last, now));
         // Taken out: if the walk fails or the client goes away meanwhile, the window is lost.
-        let mut window = found.map_or_else(|| Window::new(last, now), |at| windows.remove(at));
+        let mut window = match found {
+            Some(at) => remembered.windows.remove(at),
+            None => remembered.begin(store, last, now).await?,
+        };
         let page = window.page(store, limit, last).await?;
-        if windows.len() == MAX_WINDOWS {
-            windows.remove(0);
-        }
-        windows.push(window);
+        remembered.keep(window);
         Ok(page)
     }
 }
 
+impl Remembered {
+    fn take(&mut self, notes: Notes, now: Instant) {
+        let Notes { pushed, too_many, deleted } = notes;
+        if too_many || deleted {
+            self.windows.clear();
+        }
+        self.windows.retain(|window| now.saturating_duration_since(window.begun) < MAX_AGE);
+        self.top.take_if(|top| {
+            let is_old = now.saturating_duration_since(top.read) >= MAX_AGE;
+            is_old || too_many || top.added.len() + pushed.len() > MAX_NOTES
+        });
+        for name in pushed {
+            self.windows.iter_mut().for_each(|window| window.add(&name));
+            if let Some(top) = &mut self.top {
+                top.added.insert(name);
+            }
+        }
+    }
+
+    /// A window for a listing that no other serves. One that begins must not begin with what was read long ago.
+    async fn begin(&mut self, store: &dyn Store, last: Option<&str>, now: Instant) -> Result<Window, Error> {
+        let max_age = if last.is_none() { FRESH } else { MAX_AGE };
+        self.top.take_if(|top| now.saturating_duration_since(top.read) >= max_age);
+        let top = match self.top.take() {
+            Some(top) => top,
+            None => Top::read(store, now).await?,
+        };
+        let top = self.top.insert(top);
+        Ok(Window::new(last, top))
+    }
+
+    fn keep(&mut self, window: Window) {
+        self.windows.push(window);
+        let mut all: usize = self.windows.iter().map(|window| window.names.len()).sum();
+        while self.windows.len() > MAX_WINDOWS || (all > MAX_ALL_NAMES && self.windows.len() > 1) {
+            all -= self.windows.remove(0).names.len();
+        }
+    }
+}
+
 impl Window {
-    fn new(behind: Option<&str>, begun: Instant) -> Self {
-        let walk = Walk::new(behind);
-        Window { behind: behind.map(str::to_owned), names: Vec::new(), walk, has_ended: false, begun }
+    fn new(behind: Option<&str>, top: &Top) -> Self {
+        let walk = Walk::new(behind, top);
+        Window { behind: behind.map(str::to_owned), names: Vec::new(), walk, has_ended: false, begun: top.read }
     }
 
     /// Up to where the walk has come.
