@@ -9,5 +9,5 @@ mod wait;
 pub use dump::write as dump;
 pub use objects::{app_pod, condition, delete_and_wait, gc_run, pod_pulled, ready, registry_address};
 pub use skopeo::{copy_down, delete, push};
-pub use space::{Space, in_namespace};
+pub use space::{Space, in_namespace, in_namespace_without_berth};
 pub use wait::until;

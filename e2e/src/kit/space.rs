@@ -97,10 +97,19 @@ impl Space {
 /// Runs a test in a namespace of its own. When it fails, by error, panic or deadline, everything of the namespace is
 /// written to `target/e2e/TEST/` first.
 pub async fn in_namespace(test: &str, body: impl AsyncFnOnce(&Space) -> Result<()>) -> Result<()> {
-    // Names differ between runs, since a namespace takes its time to go.
-    let suffix = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() % 100_000_000;
     let cluster = Cluster::for_tests()?;
     install::check(&cluster).await?;
+    in_namespace_of(cluster, test, body).await
+}
+
+/// The same for a test of what needs no Berth in the cluster.
+pub async fn in_namespace_without_berth(test: &str, body: impl AsyncFnOnce(&Space) -> Result<()>) -> Result<()> {
+    in_namespace_of(Cluster::for_tests()?, test, body).await
+}
+
+async fn in_namespace_of(cluster: Cluster, test: &str, body: impl AsyncFnOnce(&Space) -> Result<()>) -> Result<()> {
+    // Names differ between runs, since a namespace takes its time to go.
+    let suffix = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() % 100_000_000;
     let space = Space::create(cluster, format!("{test}-{suffix}")).await?;
     let guarded = AssertUnwindSafe(tokio::time::timeout(DEADLINE, body(&space))).catch_unwind().await;
     let failed = !matches!(guarded, Ok(Ok(Ok(()))));

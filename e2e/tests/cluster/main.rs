@@ -9,6 +9,7 @@ mod collection;
 mod conditions;
 mod drift;
 mod examples;
+mod helm;
 mod permissions;
 mod running;
 mod tls;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use berth_crds::Registry;
+use berth_e2e::files::write_private;
 use berth_e2e::images::app;
 use berth_e2e::kit::{self, Space, condition, in_namespace, until};
 use berth_e2e::paths::Cache;
@@ -47,6 +48,13 @@ impl Pair {
         leaf.use_authority_key_identifier_extension = true;
         let certificate = leaf.signed_by(&key, &issuer)?.pem();
         Ok(Self { authority: authority_pem, certificate, key: key.serialize_pem() })
+    }
+
+    /// Writes `ca.crt`, `tls.crt` and `tls.key`.
+    pub(crate) fn write(&self, directory: &Path) -> Result<()> {
+        std::fs::write(directory.join("ca.crt"), &self.authority)?;
+        std::fs::write(directory.join("tls.crt"), &self.certificate)?;
+        write_private(&directory.join("tls.key"), self.key.as_bytes())
     }
 
     pub(crate) fn secret(&self, name: &str) -> Value {
