@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
+use serde_json::Value;
 
 use crate::content::{Blob, Manifest, artifact, docker_image, index, kind, oci_image};
 use crate::http::Question;
@@ -17,6 +18,8 @@ pub(crate) struct Filled {
     pub(crate) manifests: Vec<(String, String)>,
     /// Repository, digest.
     pub(crate) blobs: Vec<(String, String)>,
+    /// Repository, subject, digest of each manifest that says something about another.
+    pub(crate) referrers: Vec<(String, String, String)>,
     /// Uploads that have begun.
     pub(crate) unfinished: Vec<Unfinished>,
 }
@@ -51,6 +54,11 @@ impl Filled {
     }
 
     fn remember(&mut self, repository: &str, manifest: &Manifest) {
+        let value: Value = serde_json::from_slice(&manifest.content.bytes).unwrap_or_default();
+        if let Some(subject) = value["subject"]["digest"].as_str() {
+            let (repository, digest) = (repository.to_owned(), manifest.digest().to_owned());
+            self.referrers.push((repository, subject.to_owned(), digest));
+        }
         self.manifests.push((repository.to_owned(), manifest.digest().to_owned()));
         self.blobs.extend(manifest.blobs.iter().map(|blob| (repository.to_owned(), blob.digest.clone())));
         for child in &manifest.children {

@@ -76,7 +76,7 @@ pub(crate) async fn ask(server: SocketAddr, question: &Question) -> Result<Answe
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.with_context(context)?;
     // Ends with the sender; what goes wrong with it shows in the answer.
-    tokio::spawn(connection);
+    let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await.with_context(context)?;
     let (parts, body) = response.into_parts();
     let mut headers: Vec<(String, String)> = parts
@@ -86,5 +86,8 @@ pub(crate) async fn ask(server: SocketAddr, question: &Question) -> Result<Answe
         .collect();
     headers.sort();
     let body = body.collect().await.with_context(context)?.to_bytes();
+    // Closed before the next step, which may be to end the server: that would wait for whoever is still connected.
+    drop(sender);
+    connection.await.with_context(context)?.with_context(context)?;
     Ok(Answer { status: parts.status, headers, body })
 }

@@ -11,6 +11,7 @@ mod http;
 mod interview;
 mod known;
 mod lab;
+mod oddities;
 mod push;
 mod report;
 mod servers;

@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::content::kind;
 use crate::fill::Filled;
 use crate::http::{Answer, Question, ask};
 use crate::interview::{Exchange, Interview};
-
-const KINDS: [&str; 4] = [kind::OCI_IMAGE, kind::OCI_INDEX, kind::DOCKER_IMAGE, kind::DOCKER_LIST];
+use crate::oddities::{KINDS, without_signature};
 
 /// Asks for everything that a registry was filled with, what has been deleted since included.
 pub(crate) async fn survey(server: SocketAddr, filled: &Filled) -> Result<Vec<Exchange>> {
@@ -37,6 +35,9 @@ pub(crate) async fn survey(server: SocketAddr, filled: &Filled) -> Result<Vec<Ex
             let question = KINDS.iter().fold(question, |question, kind| question.with("accept", *kind));
             to.ask(format!("{method} {target}"), question).await?;
         }
+    }
+    for exchange in &mut to.exchanges {
+        exchange.answer = without_signature(exchange.answer.clone());
     }
     to.exchanges.iter_mut().filter(|exchange| !exchange.name.contains(" /v2/")).for_each(sort);
     Ok(to.exchanges)

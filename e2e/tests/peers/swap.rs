@@ -4,11 +4,13 @@
 //! deletions; then Distribution takes over again, serves the same, and so on. Both collect garbage of what the other
 //! wrote.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use berth_e2e::compile::repository;
 use berth_e2e::peer::{Peer, Program, Setup};
 use berth_e2e::run;
 
@@ -18,9 +20,15 @@ use crate::http::Question;
 use crate::interview::{Difference, Exchange, differences};
 use crate::known::{Case, Change, Known, Source, review, rows};
 use crate::lab::lab;
+use crate::oddities::{self, Takes};
 use crate::push;
 use crate::report;
 use crate::survey::survey;
+
+const BERTH: Takes = Takes { schema1: true, tag_deletion: true, manifests_by_sha512: true };
+const DISTRIBUTION_3: Takes = Takes { schema1: false, tag_deletion: true, manifests_by_sha512: false };
+/// Tags alone cannot be deleted there.
+const DOCKER_REGISTRY_2: Takes = Takes { schema1: true, tag_deletion: false, manifests_by_sha512: false };
 
 /// Repositories differ that have nothing left.
 const EMPTIED: Known = Known {
@@ -41,9 +49,23 @@ const EMPTIED: Known = Known {
     ],
 };
 
+/// Blobs that Distribution took by their SHA-512 are known there by another digest as well.
+const BY_SHA512: Known = Known {
+    reason: "A blob has the digest that it was pushed and is asked for by.",
+    sources: &[Source::Draft("Pulling blobs: Docker-Content-Digest"), Source::Rfc(9110, "8.8.3: ETag")],
+    cases: &[Case {
+        questions: &["* /v2/sums/of-nobody/blobs/sha512:*", "* /v2/sums/of-other/blobs/sha512:*"],
+        changes: &[
+            Change::Header("docker-content-digest", "sha256:*", "sha512:*"),
+            Change::Header("etag", "\"sha256:*\"", "\"sha512:*\""),
+        ],
+    }],
+};
+
 /// What differs from Distribution 3.
 const LIST_3: &[Known] = &[
     EMPTIED,
+    BY_SHA512,
     Known {
         reason: "The detail has the fields that Docker Registry 2.8 gives, which a script can read.",
         sources: &[Source::Oci("Error Codes: the detail may be any JSON with information that the client can use")],
@@ -62,6 +84,7 @@ const LIST_3: &[Known] = &[
 /// What differs from Docker Registry 2.8.
 const LIST_2: &[Known] = &[
     EMPTIED,
+    BY_SHA512,
     Known {
         reason: "The media type of JSON has no parameter, as that of Distribution 3.",
         sources: &[Source::Rfc(8259, "11: the media type has no parameters")],
@@ -74,57 +97,95 @@ const LIST_2: &[Known] = &[
 
 #[tokio::test]
 async fn berth_takes_the_place_of_distribution_3_and_gives_it_back() -> Result<()> {
-    swap(&lab().distribution_3, LIST_3).await?;
+    swap(&lab().distribution_3, DISTRIBUTION_3, LIST_3).await?;
     report::section("swap-3", &rows(LIST_3))
 }
 
 #[tokio::test]
 async fn berth_takes_the_place_of_docker_registry_2_and_gives_it_back() -> Result<()> {
-    swap(&lab().distribution_2, LIST_2).await?;
+    swap(&lab().distribution_2, DOCKER_REGISTRY_2, LIST_2).await?;
     report::section("swap-2", &rows(LIST_2))
 }
 
-/// A configuration as an installation has it; nothing in it is changed between the servers.
-fn setup(directory: &Path) -> Setup {
+/// A configuration as an installation has it, much of it in the environment; nothing in it is changed between the servers.
+fn setup(directory: &Path, takes: Takes) -> Setup {
+    let schema1 = match takes.schema1 {
+        true => format!("compatibility: {{schema1: {{enabled: false, signingkeyfile: {}}}}}\n", trust_key().display()),
+        false => String::new(),
+    };
     let config = format!(
-        "version: 0.1\n\
+        "{schema1}version: 0.1\n\
          log:\n  fields: {{service: registry}}\n  accesslog: {{disabled: true}}\n\
          storage:\n  cache: {{blobdescriptor: inmemory}}\n  filesystem: {{rootdirectory: {}}}\n\
-         http:\n  addr: :5000\n  secret: kept by whoever runs this\n  \
+         http:\n  addr: :5000\n  secret: another one\n  \
          headers: {{X-Content-Type-Options: [nosniff]}}\n\
          health:\n  storagedriver: {{enabled: true, interval: 10s, threshold: 3}}\n",
-        directory.join("data").display()
+        directory.join("not-here").display()
     );
-    let env = [("REGISTRY_STORAGE_DELETE_ENABLED", "true"), ("REGISTRY_LOG_LEVEL", "info")];
-    let env = env.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+    let data = directory.join("data").display().to_string();
+    let mut env = vec![
+        ("REGISTRY_STORAGE_DELETE_ENABLED", "true"),
+        ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", &data),
+        ("REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING", "{enabled: true, age: 168h, interval: 24h, dryrun: false}"),
+        ("REGISTRY_HTTP_SECRET", "kept by whoever runs this"),
+        ("REGISTRY_HTTP_HEADERS_X-Example", "[of the environment]"),
+        ("REGISTRY_HEALTH_STORAGEDRIVER_THRESHOLD", "5"),
+        ("REGISTRY_LOG_LEVEL", "info"),
+        ("REGISTRY_LOG_FIELDS_ENVIRONMENT", "swap"),
+    ];
+    if takes.schema1 {
+        env.push(("REGISTRY_COMPATIBILITY_SCHEMA1_ENABLED", "true"));
+    }
+    let env = env.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     Setup { config, env, ..Setup::filesystem(directory, &directory.join("data")) }
 }
 
-async fn swap(other: &Program, list: &[Known]) -> Result<()> {
+/// The key that schema 1 manifests are signed with.
+fn trust_key() -> PathBuf {
+    repository().join("registry/tests/data/schema1/trustkey.json")
+}
+
+async fn swap(other: &Program, takes: Takes, list: &[Known]) -> Result<()> {
     let berth = &lab().berth;
     let temp = tempfile::tempdir()?;
-    let setup = setup(temp.path());
+    let setup = setup(temp.path(), takes);
+    let berth_takes = Takes { schema1: takes.schema1, ..BERTH };
     let mut found = Vec::new();
 
     let server = Peer::start(other, &setup)?;
     let mut filled = fill(server.address()).await.context("fill the registry")?;
+    oddities::fill(server.address(), &mut filled, "nobody", takes).await.context("fill the registry with oddities")?;
     let theirs = survey(server.address(), &filled).await?;
     server.stop()?;
 
     let server = Peer::start(berth, &setup)?;
     let ours = survey(server.address(), &filled).await?;
     found.extend(compare("Berth on what the other wrote", &theirs, &ours)?);
-    work(server.address(), &mut filled, "berth").await.context("work on Berth")?;
+    ensure_referrers(server.address(), &filled).await?;
+    work(server.address(), &mut filled, "berth", berth_takes).await.context("work on Berth")?;
+    ensure_referrers(server.address(), &filled).await?;
     let ours = survey(server.address(), &filled).await?;
     server.stop()?;
 
     let server = Peer::start(other, &setup)?;
     let theirs = survey(server.address(), &filled).await?;
     found.extend(compare("the other on what Berth wrote", &theirs, &ours)?);
-    work(server.address(), &mut filled, "other").await.context("work on the other")?;
+    work(server.address(), &mut filled, "other", takes).await.context("work on the other")?;
+    let theirs = survey(server.address(), &filled).await?;
     server.stop()?;
 
-    for collector in [other, berth] {
+    let server = Peer::start(berth, &setup)?;
+    let ours = survey(server.address(), &filled).await?;
+    found.extend(compare("Berth on what both wrote", &theirs, &ours)?);
+    ensure_referrers(server.address(), &filled).await?;
+    server.stop()?;
+
+    for collector in [berth, other] {
+        if collector == other {
+            let server = Peer::start(berth, &setup)?;
+            oddities::give_up_sha512(server.address(), &mut filled, &["nobody", "other"]).await?;
+            server.stop()?;
+        }
         collect(collector, &setup)?;
         let server = Peer::start(other, &setup)?;
         let theirs = survey(server.address(), &filled).await?;
@@ -133,9 +194,11 @@ async fn swap(other: &Program, list: &[Known]) -> Result<()> {
         let ours = survey(server.address(), &filled).await?;
         let what = format!("both after a collection by {}", collector.name);
         found.extend(compare(&what, &theirs, &ours)?);
-        ensure_served(&filled, &ours).context(what)?;
+        ensure_served(&filled, &ours).with_context(|| what.clone())?;
+        ensure_referrers(server.address(), &filled).await.context(what)?;
         server.stop()?;
     }
+    ensure!(!temp.path().join("not-here").exists(), "the variable did not take the place of what the file says");
     let complaints = review(list, &found);
     ensure!(complaints.is_empty(), "{}", complaints.join("\n"));
     Ok(())
@@ -146,7 +209,8 @@ fn compare(what: &str, theirs: &[Exchange], ours: &[Exchange]) -> Result<Vec<Dif
 }
 
 /// What comes after a swap: uploads go on, images come and go, a tag moves, new uploads begin.
-async fn work(server: SocketAddr, filled: &mut Filled, who: &str) -> Result<()> {
+async fn work(server: SocketAddr, filled: &mut Filled, who: &str, takes: Takes) -> Result<()> {
+    oddities::fill(server, filled, who, takes).await?;
     for upload in std::mem::take(&mut filled.unfinished) {
         go_on(server, &upload).await?;
         filled.blobs.push((upload.repository, upload.blob.digest));
@@ -191,10 +255,29 @@ fn collect(program: &Program, setup: &Setup) -> Result<()> {
     run::checked(command).map(drop)
 }
 
+/// Whether everything that says something about a manifest is listed for it, whoever took it.
+async fn ensure_referrers(server: SocketAddr, filled: &Filled) -> Result<()> {
+    let mut wanted: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for (repository, subject, digest) in &filled.referrers {
+        wanted.entry((repository, subject)).or_default().insert(digest);
+    }
+    for ((repository, subject), wanted) in wanted {
+        let question = Question::get(format!("/v2/{repository}/referrers/{subject}"));
+        let answer = push::expect(server, &question, 200).await?;
+        let index: serde_json::Value = serde_json::from_slice(&answer.body)?;
+        let found = index["manifests"].as_array().into_iter().flatten().filter_map(|entry| entry["digest"].as_str());
+        let found: BTreeSet<&str> = found.collect();
+        ensure!(found == wanted, "{repository}@{subject}: {found:?} refer to it, not {wanted:?}");
+    }
+    Ok(())
+}
+
 /// Whether all tags are there that nobody deleted.
 fn ensure_served(filled: &Filled, exchanges: &[Exchange]) -> Result<()> {
-    for (repository, tag) in
-        filled.tags.iter().filter(|(repository, _)| repository != "cleaned" && repository != "emptied")
+    for (repository, tag) in filled
+        .tags
+        .iter()
+        .filter(|(repository, tag)| repository != "cleaned" && repository != "emptied" && tag != "goes")
     {
         let name = format!("GET /v2/{repository}/manifests/{tag}");
         let exchange = exchanges.iter().find(|exchange| exchange.name == name);
