@@ -4,6 +4,7 @@
 //! something on the list no longer differs.
 
 mod list;
+mod paths;
 mod reads;
 mod sha512;
 mod uploads;
@@ -25,7 +26,7 @@ use crate::lab::lab;
 use crate::report;
 
 /// How many requests there are at least.
-const REQUESTS: usize = 900;
+const REQUESTS: usize = 1000;
 
 #[tokio::test]
 async fn every_answer_is_that_of_distribution_or_on_the_list() -> Result<()> {
@@ -65,6 +66,7 @@ fn differing(differences: &[crate::interview::Difference]) -> usize {
 async fn interview(program: &Program, filled: &Path) -> Result<Vec<Exchange>> {
     let (server, _directory) = start(program, filled, |setup| setup)?;
     let mut interview = Interview::with(server.address());
+    paths::all(&mut interview).await?;
     reads::all(&mut interview).await?;
     uploads::all(&mut interview).await?;
     writes::all(&mut interview).await?;
