@@ -52,12 +52,14 @@ pub enum Error {
     #[error(transparent)]
     ManifestRefused(#[from] RuleError),
     /// A pushed manifest refers to content that the repository does not have.
-    #[error("the manifest refers to {} blobs or manifests that repository {name} does not have", missing.len())]
+    #[error("the manifest refers to {} blobs or manifests that repository {name} does not have", missing.len() + more)]
     ReferencesUnknown {
         /// The repository.
         name: RepositoryName,
-        /// What is missing, in the order of the manifest.
+        /// What is missing, in the order of the manifest; the first of it.
         missing: Vec<Digest>,
+        /// How much more is.
+        more: usize,
     },
     /// Content does not have the digest that was given for it.
     #[error("the content has digest {found}, not {expected}")]

@@ -15,8 +15,11 @@ use crate::gc::{Held, Item};
 use crate::recent::{Known, MAX_CONTENT_BYTES};
 use crate::referrers::Subject;
 use crate::registry::{Registry, absent_is_none};
+use crate::rules::must_be_here;
 use crate::schema1;
 
+/// The most missing references that an error names: a manifest may have tens of thousands.
+const MAX_NAMED_REFERENCES: usize = 32;
 /// How many references of one manifest are looked for at once.
 const LOOKUPS_AT_ONCE: usize = 16;
 /// How often a push writes its links that another server deletes meanwhile.
@@ -270,7 +273,7 @@ impl Registry {
     /// revisions. A subject may be missing, as the OCI specification wants it. What is given must be held until the
     /// manifest is there: under which digests the bytes of blobs lie is known only by now.
     async fn require_references(&self, name: &RepositoryName, manifest: &Manifest) -> Result<Vec<Held>, Error> {
-        let blobs = manifest.blobs().filter(|descriptor| !descriptor.is_foreign());
+        let blobs = manifest.blobs().filter(|descriptor| must_be_here(manifest.kind(), descriptor));
         let children =
             manifest.manifests().iter().filter(|descriptor| self.rules.indexes.requires(descriptor.platform.as_ref()));
         let mut seen = HashSet::new();
@@ -295,7 +298,12 @@ impl Registry {
                 Err(digest) => missing.push(digest),
             }
         }
-        if missing.is_empty() { Ok(found) } else { Err(Error::ReferencesUnknown { name: name.clone(), missing }) }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let more = missing.len().saturating_sub(MAX_NAMED_REFERENCES);
+        missing.truncate(MAX_NAMED_REFERENCES);
+        Err(Error::ReferencesUnknown { name: name.clone(), missing, more })
     }
 
     /// Acquires a blob that a repository has; nothing if it does not.

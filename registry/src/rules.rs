@@ -6,7 +6,6 @@
 
 use berth_oci::{Descriptor, Digest, DigestError, Manifest, ManifestKind, Platform, media_type};
 use bytes::Bytes;
-use http::Uri;
 use regex::RegexSet;
 
 use crate::schema1::{self, Schema1Error};
@@ -30,6 +29,43 @@ pub struct Rules {
     pub indexes: IndexRule,
     /// Which classes of image may be pushed; none means all.
     pub classes: Vec<String>,
+}
+
+/// Where a blob of an image is, as Distribution has it for the kind of image and the media type of the blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Here. Its URLs are not looked at: no client follows them.
+    Here,
+    /// Here, and its URLs are looked at.
+    HereToo,
+    /// Where its URLs say; without any, here.
+    MayBeElsewhere,
+    /// Where its URLs say, of which there must be one.
+    Elsewhere,
+}
+
+impl Place {
+    fn of(kind: ManifestKind, media_type: &str) -> Self {
+        match (kind, media_type) {
+            (ManifestKind::OciImage, media_type::OCI_LAYER | media_type::OCI_LAYER_GZIP) => Place::HereToo,
+            (
+                ManifestKind::OciImage,
+                media_type::OCI_NONDISTRIBUTABLE_LAYER | media_type::OCI_NONDISTRIBUTABLE_LAYER_GZIP,
+            ) => Place::MayBeElsewhere,
+            (ManifestKind::DockerImage, media_type::DOCKER_FOREIGN_LAYER) => Place::Elsewhere,
+            _ => Place::Here,
+        }
+    }
+}
+
+/// Whether a blob of an image of this kind must be in the repository when the image is pushed.
+#[must_use]
+pub fn must_be_here(kind: ManifestKind, blob: &Descriptor) -> bool {
+    match Place::of(kind, &blob.media_type) {
+        Place::Here | Place::HereToo => true,
+        Place::MayBeElsewhere => blob.urls.as_ref().is_none_or(Vec::is_empty),
+        Place::Elsewhere => false,
+    }
 }
 
 /// Where the layers of an image may say that they can be fetched.
@@ -88,14 +124,14 @@ pub enum RuleError {
     UnknownClass(String),
 }
 
-/// A URL that a layer may not name.
+/// A URL that a layer may not name, or that it does not name where it must.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("layer {digest} names the URL {url:?}, which {reason}")]
+#[error("layer {digest} {}", .url.as_ref().map_or_else(|| reason.to_string(), |url| format!("names the URL {url:?}, which {reason}")))]
 pub struct RefusedUrl {
     /// The layer.
     pub digest: Digest,
-    /// The beginning of the URL.
-    pub url: String,
+    /// The beginning of the URL, if there is one.
+    pub url: Option<String>,
     /// Why.
     pub reason: UrlReason,
 }
@@ -103,8 +139,11 @@ pub struct RefusedUrl {
 /// What is wrong with a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlReason {
+    /// There is none.
+    #[error("names no URL, and one of its media type is never in a registry")]
+    Missing,
     /// It is not one of HTTP, or has a fragment.
-    #[error("is not http or https with a host and without a fragment, as validation.manifests.urls requires")]
+    #[error("is not http or https without a fragment, as validation.manifests.urls requires")]
     Form,
     /// Nothing is allowed.
     #[error("is not allowed: validation.manifests.urls.allow is empty, and then no layer may name any")]
@@ -136,7 +175,7 @@ impl Rules {
         if let Some(entry) = unnamed.next() {
             return Err(RuleError::Unnamed { at: entry.at, source: entry.error.clone() });
         }
-        let refused = manifest.layers().iter().filter_map(|layer| self.urls.refused(layer));
+        let refused = manifest.blobs().filter_map(|blob| self.urls.refused(manifest.kind(), blob));
         let refused: Vec<RefusedUrl> = refused.take(MAX_NAMED_LAYERS).collect();
         if refused.is_empty() { Ok(()) } else { Err(RuleError::Urls(refused)) }
     }
@@ -177,17 +216,17 @@ impl IndexRule {
 }
 
 impl UrlRule {
-    /// The first URL of a layer that is not to be. Only of layers that may live elsewhere, and of the plain ones of OCI, are
-    /// they looked at, as in Distribution: of no other does a client follow them.
-    fn refused(&self, layer: &Descriptor) -> Option<RefusedUrl> {
-        let has_urls = media_type::is_foreign_layer(&layer.media_type)
-            || matches!(layer.media_type.as_str(), media_type::OCI_LAYER | media_type::OCI_LAYER_GZIP);
-        let urls = layer.urls.iter().flatten().filter(|_| has_urls);
-        let mut refused = urls.filter_map(|url| {
-            let reason = self.reason(url)?;
-            Some(RefusedUrl { digest: layer.digest.clone(), url: shown(url), reason })
-        });
-        refused.next()
+    /// The first URL of a blob that is not to be, or that there is none where there must be.
+    fn refused(&self, kind: ManifestKind, blob: &Descriptor) -> Option<RefusedUrl> {
+        let refused = |url, reason| RefusedUrl { digest: blob.digest.clone(), url, reason };
+        let urls = blob.urls.as_deref().unwrap_or_default();
+        match Place::of(kind, &blob.media_type) {
+            Place::Here => None,
+            Place::Elsewhere if urls.is_empty() => Some(refused(None, UrlReason::Missing)),
+            Place::HereToo | Place::MayBeElsewhere | Place::Elsewhere => {
+                urls.iter().find_map(|url| Some(refused(Some(shown(url)), self.reason(url)?)))
+            }
+        }
     }
 
     /// Why a URL is not to be, if it is not.
@@ -205,12 +244,29 @@ impl UrlRule {
     }
 }
 
-/// Whether a URL is one of HTTP with a host, and without a fragment: what is behind it could differ for every reader.
+/// Whether a URL is one of HTTP, as Go parses URLs, and without a fragment: what is behind it could differ for every reader.
 fn is_web(url: &str) -> bool {
     let (plain, fragment) = url.split_once('#').unwrap_or((url, ""));
-    let uri: Result<Uri, _> = plain.parse();
-    let is_http = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some();
-    fragment.is_empty() && uri.is_ok_and(is_http)
+    let Some((scheme, rest)) = plain.split_once(':') else { return false };
+    let is_http = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    if !is_http || !fragment.is_empty() || url.bytes().any(|byte| byte.is_ascii_control()) {
+        return false;
+    }
+    let before_query = rest.split('?').next().unwrap_or_default();
+    let (authority, path) = match before_query.strip_prefix("//") {
+        None => ("", before_query),
+        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+    };
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    // What follows the last colon is the port, unless that colon is one of an address in brackets.
+    let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+    let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) || host.ends_with(']');
+    is_port && !host.contains([' ', '\\', '^', '`', '{', '|', '}']) && is_escaped(authority) && is_escaped(path)
+}
+
+/// Whether every percent sign begins an escape.
+fn is_escaped(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn shown(text: &str) -> String {
@@ -252,7 +308,7 @@ mod tests {
         use UrlReason::{Denied, Form, NoneAllowed, NotAllowed};
         check(&UrlRule::Unchecked, "gopher://x", None);
         check(&UrlRule::default(), "https://example.com/x", Some(NoneAllowed));
-        for url in ["", "foo", "ftp://example.com/x", "/x", "https:", "https://", "https://a b/", "https://a/#x"] {
+        for url in ["", "foo", "ftp://example.com/x", "/x", "https", "https://a b/", "https://a/#x"] {
             check(&UrlRule::default(), url, Some(Form));
             check(&listed(&["."], &[]), url, Some(Form));
         }
@@ -268,23 +324,79 @@ mod tests {
     }
 
     #[test]
-    fn of_which_layers_urls_are_looked_at() {
-        fn check(kind: &str, layer_type: &str, urls: &[&str], allowed: bool) {
-            let image = image(kind, "x", &layer(layer_type, urls));
-            assert_eq!(Rules::default().check(&image).is_ok(), allowed, "{layer_type} {urls:?}");
-            let unchecked = Rules { urls: UrlRule::Unchecked, ..Rules::default() };
-            assert_eq!(unchecked.check(&image), Ok(()));
+    fn where_blobs_are() {
+        use ManifestKind::{DockerImage, OciImage};
+        // For each kind: whether a layer of this type must be here and is taken, without a URL and with one that is refused.
+        fn check(kind: ManifestKind, layer_type: &str, expected: [(bool, bool); 2]) {
+            for (urls, expected) in [&[][..], &["https://a/"]].into_iter().zip(expected) {
+                let image = image(kind.media_type(), "x", &layer(layer_type, urls));
+                let is_taken = |urls| Rules { urls, ..Rules::default() }.check(&image).is_ok();
+                let found = (must_be_here(kind, &image.layers()[0]), is_taken(UrlRule::Nowhere));
+                assert_eq!(found, expected, "{kind:?} {layer_type} {urls:?}");
+                assert_eq!(
+                    is_taken(UrlRule::Unchecked),
+                    expected.1 || !urls.is_empty(),
+                    "{kind:?} {layer_type} {urls:?}"
+                );
+            }
         }
-        let (docker, oci) = (media_type::DOCKER_IMAGE, media_type::OCI_IMAGE);
-        let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
-        let nondistributable = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
-        check(docker, foreign, &["https://a/"], false);
-        check(docker, foreign, &[], true);
-        check(oci, nondistributable, &["https://a/"], false);
-        check(oci, nondistributable, &[], true);
-        check(oci, media_type::OCI_LAYER_GZIP, &["https://a/"], false);
-        check(oci, "application/vnd.example.model", &["https://a/"], true);
-        check(docker, "application/vnd.docker.image.rootfs.diff.tar.gzip", &["https://a/"], true);
+        let here = [(true, true), (true, true)];
+        let here_too = [(true, true), (true, false)];
+        let may_be_elsewhere = [(true, true), (false, false)];
+        let elsewhere = [(false, false), (false, false)];
+        for (layer_type, oci, docker) in [
+            ("application/vnd.oci.image.layer.v1.tar", here_too, here),
+            ("application/vnd.oci.image.layer.v1.tar+gzip", here_too, here),
+            ("application/vnd.oci.image.layer.v1.tar+zstd", here, here),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar", may_be_elsewhere, here),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", may_be_elsewhere, here),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", here, here),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip", here, here),
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar", here, here),
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", here, elsewhere),
+            ("x/y", here, here),
+        ] {
+            check(OciImage, layer_type, oci);
+            check(DockerImage, layer_type, docker);
+        }
+    }
+
+    #[test]
+    fn which_urls_are_of_http() {
+        for url in [
+            "http://a",
+            "https://a/",
+            "HTTPS://a",
+            "https:a",
+            "http://",
+            "https://a:5000/x?%zz",
+            "https://a:/",
+            "https://a/#",
+            "https://u:p@b\u{fc}cher.example/a b%20\u{e4}",
+            "https://[::1]",
+            "https://[::1]:80/x",
+        ] {
+            assert!(is_web(url), "{url}");
+        }
+        for url in [
+            "",
+            "a",
+            "//a/",
+            "ftp://a/",
+            "https",
+            "https://a/#x",
+            "https://a b/",
+            "https://a:x/",
+            "https://a/%zz",
+            "https://a/%2",
+            "https://a/\n",
+            "https://[::1]:x/",
+            "https://a|b/",
+            "https://%zz/",
+            " https://a/",
+        ] {
+            assert!(!is_web(url), "{url}");
+        }
     }
 
     #[test]
@@ -298,7 +410,7 @@ mod tests {
             format!(
                 "layer {digest} names the URL \"https://a/\", which is not allowed: validation.manifests.urls.allow is \
                  empty, and then no layer may name any; layer {digest} names the URL \"b\", which is not http or https \
-                 with a host and without a fragment, as validation.manifests.urls requires"
+                 without a fragment, as validation.manifests.urls requires"
             )
         );
         let many = vec![layer(foreign, &["b"]); MAX_NAMED_LAYERS + 1].join(",");
@@ -306,7 +418,7 @@ mod tests {
         assert!(matches!(found, RuleError::Urls(refused) if refused.len() == MAX_NAMED_LAYERS));
         let long = "ä".repeat(500);
         let found = Rules::default().check(&image(media_type::OCI_IMAGE, "x", &layer(foreign, &[&long]))).unwrap_err();
-        assert!(matches!(found, RuleError::Urls(refused) if refused[0].url == "ä".repeat(100)));
+        assert!(matches!(found, RuleError::Urls(refused) if refused[0].url == Some("ä".repeat(100))));
     }
 
     #[test]

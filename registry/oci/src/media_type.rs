@@ -20,6 +20,12 @@ pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// A compressed layer of an OCI image.
 pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// A layer of an OCI image that is not to be given to others.
+pub const OCI_NONDISTRIBUTABLE_LAYER: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+/// A compressed layer of an OCI image that is not to be given to others.
+pub const OCI_NONDISTRIBUTABLE_LAYER_GZIP: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+/// A layer of a Docker image that is only elsewhere.
+pub const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 /// The configuration of a Docker image.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// The configuration of a Docker plugin.
@@ -88,15 +94,15 @@ pub fn essence(media_type: &str) -> &str {
     media_type.split(';').next().unwrap_or_default().trim()
 }
 
-/// Whether a layer of this type may live outside the registry, so that a push need not bring it.
+/// Whether a layer of this type may live outside the registry, in one kind of image or another.
 #[must_use]
 pub fn is_foreign_layer(media_type: &str) -> bool {
     matches!(
         essence(media_type),
-        "application/vnd.docker.image.rootfs.foreign.diff.tar"
-            | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-            | "application/vnd.oci.image.layer.nondistributable.v1.tar"
-            | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+        DOCKER_FOREIGN_LAYER
+            | OCI_NONDISTRIBUTABLE_LAYER
+            | OCI_NONDISTRIBUTABLE_LAYER_GZIP
+            | "application/vnd.docker.image.rootfs.foreign.diff.tar"
             | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
     )
 }

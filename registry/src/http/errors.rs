@@ -232,8 +232,10 @@ impl From<Error> for Failure {
             Error::ManifestRefused(RuleError::Class(_) | RuleError::UnknownClass(_)) => {
                 Failure::saying(StatusCode::FORBIDDEN, ErrorCode::Denied, text)
             }
-            Error::ReferencesUnknown { missing, .. } => {
-                let errors = missing.iter().map(|digest| (ErrorCode::ManifestBlobUnknown, json!(digest)));
+            Error::ReferencesUnknown { missing, more, .. } => {
+                let more = (more > 0).then(|| json!(format!("and {more} more")));
+                let details = missing.iter().map(|digest| json!(digest)).chain(more);
+                let errors = details.map(|detail| (ErrorCode::ManifestBlobUnknown, detail));
                 Failure { errors: errors.collect(), ..bad_request(ErrorCode::ManifestBlobUnknown, Value::Null) }
             }
             Error::DigestMismatch { .. } => bad_request(ErrorCode::DigestInvalid, text),

@@ -54,6 +54,16 @@ async fn a_manifest_that_is_wrong_is_refused() {
         assert_eq!(details, [json!(Digest::sha256(config_of("x").as_bytes())), json!(Digest::sha256(b"two"))]);
         check(&mut client, Method::GET, "/v2/a/manifests/v1", "404 MANIFEST_UNKNOWN").await;
 
+        let many: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let refused = client.push_manifest("a", "v1", &Document::image("x", &many)).await.expect(400).json();
+        let errors = refused["errors"].as_array().unwrap();
+        assert_eq!((errors.len(), &errors[31]["detail"]), (33, &json!(Digest::sha256(b"30"))));
+        assert_eq!(
+            errors[32],
+            json!({ "code": "MANIFEST_BLOB_UNKNOWN", "message": errors[0]["message"], "detail": "and 9 more" })
+        );
+
         // Blobs of another repository do not count: whoever pushes could not read them.
         client.push_blob("b", config_of("x")).await;
         client.push_blob("b", "two").await;

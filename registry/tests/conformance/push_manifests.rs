@@ -167,12 +167,17 @@ async fn what_is_no_manifest_is_refused(mut bench: Bench) {
         "{\"schemaVersion\":2,\"manifests\":[]} {}",
         "{\"schemaVersion\":2,\"manifests\":[{\"digest\":\"sha256:0\",\"size\":1}]}",
         "{\"schemaVersion\":2,\"manifests\":[],\"mediaType\":\"application/x-unknown\"}",
-        "{\"schemaVersion\":2,\"manifests\":[],\"subject\":{\"digest\":\"md5:00\",\"size\":1}}",
     ] {
         let refused = bench.client.put(&bench.manifest("v1"), &[], raw).await;
         assert_eq!(refused.codes(), "400 MANIFEST_INVALID", "{raw}");
     }
     assert_eq!(bench.codes(Method::GET, &bench.manifest("v1")).await, "404 MANIFEST_UNKNOWN");
+    // What names nothing is no subject, and so nobody is told that it was seen.
+    for subject in ["{\"digest\":\"md5:00\",\"size\":1}", "{}"] {
+        let raw = format!("{{\"schemaVersion\":2,\"manifests\":[],\"subject\":{subject}}}");
+        let taken = bench.client.put(&bench.manifest("odd"), &[], raw).await.expect(201);
+        assert_eq!(taken.header("oci-subject"), "", "{subject}");
+    }
 }
 
 async fn a_manifest_without_what_it_refers_to_is_refused(mut bench: Bench) {

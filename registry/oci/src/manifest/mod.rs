@@ -124,7 +124,7 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// Whether the content may live elsewhere, so that a push need not bring it.
+    /// Whether the content may live elsewhere, so that nothing is wrong if it is not here.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         media_type::is_foreign_layer(&self.media_type) && self.urls.as_ref().is_some_and(|urls| !urls.is_empty())

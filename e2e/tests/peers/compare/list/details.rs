@@ -448,7 +448,7 @@ pub(super) const LIST: &[Known] = &[
                 questions: &["urls allowed/of another scheme"],
                 changes: &[Detail(
                     "none, \"invalid URL on layer\", \"sha256:*\"",
-                    "\"layer sha256:* names the URL \\\"ftp://example.com/layer\\\", which is not http or https with a host and without a fragment*\", \"sha256:*\"",
+                    "\"layer sha256:* names the URL \\\"ftp://example.com/layer\\\", which is not http or https without a fragment*\", \"sha256:*\"",
                 )],
             },
         ],
