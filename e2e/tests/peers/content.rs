@@ -2,7 +2,7 @@
 
 use hyper::body::Bytes;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 /// The media types of manifests.
 pub(crate) mod kind {
@@ -66,6 +66,10 @@ impl Manifest {
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+pub(crate) fn sha384(bytes: &[u8]) -> String {
+    format!("sha384:{}", hex::encode(Sha384::digest(bytes)))
 }
 
 pub(crate) fn sha512(bytes: &[u8]) -> String {

@@ -1,11 +1,11 @@
-//! What only some registries take: schema 1, content by SHA-512, tags that are deleted alone.
+//! What only some registries take: schema 1, content by SHA-384 and SHA-512, tags that are deleted alone.
 
 use std::net::SocketAddr;
 
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::content::{Blob, Manifest, artifact, kind, oci_image, sha512};
+use crate::content::{Blob, Manifest, artifact, kind, oci_image, sha384, sha512};
 use crate::fill::Filled;
 use crate::http::{Answer, Question};
 use crate::push;
@@ -24,8 +24,8 @@ pub(crate) struct Takes {
     pub(crate) schema1: bool,
     /// The deletion of a tag alone.
     pub(crate) tag_deletion: bool,
-    /// Manifests by their SHA-512; blobs by it are taken by all.
-    pub(crate) manifests_by_sha512: bool,
+    /// Manifests by their SHA-384 and SHA-512; blobs by them are taken by all.
+    pub(crate) manifests_by_other_sums: bool,
 }
 
 /// Fills a registry with what it takes of these, under names of `who`.
@@ -41,7 +41,10 @@ pub(crate) async fn fill(server: SocketAddr, filled: &mut Filled, who: &str, tak
         let question = Question::new("DELETE", format!("/v2/tags/of-{who}/manifests/goes"));
         push::expect(server, &question, 202).await?;
     }
-    by_sha512(server, filled, who, takes.manifests_by_sha512).await
+    for sum in [sha384, sha512] {
+        by_sum(server, filled, who, sum, takes.manifests_by_other_sums).await?;
+    }
+    Ok(())
 }
 
 async fn schema1(server: SocketAddr, filled: &mut Filled, who: &str) -> Result<()> {
@@ -58,30 +61,51 @@ async fn schema1(server: SocketAddr, filled: &mut Filled, who: &str) -> Result<(
     Ok(())
 }
 
-/// A blob and an image of it by SHA-512, and, where that is taken, a manifest by it, and an artifact for that.
-async fn by_sha512(server: SocketAddr, filled: &mut Filled, who: &str, manifests: bool) -> Result<()> {
+/// A blob and an image of it by a sum, and, where that is taken, a manifest by it, and an artifact for that.
+async fn by_sum(
+    server: SocketAddr,
+    filled: &mut Filled,
+    who: &str,
+    sum: fn(&[u8]) -> String,
+    manifests: bool,
+) -> Result<()> {
     let repository = format!("sums/of-{who}");
-    let layer = Blob::random(&format!("by sha512 to {who}"), 50_000);
-    let layer = Blob { digest: sha512(&layer.bytes), ..layer };
-    let image = oci_image(&format!("by sha512 to {who}"), "amd64");
+    let algorithm = sum(b"").split(':').next().unwrap_or_default().to_owned();
+    let layer = Blob::random(&format!("by {algorithm} to {who}"), 50_000);
+    let layer = Blob { digest: sum(&layer.bytes), ..layer };
+    let image = oci_image(&format!("by {algorithm} to {who}"), "amd64");
     let text = String::from_utf8_lossy(&image.content.bytes).replace(&image.blobs[1].digest, &layer.digest);
     let mut image = Manifest { content: Blob::of(text.replace("40000", "50000")), ..image };
     image.blobs[1] = layer;
-    filled.image(server, &repository, "layer", &image).await?;
+    filled.image(server, &repository, &format!("layer-{algorithm}"), &image).await?;
     if manifests {
-        let whole = oci_image(&format!("manifest by sha512 to {who}"), "amd64");
-        let digest = sha512(&whole.content.bytes);
+        let whole = oci_image(&format!("manifest by {algorithm} to {who}"), "amd64");
+        let digest = sum(&whole.content.bytes);
         let whole = Manifest { content: Blob { digest, ..whole.content }, ..whole };
         filled.image(server, &repository, whole.digest(), &whole).await?;
         let attached = artifact("application/vnd.example.note", who, Some(&whole));
-        filled.image(server, &repository, "attached", &attached).await?;
+        filled.image(server, &repository, &format!("attached-{algorithm}"), &attached).await?;
     }
     Ok(())
 }
 
-/// Deletes what was pushed by SHA-512 to Distribution: its own collector stops at the two links that it writes for one
-/// blob, or deletes the blob although an image refers to it.
-pub(crate) async fn give_up_sha512(server: SocketAddr, filled: &mut Filled, of: &[&str]) -> Result<()> {
+/// Gives another repository what was pushed to one by other sums than SHA-256. Not for Distribution, which answers 201 and
+/// does not find such a blob afterwards.
+pub(crate) async fn mount_other_sums(server: SocketAddr, filled: &mut Filled, from: &str, to: &str) -> Result<()> {
+    let (from, to) = (format!("sums/of-{from}"), format!("sums/of-{to}"));
+    let of_it = |(name, digest): &&(String, String)| *name == from && !digest.starts_with("sha256:");
+    let digests: Vec<String> = filled.blobs.iter().filter(of_it).map(|(_, digest)| digest.clone()).collect();
+    for digest in digests {
+        let blob = Blob { digest, ..Blob::of("") };
+        push::mount(server, &from, &to, &blob).await?;
+        filled.blobs.push((to.clone(), blob.digest));
+    }
+    Ok(())
+}
+
+/// Deletes what was pushed by other sums than SHA-256 to Distribution: its own collector stops at the two links that it
+/// writes for one blob, or deletes the blob although an image refers to it.
+pub(crate) async fn give_up_other_sums(server: SocketAddr, filled: &mut Filled, of: &[&str]) -> Result<()> {
     for who in of {
         let repository = format!("sums/of-{who}");
         let delete = |what: &str, digest: &str| Question::new("DELETE", format!("/v2/{repository}/{what}/{digest}"));
@@ -89,7 +113,7 @@ pub(crate) async fn give_up_sha512(server: SocketAddr, filled: &mut Filled, of: 
         for (_, digest) in filled.manifests.iter().filter(of_it) {
             push::expect(server, &delete("manifests", digest), 202).await?;
         }
-        for (_, digest) in filled.blobs.iter().filter(of_it).filter(|(_, digest)| digest.starts_with("sha512:")) {
+        for (_, digest) in filled.blobs.iter().filter(of_it).filter(|(_, digest)| !digest.starts_with("sha256:")) {
             push::expect(server, &delete("blobs", digest), 202).await?;
         }
         filled.tags.retain(|(name, _)| *name != repository);

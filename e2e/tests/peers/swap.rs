@@ -25,10 +25,10 @@ use crate::push;
 use crate::report;
 use crate::survey::survey;
 
-const BERTH: Takes = Takes { schema1: true, tag_deletion: true, manifests_by_sha512: true };
-const DISTRIBUTION_3: Takes = Takes { schema1: false, tag_deletion: true, manifests_by_sha512: false };
+const BERTH: Takes = Takes { schema1: true, tag_deletion: true, manifests_by_other_sums: true };
+const DISTRIBUTION_3: Takes = Takes { schema1: false, tag_deletion: true, manifests_by_other_sums: false };
 /// Tags alone cannot be deleted there.
-const DOCKER_REGISTRY_2: Takes = Takes { schema1: true, tag_deletion: false, manifests_by_sha512: false };
+const DOCKER_REGISTRY_2: Takes = Takes { schema1: true, tag_deletion: false, manifests_by_other_sums: false };
 
 /// Repositories differ that have nothing left.
 const EMPTIED: Known = Known {
@@ -49,23 +49,40 @@ const EMPTIED: Known = Known {
     ],
 };
 
-/// Blobs that Distribution took by their SHA-512 are known there by another digest as well.
-const BY_SHA512: Known = Known {
+/// Blobs that Distribution took by another sum than SHA-256 are known there by that as well.
+const BY_OTHER_SUMS: Known = Known {
     reason: "A blob has the digest that it was pushed and is asked for by.",
     sources: &[Source::Draft("Pulling blobs: Docker-Content-Digest"), Source::Rfc(9110, "8.8.3: ETag")],
-    cases: &[Case {
-        questions: &["* /v2/sums/of-nobody/blobs/sha512:*", "* /v2/sums/of-other/blobs/sha512:*"],
-        changes: &[
-            Change::Header("docker-content-digest", "sha256:*", "sha512:*"),
-            Change::Header("etag", "\"sha256:*\"", "\"sha512:*\""),
-        ],
-    }],
+    cases: &[
+        Case {
+            questions: &[
+                "* /v2/sums/of-nobody/blobs/sha384:*",
+                "* /v2/sums/of-other/blobs/sha384:*",
+                "* /v2/sums/of-mounts/blobs/sha384:*",
+            ],
+            changes: &[
+                Change::Header("docker-content-digest", "sha256:*", "sha384:*"),
+                Change::Header("etag", "\"sha256:*\"", "\"sha384:*\""),
+            ],
+        },
+        Case {
+            questions: &[
+                "* /v2/sums/of-nobody/blobs/sha512:*",
+                "* /v2/sums/of-other/blobs/sha512:*",
+                "* /v2/sums/of-mounts/blobs/sha512:*",
+            ],
+            changes: &[
+                Change::Header("docker-content-digest", "sha256:*", "sha512:*"),
+                Change::Header("etag", "\"sha256:*\"", "\"sha512:*\""),
+            ],
+        },
+    ],
 };
 
 /// What differs from Distribution 3.
 const LIST_3: &[Known] = &[
     EMPTIED,
-    BY_SHA512,
+    BY_OTHER_SUMS,
     Known {
         reason: "The detail has the fields that Docker Registry 2.8 gives, which a script can read.",
         sources: &[Source::Oci("Error Codes: the detail may be any JSON with information that the client can use")],
@@ -84,7 +101,7 @@ const LIST_3: &[Known] = &[
 /// What differs from Docker Registry 2.8.
 const LIST_2: &[Known] = &[
     EMPTIED,
-    BY_SHA512,
+    BY_OTHER_SUMS,
     Known {
         reason: "The media type of JSON has no parameter, as that of Distribution 3.",
         sources: &[Source::Rfc(8259, "11: the media type has no parameters")],
@@ -163,6 +180,7 @@ async fn swap(other: &Program, takes: Takes, list: &[Known]) -> Result<()> {
     found.extend(compare("Berth on what the other wrote", &theirs, &ours)?);
     ensure_referrers(server.address(), &filled).await?;
     work(server.address(), &mut filled, "berth", berth_takes).await.context("work on Berth")?;
+    oddities::mount_other_sums(server.address(), &mut filled, "nobody", "mounts").await.context("mount on Berth")?;
     ensure_referrers(server.address(), &filled).await?;
     let ours = survey(server.address(), &filled).await?;
     server.stop()?;
@@ -183,7 +201,7 @@ async fn swap(other: &Program, takes: Takes, list: &[Known]) -> Result<()> {
     for collector in [berth, other] {
         if collector == other {
             let server = Peer::start(berth, &setup)?;
-            oddities::give_up_sha512(server.address(), &mut filled, &["nobody", "other"]).await?;
+            oddities::give_up_other_sums(server.address(), &mut filled, &["nobody", "other", "mounts"]).await?;
             server.stop()?;
         }
         collect(collector, &setup)?;
