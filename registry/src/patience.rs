@@ -4,10 +4,12 @@
 //! a client that does not read what is written; and, at the end, for what a client is still sending. The last matters
 //! when a request is answered before its body was read: closing the socket then makes the kernel send a reset, and the
 //! client, which is still writing, gets that in place of the answer. So the end of the answer is sent first, and what
-//! still arrives is thrown away for a while.
+//! still arrives is thrown away for a while, unless whoever serves the connection says that nothing can ([`Patient::quiet`]).
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -43,13 +45,21 @@ pub(crate) struct Patient<S> {
     write_stalls: bool,
     /// Running since everything was written.
     end: Option<Pin<Box<Sleep>>>,
+    /// Whether the client has nothing to send that it was not asked for.
+    quiet: Arc<AtomicBool>,
 }
 
 impl<S> Patient<S> {
     pub(crate) fn new(stream: S, patience: Patience) -> Self {
         let first = Some(Box::pin(sleep(patience.first_bytes)));
         let write = Box::pin(sleep(patience.write));
-        Patient { stream, patience, first, of_preface: 0, write, write_stalls: false, end: None }
+        Patient { stream, patience, first, of_preface: 0, write, write_stalls: false, end: None, quiet: Arc::default() }
+    }
+
+    /// Whether the client has nothing more to send than a next request, which it may not begin after the last answer. Its
+    /// connection is then ended without waiting for it.
+    pub(crate) fn quiet(&self) -> Arc<AtomicBool> {
+        self.quiet.clone()
     }
 
     /// Whether the client can speak HTTP/2 still, and has not said so yet.
@@ -128,6 +138,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         let this = &mut *self;
         if this.end.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            if this.quiet.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
             this.end = Some(Box::pin(sleep(this.patience.end)));
         }
         let Some(end) = &mut this.end else { return Poll::Ready(Ok(())) };

@@ -3,10 +3,11 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::{Request, Response, Version};
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -109,11 +110,14 @@ impl<H: Handler> Connections<H> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(|request| {
+        let stream = Patient::new(stream, self.patience);
+        let quiet = stream.quiet();
+        let service = service_fn(|request: Request<Incoming>| {
+            quiet.store(request.version() < Version::HTTP_2 && request.body().is_end_stream(), Ordering::Relaxed);
             let answer = self.handler.answer(request, peer);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let connection = builder.serve_connection(TokioIo::new(Patient::new(stream, self.patience)), service);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::select! {
             () = self.cut.cancelled() => tracing::debug!(%peer, "a connection was cut"),
             outcome = watcher.watch(connection) => {

@@ -120,6 +120,23 @@ mod tests {
         stop.cancel();
     }
 
+    #[tokio::test]
+    async fn nobody_waits_for_a_client_that_has_nothing_to_send() {
+        let listener = Listener::tcp(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+        let Endpoint::Tcp(address) = listener.endpoint().unwrap() else { panic!("not TCP") };
+        let (stop, patience) = (CancellationToken::new(), Patience { end: Duration::from_secs(3600), ..PATIENCE });
+        let handler = |_, _| async { answer::full(StatusCode::OK, "text/plain", "yes".into(), false) };
+        let transport = Transport { patience, ..Transport::default() };
+        let serving = tokio::spawn(serve(listener, transport, handler, stop.clone()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer).await.unwrap();
+        stop.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(10), serving).await;
+        ended.expect("it waits for a client that keeps its connection").unwrap();
+    }
+
     /// What a client of Go does: it writes on while it waits for the answer.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_answer_reaches_a_client_that_is_still_sending() {
