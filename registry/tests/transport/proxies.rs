@@ -5,13 +5,17 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use berth_config::Net;
 use berth_oci::Digest;
 use berth_registry::Endpoint;
 use bytes::Bytes;
 use futures::SinkExt;
-use http::Method;
+use http::{Method, StatusCode};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 use crate::pki::Authority;
 use crate::programs::{Program, free_address, named, until};
@@ -33,14 +37,15 @@ fn recipe(file: &str, replaced: &[(&str, &str)]) -> String {
 }
 
 async fn nginx(root: &Path, directory: &Path, server: &Endpoint, address: SocketAddr) -> Program {
+    nginx_before(root, directory, &format!("{server};"), address).await
+}
+
+/// In front of these servers, as `upstream` has them.
+async fn nginx_before(root: &Path, directory: &Path, servers: &str, address: SocketAddr) -> Program {
     let here = directory.to_str().unwrap();
     let site = recipe(
         "nginx.conf",
-        &[
-            ("listen 443 ", &format!("listen {address} ")),
-            ("/etc/nginx/tls", here),
-            ("127.0.0.1:5000;", &format!("{server};")),
-        ],
+        &[("listen 443 ", &format!("listen {address} ")), ("/etc/nginx/tls", here), ("127.0.0.1:5000;", servers)],
     );
     // One process, which ends with the test.
     let whole = format!(
@@ -196,4 +201,42 @@ async fn behind_nginx() {
 #[ignore = "needs Apache: make transport"]
 async fn behind_apache() {
     behind(apache).await;
+}
+
+/// A server that reads the head of each request and hangs up; how many heads it has read.
+async fn hangs_up(counter: Arc<AtomicUsize>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 4096];
+            // Somebody who only looks whether the port is open sends nothing.
+            if stream.read(&mut head).await.is_ok_and(|length| length > 0) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    address
+}
+
+/// A write that has reached one replica is not sent to another, which would undo or deny it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs nginx: make transport"]
+async fn nginx_gives_a_request_to_one_replica() {
+    let root = named("BERTH_PROXIES");
+    let (authority, directory) = (Authority::new("test"), tempfile::tempdir().unwrap());
+    authority.issue("localhost").write(directory.path());
+    let counter = Arc::new(AtomicUsize::new(0));
+    let (one, other) = (hangs_up(counter.clone()).await, hangs_up(counter.clone()).await);
+    let address = free_address();
+    // Or nginx would keep both from requests after the first failure of each.
+    let servers = format!("{one} max_fails=0; server {other} max_fails=0;");
+    let _proxy = nginx_before(&root, directory.path(), &servers, address).await;
+    let config = Offer { protocols: &[HTTP1], ..Offer::to(&authority) }.config();
+    for (sent, method) in [Method::PUT, Method::DELETE, Method::PATCH, Method::POST].into_iter().enumerate() {
+        let mut wire = Wire::tls(address, config.clone()).await.unwrap();
+        let answer = wire.send(method.clone(), "/v2/a/manifests/v1", full("")).await.unwrap();
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{method}");
+        assert_eq!(counter.load(Ordering::Relaxed), sent + 1, "{method}");
+    }
 }
