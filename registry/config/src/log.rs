@@ -72,7 +72,7 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-    /// One JSON object a line; Berth writes the same as for `json`.
+    /// One JSON object a line, as Logstash reads it: `@timestamp`, `@version`, `level`, `message`, and the fields.
     Logstash,
 }
 

@@ -1,5 +1,7 @@
 //! The log: text or JSON lines on standard error, each with the fields that the configuration adds.
 
+mod logstash;
+
 use std::fmt;
 use std::io::stderr;
 
@@ -9,6 +11,8 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, FormatEvent, FormatFields, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, format};
 use tracing_subscriber::registry::LookupSpan;
+
+use logstash::Logstash;
 
 /// Begins to log. A second call, which only tests make, changes nothing.
 pub(crate) fn begin(log: &Log) {
@@ -27,10 +31,14 @@ pub(crate) fn begin(log: &Log) {
                 builder.fmt_fields(DefaultFields::new()).event_format(format).finish(),
             )
         }
-        LogFormat::Json | LogFormat::Logstash => {
+        LogFormat::Json => {
             let fields = log.fields.iter().map(|(key, value)| format!(",{}:{value}", serde_json::json!(key)));
             let format = Added { inner: format().json().flatten_event(true), added: fields.collect(), close: "}" };
             tracing::subscriber::set_global_default(builder.fmt_fields(JsonFields::new()).event_format(format).finish())
+        }
+        LogFormat::Logstash => {
+            let format = Logstash { added: log.fields.clone() };
+            tracing::subscriber::set_global_default(builder.event_format(format).finish())
         }
     };
 }
