@@ -14,7 +14,7 @@ use crate::reindex::{self, Reindex};
 use crate::remote::Remote;
 use crate::switch::{self, Switch};
 use crate::verify::{self, Verify};
-use crate::{collect, logging, serve, settings};
+use crate::{check, collect, logging, serve};
 
 /// A container registry: the OCI distribution API on a directory that CNCF Distribution can read, and the other way round.
 #[derive(Debug, Parser)]
@@ -61,8 +61,12 @@ enum Command {
     /// Make anew what Berth adds to the store, from what CNCF Distribution has there. The registry must be stopped. Exit 0:
     /// it is right; 1: some manifests could not be read; 2: it could not be done.
     Reindex(Reindex),
-    /// Show the configuration in force, with secrets hidden; exit 1 and name the key if it is wrong.
+    /// Show the configuration in force, with secrets hidden. Exit 1: the server would not start with it, and the key is
+    /// named. A file that it names and that is not here is only warned of: it may be where the server will run.
     CheckConfig {
+        /// Also read the files that it names, such as certificates and passwords, and exit 1 if one cannot be used.
+        #[arg(long)]
+        files: bool,
         /// The configuration, in the form of CNCF Distribution.
         config: Option<PathBuf>,
     },
@@ -127,15 +131,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve { config } => serve(load(config.as_deref())?).await?,
-        Command::CheckConfig { config } => {
-            let Loaded { config, warnings } = load(config.as_deref())?;
-            for warning in warnings {
-                eprintln!("warning: {warning}");
-            }
-            settings::refuse_unsupported(&config)?;
-            settings::rules(&config)?;
-            print!("{}", config.to_yaml_redacted());
-        }
+        Command::CheckConfig { files, config } => check_config(files, load(config.as_deref())?).await?,
         Command::GarbageCollect(arguments) => garbage_collect(arguments).await?,
         Command::ReadOnly(arguments) => switch::switch(arguments).await?,
         Command::Reindex(arguments) => {
@@ -160,6 +156,23 @@ fn whether_all_is_well(outcome: Result<bool>) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+async fn check_config(files: bool, loaded: Loaded) -> Result<()> {
+    let Loaded { config, mut warnings } = loaded;
+    let checked = check::check(&config);
+    if !files {
+        warnings.extend(check::absent(&config));
+    }
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    checked?;
+    if files {
+        check::read_files(&config).await?;
+    }
+    print!("{}", config.to_yaml_redacted());
+    Ok(())
 }
 
 /// The configuration for a command that works on the store by itself, and logs as the server does.
@@ -262,6 +275,8 @@ mod tests {
         };
         check("serve", true);
         check("serve config.yml", true);
+        check("check-config --files config.yml", true);
+        check("serve --files config.yml", false);
         check("garbage-collect -d -m config.yml", true);
         check("garbage-collect --dry-run --delete-untagged -q config.yml", true);
         check("garbage-collect --server http://x --token-file t --report-file r --grace-period 90m", true);

@@ -12,6 +12,7 @@ mod aliases;
 pub mod auth;
 mod blobs;
 mod catalog;
+mod check;
 mod collect;
 pub mod command;
 pub mod conditions;

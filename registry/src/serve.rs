@@ -18,7 +18,7 @@ use crate::metrics::{Metered, Metrics};
 use crate::registry::Registry;
 use crate::server::{self, Endpoint, Listener, Transport};
 use crate::transport::{self, Prepared};
-use crate::{purge, read_only_file, settings};
+use crate::{check, purge, read_only_file, settings};
 
 /// A server that answers.
 pub struct Running {
@@ -69,7 +69,7 @@ impl Running {
 /// # Errors
 /// When the store cannot be opened or an address cannot be listened on.
 pub async fn start(config: &Config) -> Result<Running> {
-    settings::refuse_unsupported(config)?;
+    check::check(config)?;
     let (config, said) = &read_only_file::overlay(config);
     let authenticator = settings::authenticator(config).await?;
     let driver = config.storage.driver.clone();

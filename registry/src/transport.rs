@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use berth_config::{Http, Net, Tls as TlsSettings};
+use rustls::server::ResolvesServerCertUsingSni;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,7 @@ use crate::acme::Acme;
 use crate::metrics::Metrics;
 use crate::server::{Endpoint, Listener, Plain, Transport};
 use crate::settings;
-use crate::tls::{Files, Opened, Policy, Reloader, Source, Tls, TlsError};
+use crate::tls::{self, Files, Opened, Policy, Reloader, Source, Tls, TlsError};
 
 /// The listener of the API, before it is served.
 pub(crate) struct Prepared {
@@ -63,6 +64,23 @@ pub(crate) async fn prepare(http: &Http, metrics: &Arc<Metrics>) -> Result<Prepa
     let plain = if http.h2c.enabled { Plain::Http1OrHttp2 } else { Plain::Http1 };
     let transport = Transport { plain, tls, drain: http.draintimeout.as_std(), ..Transport::default() };
     Ok(Prepared { listener, endpoint, transport, upkeep })
+}
+
+/// Reads the files of TLS as a start does, and opens nothing else.
+///
+/// # Errors
+/// When one cannot be used. The key is named.
+pub(crate) fn read_files(settings: &TlsSettings, http2: bool) -> Result<(), TlsError> {
+    let policy = Policy::new(settings, http2)?;
+    let source = match (&settings.letsencrypt, settings.certificate.clone().zip(settings.key.clone())) {
+        (Some(letsencrypt), _) => {
+            tls::client("letsencrypt.directoryca", letsencrypt.directoryca.as_deref())?;
+            Source::Issued(Arc::new(ResolvesServerCertUsingSni::new()))
+        }
+        (None, Some((certificate, key))) => Source::Files { certificate, key },
+        (None, None) => return Err(TlsError::NoSource),
+    };
+    Tls::open(&Files { source, client_cas: settings.clientcas.clone() }, &policy, None).map(drop)
 }
 
 fn open_tls(settings: TlsSettings, http2: bool, metrics: Arc<Metrics>) -> Result<(Arc<Tls>, Upkeep)> {

@@ -35,11 +35,60 @@ fn a_wrong_configuration_is_refused_with_the_key() {
     check("version: 0.1\nstorage: inmemory\nhttp: {adr: \":1\"}\n", None, &["http", "adr"]);
     check("version: 0.1\nstorage: inmemory\nhttp: {addr: here}\n", None, &["http.addr", "HOST:PORT"]);
     check("version: 0.1\nstorage: inmemory\nauth: {htpasswd: {}}\n", None, &["auth"]);
+    for mode in ["require-any-client-cert", "verify-client-cert-if-given", "require-and-verify-client-cert"] {
+        let text = format!(
+            "version: 0.1\nstorage: inmemory\nhttp: {{tls: {{certificate: /c, key: /k, clientauth: {mode}}}}}\n"
+        );
+        check(&text, None, &["http.tls.clientauth", mode, "http.tls.clientcas"]);
+    }
     let variable = Some(("REGISTRY_HTTP_DRAINTIMEOUT", "soon"));
     check("version: 0.1\nstorage: inmemory\n", variable, &["draintimeout"]);
     let missing = berth(directory.path()).args(["serve", "none.yml"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&missing.stderr).starts_with("berth-registry: cannot read none.yml: "));
+}
+
+/// What only the server knows, but sees without looking at a file.
+#[test]
+fn the_check_refuses_what_the_server_refuses() {
+    let directory = tempfile::tempdir().unwrap();
+    for (http, expected) in [
+        ("{headers: {'X A': [a]}}", "http.headers: \"X A\" is no header name"),
+        ("{tls: {certificate: /c, key: /k, ciphersuites: [FOO]}}", "http.tls.ciphersuites: FOO is not offered"),
+        ("{tls: {letsencrypt: {cachefile: c, hosts: [127.0.0.1]}}}", "http.tls.letsencrypt.hosts: \"127.0.0.1\""),
+    ] {
+        let text = format!("version: 0.1\nstorage: inmemory\nhttp: {http}\n");
+        std::fs::write(directory.path().join("c.yml"), text).unwrap();
+        for subcommand in ["check-config", "serve"] {
+            let output = berth(directory.path()).args([subcommand, "c.yml"]).output().unwrap();
+            let message = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{subcommand} {http}: {message}");
+            assert!(message.contains(expected), "{subcommand} {http}: {message}");
+            assert!(output.stdout.is_empty(), "{subcommand} {http}");
+        }
+    }
+}
+
+/// A configuration is often checked where its files are not.
+#[test]
+fn absent_files_are_warned_of_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "version: 0.1\nstorage: inmemory\nauth: {htpasswd: {realm: r, path: users}}\n";
+    std::fs::write(directory.path().join("c.yml"), text).unwrap();
+    let check = |arguments: &[&str], code: i32, expected: &str| {
+        let output = berth(directory.path()).arg("check-config").args(arguments).arg("c.yml").output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        assert!(message.starts_with(expected) && message.is_empty() == expected.is_empty(), "{arguments:?}: {message}");
+        assert_eq!(output.stdout.is_empty(), code != 0, "{arguments:?}");
+    };
+    check(&[], 0, "warning: auth.htpasswd.path: there is no users here\n");
+    check(&["--files"], 1, "berth-registry: auth.htpasswd.path: ");
+    std::fs::write(directory.path().join("users"), "no entry\n").unwrap();
+    check(&[], 0, "");
+    check(&["--files"], 1, "berth-registry: auth.htpasswd.path: ");
+    std::fs::write(directory.path().join("users"), "").unwrap();
+    check(&["--files"], 0, "");
 }
 
 #[test]

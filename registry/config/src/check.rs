@@ -2,8 +2,8 @@
 
 use crate::load::Error;
 use crate::{
-    Auth, Azure, AzureCredentialsKind, Config, Driver, Filesystem, Gcs, Health, Http, IndexValidation, Layer,
-    Middleware, Net, Notifications, Oss, Platforms, Proxy, S3, Swift, Tls,
+    Auth, Azure, AzureCredentialsKind, ClientAuth, Config, Driver, Filesystem, Gcs, Health, Http, IndexValidation,
+    Layer, Middleware, Net, Notifications, Oss, Platforms, Proxy, S3, Swift, Tls,
 };
 
 /// Checks a configuration in force.
@@ -75,6 +75,17 @@ fn check_tls(tls: &Tls) -> Result<(), Error> {
         && acme.hosts.is_empty()
     {
         return refuse("http.tls.letsencrypt.hosts", "names no host to get a certificate for");
+    }
+    match tls.clientauth {
+        Some(mode) if tls.clientcas.is_empty() && mode != ClientAuth::RequestClientCert => {
+            let mode = mode.as_str();
+            let message = format!(
+                "{mode} has no effect without http.tls.clientcas, and every client would be let in: name there the \
+                 authorities that sign the certificates of clients, or remove clientauth"
+            );
+            return refuse("http.tls.clientauth", message);
+        }
+        _ => {}
     }
     match (&tls.certificate, &tls.key, &tls.letsencrypt) {
         (Some(_), Some(_), None) | (None, None, Some(_)) => Ok(()),

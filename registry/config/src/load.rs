@@ -236,6 +236,12 @@ fn remarks(config: &Config, tree: &Value) -> Vec<String> {
     {
         remarks.push("http.tls.ciphersuites has no effect: the suites of TLS 1.3 cannot be chosen".into());
     }
+    if let Some(tls) = &config.http.tls
+        && tls.clientauth.is_some()
+        && tls.clientcas.is_empty()
+    {
+        remarks.push("http.tls.clientauth has no effect without http.tls.clientcas".into());
+    }
     if matches!(config.auth, Some(Auth::Silly(_))) {
         remarks.push("auth.silly protects nothing: any Authorization header is let in".into());
     }

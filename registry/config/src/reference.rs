@@ -81,7 +81,9 @@ http:
 ```
 
 `berth-registry check-config CONFIG` shows the configuration in force, with variables applied, defaults filled in and
-secrets hidden; if something is wrong it names the key and exits with 1.
+secrets hidden; if the server would not start with it, it names the key and exits with 1. A file that is named and is not
+there is only warned of, since a configuration is often checked elsewhere: with `--files` the files are read as well, and
+one that cannot be used is an error.
 
 - **An unknown key stops the start** with its path and the nearest known name. Distribution passes over it.
 - A key that is known and has no use is said once in the log at start, with the reason; they are listed at the end.

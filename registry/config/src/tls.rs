@@ -18,8 +18,10 @@ pub struct Tls {
     /// Certificates (PEM) of the authorities that sign clients' certificates.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clientcas: Vec<PathBuf>,
-    /// What is asked of a client's certificate where `clientcas` is set.
-    pub clientauth: ClientAuth,
+    /// What is asked of a client's certificate; it stands beside `clientcas`. Unset: `require-and-verify-client-cert`
+    /// where `clientcas` is set, and nothing where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clientauth: Option<ClientAuth>,
     /// The oldest version of TLS that is spoken.
     pub minimumtls: TlsVersion,
     /// The cipher suites of TLS 1.2, by their IANA names; empty for every safe one.
@@ -44,6 +46,19 @@ pub enum ClientAuth {
     /// The default: a certificate is needed and checked.
     #[default]
     RequireAndVerifyClientCert,
+}
+
+impl ClientAuth {
+    /// The name as the configuration has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestClientCert => "request-client-cert",
+            Self::RequireAnyClientCert => "require-any-client-cert",
+            Self::VerifyClientCertIfGiven => "verify-client-cert-if-given",
+            Self::RequireAndVerifyClientCert => "require-and-verify-client-cert",
+        }
+    }
 }
 
 /// `http.tls.minimumtls`.

@@ -57,6 +57,28 @@ fn a_configuration_comes_back_as_it_was_written() {
 }
 
 #[test]
+fn clients_are_checked_against_authorities_or_not_at_all() {
+    let load = |tls: &str| {
+        let text = format!("version: 0.1\nstorage: inmemory\nhttp: {{tls: {{certificate: /c, key: /k{tls}}}}}");
+        Config::load(&text, []).map_err(|error| error.to_string().split(':').next().unwrap().to_owned())
+    };
+    for mode in ["require-any-client-cert", "verify-client-cert-if-given", "require-and-verify-client-cert"] {
+        let refused = load(&format!(", clientauth: {mode}")).unwrap_err();
+        assert_eq!(refused, "http.tls.clientauth", "{mode}");
+        let loaded = load(&format!(", clientauth: {mode}, clientcas: [/ca]")).unwrap();
+        assert!(loaded.warnings.is_empty(), "{mode}: {:?}", loaded.warnings);
+        // What is written is read back, with and without.
+        assert_eq!(Config::load(&loaded.config.to_yaml(), []).unwrap().config, loaded.config);
+    }
+    // It asks for nothing that would keep anybody out.
+    let loaded = load(", clientauth: request-client-cert").unwrap();
+    assert_eq!(loaded.warnings, ["http.tls.clientauth has no effect without http.tls.clientcas"]);
+    let loaded = load("").unwrap();
+    assert_eq!((loaded.config.http.tls.as_ref().unwrap().clientauth, loaded.warnings.len()), (None, 0));
+    assert_eq!(Config::load(&loaded.config.to_yaml(), []).unwrap().config, loaded.config);
+}
+
+#[test]
 fn the_environment_overrides_the_file() {
     let check = |pairs: &[(&str, &str)]| Config::load(DISTRIBUTION_DEFAULT, variables(pairs)).unwrap();
 
@@ -142,6 +164,10 @@ fn bad_configurations_name_the_key() {
         ("version: 0.1\nstorage: inmemory\nauth: {htpasswd: {}}", "auth.htpasswd.realm: must be set"),
         ("version: 0.1\nstorage: inmemory\nauth: htpasswd", "auth.htpasswd.realm: must be set"),
         ("version: 0.1\nstorage: inmemory\nhttp: {tls: {certificate: /c}}", "http.tls.key: must be set where"),
+        (
+            "version: 0.1\nstorage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientauth: require-any-client-cert}}",
+            "http.tls.clientauth: require-any-client-cert has no effect without http.tls.clientcas, and every client",
+        ),
     ] {
         let error = Config::load(text, []).unwrap_err().to_string();
         assert!(error.contains(message), "{text:?}\n gave {error}\n not {message}");

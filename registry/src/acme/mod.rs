@@ -220,6 +220,14 @@ impl Acme {
 }
 
 /// The hosts in lower case, each once.
+/// Refuses settings that no certificate can be ordered with.
+///
+/// # Errors
+/// [`AcmeError::Host`], [`AcmeError::NoHosts`].
+pub(crate) fn check(settings: &LetsEncrypt) -> Result<(), AcmeError> {
+    host_names(&settings.hosts).map(drop)
+}
+
 fn host_names(hosts: &[String]) -> Result<Vec<String>, AcmeError> {
     let mut names: Vec<String> = Vec::new();
     for host in hosts {

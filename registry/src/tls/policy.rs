@@ -37,7 +37,12 @@ impl Policy {
         if http2 {
             protocols.insert(0, ALPN_HTTP2.to_vec());
         }
-        let policy = Policy { provider: Arc::new(provider), versions, protocols, client_auth: settings.clientauth };
+        let policy = Policy {
+            provider: Arc::new(provider),
+            versions,
+            protocols,
+            client_auth: settings.clientauth.unwrap_or_default(),
+        };
         // Said at the start, and not when the first file is read.
         let builder = ServerConfig::builder_with_provider(policy.provider.clone());
         builder.with_protocol_versions(policy.versions).map_err(TlsError::Versions)?;

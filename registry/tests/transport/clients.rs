@@ -33,7 +33,7 @@ async fn every_mode_with_every_client() {
     ] {
         let server = Server::start(true, |config| {
             let mut tls = pki::settings(directory.path());
-            (tls.clientcas, tls.clientauth) = (vec![ca.clone()], mode);
+            (tls.clientcas, tls.clientauth) = (vec![ca.clone()], Some(mode));
             config.http.tls = Some(tls);
         })
         .await;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use berth_config::{
-    AccessLog, Admin, Catalog, ClientAuth, Compatibility, Config, Debug, Delete, Driver, Duration, Events, Filesystem,
-    H2c, Health, Http, Http2, IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net,
+    AccessLog, Admin, Catalog, Compatibility, Config, Debug, Delete, Driver, Duration, Events, Filesystem, H2c, Health,
+    Http, Http2, IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net,
     Notifications, Platform, Platforms, Policy, Prometheus, ReadOnly, Redirect, RepositoryPolicy, Schema1, Storage,
     StorageHealth, Tags, Tls, TlsVersion, UploadPurging, Urls, Validation, Version,
 };
@@ -101,8 +101,7 @@ fn build_tls(tls: &ValidTls) -> Tls {
         certificate: Some(mounted(names::CERTIFICATE_FILE)),
         key: Some(mounted(names::PRIVATE_KEY_FILE)),
         clientcas: Vec::new(),
-        // Of no consequence without authorities.
-        clientauth: ClientAuth::default(),
+        clientauth: None,
         minimumtls: match tls.min_version {
             berth_crds::TlsVersion::V1_2 => TlsVersion::Tls12,
             berth_crds::TlsVersion::V1_3 => TlsVersion::Tls13,
