@@ -97,6 +97,9 @@ pub enum Error {
         /// What the connection said.
         source: BoxError,
     },
+    /// Others have kept the server busy with large manifests for too long.
+    #[error("too many large manifests are being pushed or read: try again")]
+    TooManyLargeManifests,
     /// The garbage collector is deleting what the request is about, and takes long.
     #[error("the content is being collected: try again")]
     BeingCollected,

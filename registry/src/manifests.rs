@@ -1,10 +1,11 @@
-//! Manifests of a repository: pushed after what they refer to, read by tag or digest, deleted by either.
+//! Manifests of a repository: pushed after what they refer to, and deleted by tag or digest. How they are read is in
+//! `found.rs`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use berth_oci::{Digest, MAX_MANIFEST_BYTES, Manifest, Reference, RepositoryName, Tag};
-use berth_storage::{layout, read_all};
+use berth_oci::{Digest, Manifest, Reference, RepositoryName, Tag};
+use berth_storage::layout;
 use bytes::Bytes;
 use futures::future::Either;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -12,10 +13,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::gc::{Held, Item};
-use crate::recent::{Known, MAX_CONTENT_BYTES};
 use crate::referrers::Subject;
 use crate::registry::{Registry, absent_is_none};
-use crate::rules::must_be_here;
+use crate::room::{SMALL_BYTES, Taken};
+use crate::rules::{Rules, must_be_here};
 use crate::schema1;
 
 /// The most missing references that an error names: a manifest may have tens of thousands.
@@ -25,7 +26,16 @@ const LOOKUPS_AT_ONCE: usize = 16;
 /// How often a push writes its links that another server deletes meanwhile.
 const MAX_ATTEMPTS: usize = 8;
 
-/// A manifest as it is served.
+/// A manifest that was received, with the room that it takes if it is large.
+#[derive(Debug)]
+pub struct Received {
+    /// Its bytes.
+    pub raw: Bytes,
+    /// Held until the manifest is stored or refused, even if the client is gone.
+    pub(crate) room: Option<Taken>,
+}
+
+/// A manifest that was pushed.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The digest of `raw`.
@@ -43,86 +53,6 @@ struct Target {
 }
 
 impl Registry {
-    /// The manifest that a tag or digest names, for whoever fetches it. That is no promise that it stays: of a pull, only
-    /// what is open is read.
-    ///
-    /// # Errors
-    /// [`Error::ManifestUnknown`] if the repository does not have it.
-    pub async fn manifest_get(&self, name: &RepositoryName, reference: &Reference) -> Result<Arc<Stored>, Error> {
-        let digest = self.manifest_digest(name, reference).await?;
-        // Only fetched: the guard has to know of that while a collection runs, and at no other time.
-        if !self.guard.is_running()
-            && let Known::Present(stored) = self.recent_manifests.find(name, &digest)
-        {
-            return Ok(stored);
-        }
-        self.manifest_read(name, reference, &digest).await.map(|(stored, _)| stored)
-    }
-
-    /// The manifest that a tag or digest names, for whoever asks whether it exists. Who asks for a digest may build on the
-    /// answer and push an index, so it is remembered; what a tag names stays because of the tag.
-    ///
-    /// # Errors
-    /// [`Error::ManifestUnknown`] if the repository does not have it.
-    pub async fn manifest_stat(&self, name: &RepositoryName, reference: &Reference) -> Result<Arc<Stored>, Error> {
-        let Reference::Digest(digest) = reference else { return self.manifest_get(name, reference).await };
-        let (stored, held) = self.manifest_read(name, reference, digest).await?;
-        held.verify();
-        Ok(stored)
-    }
-
-    async fn manifest_digest(&self, name: &RepositoryName, reference: &Reference) -> Result<Digest, Error> {
-        match reference {
-            Reference::Digest(digest) => Ok(digest.clone()),
-            Reference::Tag(tag) => self
-                .read_tag(name, tag)
-                .await?
-                .ok_or_else(|| Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() }),
-        }
-    }
-
-    async fn manifest_read(
-        &self,
-        name: &RepositoryName,
-        reference: &Reference,
-        digest: &Digest,
-    ) -> Result<(Arc<Stored>, Held), Error> {
-        let unknown = || Error::ManifestUnknown { name: name.clone(), reference: reference.to_string() };
-        let held = self.guard.try_acquire(revision_items(name, digest)).ok_or_else(unknown)?;
-        let mark = self.recent_manifests.mark();
-        let known = match self.recent_manifests.find(name, digest) {
-            Known::Present(stored) => return Ok((stored, held)),
-            Known::Content(stored) => Some(stored),
-            Known::Nothing => None,
-        };
-        self.find(&layout::revision_link(name, digest)).await?.ok_or_else(unknown)?;
-        let stored = match known {
-            // That the bytes are there must be looked at, too: a push relies on it.
-            Some(stored) if self.has_bytes(digest, stored.raw.len()).await? => stored,
-            _ => self.manifest_load(name, digest).await?.ok_or_else(unknown)?,
-        };
-        if stored.raw.len() <= MAX_CONTENT_BYTES && Digest::of(digest.algorithm(), &stored.raw) == *digest {
-            self.recent_manifests.keep(mark, name, digest, stored.raw.len(), stored.clone());
-        }
-        Ok((stored, held))
-    }
-
-    async fn has_bytes(&self, digest: &Digest, bytes: usize) -> Result<bool, Error> {
-        Ok(self.find(&layout::blob_data(digest)).await?.is_some_and(|stat| stat.size == bytes as u64))
-    }
-
-    async fn manifest_load(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Arc<Stored>>, Error> {
-        let limit = MAX_MANIFEST_BYTES as u64;
-        let read = read_all(self.store.as_ref(), &layout::blob_data(digest), limit).await;
-        let Some(raw) = absent_is_none(read)? else { return Ok(None) };
-        let manifest = Manifest::parse(&raw).map_err(|source| Error::ManifestUnreadable {
-            name: name.clone(),
-            digest: digest.clone(),
-            source,
-        })?;
-        Ok(Some(Arc::new(Stored { digest: digest.clone(), raw, manifest })))
-    }
-
     /// As [`Registry::manifest_put_if`], whatever is there.
     ///
     /// # Errors
@@ -135,7 +65,8 @@ impl Registry {
         content_type: Option<&str>,
         raw: Bytes,
     ) -> Result<Stored, Error> {
-        self.manifest_put_if(name, reference, more_tags, content_type, raw, Conditions::default()).await
+        let received = Received { raw, room: None };
+        self.manifest_put_if(name, reference, more_tags, content_type, received, Conditions::default()).await
     }
 
     /// Stores a manifest, whose references must be there, and lets tags name it: the one that it was pushed by, or those
@@ -151,27 +82,11 @@ impl Registry {
         reference: &Reference,
         more_tags: &[Tag],
         content_type: Option<&str>,
-        raw: Bytes,
+        received: Received,
         conditions: Conditions,
     ) -> Result<Stored, Error> {
         let writing = self.writable()?;
-        let is_schema1 = schema1::is_meant(content_type, &raw);
-        // What is stored of schema 1, and has the digest, is the signed text.
-        let raw = if is_schema1 { self.rules.open_schema1(&raw)? } else { raw };
-        let digest = match reference {
-            Reference::Tag(_) => Digest::sha256(&raw),
-            Reference::Digest(expected) => {
-                let found = Digest::of(expected.algorithm(), &raw);
-                if found != *expected {
-                    return Err(Error::DigestMismatch { expected: expected.clone(), found });
-                }
-                found
-            }
-        };
-        let manifest =
-            if is_schema1 { Manifest::parse_schema1(&raw)? } else { Manifest::parse_declared(&raw, content_type)? };
-        self.rules.check(&manifest)?;
-        let stored = Stored { digest, raw, manifest };
+        let (stored, room) = self.understand(reference, content_type, received).await?;
         let tags = match reference {
             Reference::Tag(tag) => vec![tag.clone()],
             Reference::Digest(_) => more_tags.to_vec(),
@@ -179,11 +94,27 @@ impl Registry {
         let (registry, name, reference) = (self.clone(), name.clone(), reference.clone());
         // In a task of its own: a client that goes away must not leave links half written.
         tokio::spawn(async move {
-            let _writing = writing;
+            let (_writing, _room) = (writing, room);
             let target = Target { reference, conditions };
             registry.store_manifest(&name, &target, &tags, &stored).await.map(|()| stored)
         })
         .await?
+    }
+
+    /// What a pushed manifest is. Of a large one that takes long, and other requests must not wait for it.
+    async fn understand(
+        self: &Arc<Self>,
+        reference: &Reference,
+        content_type: Option<&str>,
+        received: Received,
+    ) -> Result<(Stored, Option<Taken>), Error> {
+        let Received { raw, room } = received;
+        if raw.len() <= SMALL_BYTES {
+            return Ok((self.rules.read(reference, content_type, raw)?, room));
+        }
+        let (registry, reference, content_type) = (self.clone(), reference.clone(), content_type.map(str::to_owned));
+        let reading = move || Ok((registry.rules.read(&reference, content_type.as_deref(), raw)?, room));
+        tokio::task::spawn_blocking(reading).await?
     }
 
     async fn store_manifest(
@@ -232,7 +163,7 @@ impl Registry {
 
     async fn write_links(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<(), Error> {
         let Stored { digest, raw, manifest } = stored;
-        if !self.has_bytes(digest, raw.len()).await? {
+        if !self.has_bytes(digest, raw.len() as u64).await? {
             self.store.put(&layout::blob_data(digest), raw.clone()).await?;
         }
         // Before the link: a manifest that is there and is not found by its subject would be lost to who asks for it.
@@ -248,6 +179,10 @@ impl Registry {
             self.ensure_link(&layout::tag_index_link(name, tag, digest), digest).await?;
         }
         Ok(())
+    }
+
+    pub(crate) async fn has_bytes(&self, digest: &Digest, bytes: u64) -> Result<bool, Error> {
+        Ok(self.find(&layout::blob_data(digest)).await?.is_some_and(|stat| stat.size == bytes))
     }
 
     async fn has_links(&self, name: &RepositoryName, tags: &[Tag], digest: &Digest) -> Result<bool, Error> {
@@ -380,8 +315,31 @@ impl Registry {
     }
 }
 
+impl Rules {
+    /// Reads a pushed manifest, if it may be pushed.
+    fn read(&self, reference: &Reference, content_type: Option<&str>, raw: Bytes) -> Result<Stored, Error> {
+        let is_schema1 = schema1::is_meant(content_type, &raw);
+        // What is stored of schema 1, and has the digest, is the signed text.
+        let raw = if is_schema1 { self.open_schema1(&raw)? } else { raw };
+        let digest = match reference {
+            Reference::Tag(_) => Digest::sha256(&raw),
+            Reference::Digest(expected) => {
+                let found = Digest::of(expected.algorithm(), &raw);
+                if found != *expected {
+                    return Err(Error::DigestMismatch { expected: expected.clone(), found });
+                }
+                found
+            }
+        };
+        let manifest =
+            if is_schema1 { Manifest::parse_schema1(&raw)? } else { Manifest::parse_declared(&raw, content_type)? };
+        self.check(&manifest)?;
+        Ok(Stored { digest, raw, manifest })
+    }
+}
+
 /// A manifest of a repository: its bytes and its link.
-fn revision_items(name: &RepositoryName, digest: &Digest) -> Vec<Item> {
+pub(crate) fn revision_items(name: &RepositoryName, digest: &Digest) -> Vec<Item> {
     vec![Item::Blob(digest.clone()), Item::Revision(name.clone(), digest.clone())]
 }
 

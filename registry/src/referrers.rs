@@ -216,10 +216,10 @@ impl Registry {
             Err(Error::ManifestUnknown { .. } | Error::ManifestUnreadable { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Ok((manifest, annotations)) = Manifest::parse_annotated(&stored.raw) else { return Ok(None) };
+        let read = self.manifest_use(name, &stored, |raw| Manifest::parse_annotated(raw)).await?;
+        let Ok((manifest, annotations)) = read else { return Ok(None) };
         let has_subject = manifest.subject().is_some_and(|found| found.digest == *subject);
-        let size = stored.raw.len() as u64;
-        Ok(has_subject.then(|| Referrer::of(&manifest, annotations, stored.digest.clone(), size)))
+        Ok(has_subject.then(|| Referrer::of(&manifest, annotations, stored.digest.clone(), stored.size)))
     }
 
     async fn noted_referrers(&self, name: &RepositoryName, subject: &Digest) -> Result<BTreeSet<Digest>, Error> {

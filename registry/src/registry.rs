@@ -11,12 +11,13 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::blobs::Small;
 use crate::catalog::Windows;
 use crate::error::Error;
+use crate::found::Found;
 use crate::gate::{Gate, Writing};
 use crate::gc::Guard;
-use crate::manifests::Stored;
 use crate::recent::Recent;
 use crate::referrers::Lookouts;
 use crate::removals::{Counted, Removals};
+use crate::room::Room;
 use crate::rules::Rules;
 use crate::tag_lists::TagLists;
 use crate::uploads::Sessions;
@@ -46,11 +47,13 @@ pub struct Registry {
     pub(crate) sessions: Sessions,
     pub(crate) lookouts: Lookouts,
     pub(crate) gate: Gate,
+    /// For large manifests.
+    pub(crate) room: Room,
     /// What is remembered of the catalog from one page to the next.
     pub(crate) catalog: Windows,
     /// What is remembered of tags from one page to the next.
     pub(crate) tag_lists: TagLists,
-    pub(crate) recent_manifests: Recent<Arc<Stored>>,
+    pub(crate) recent_manifests: Recent<Arc<Found>>,
     pub(crate) recent_blobs: Recent<Small>,
     can_delete: bool,
     pub(crate) rules: Rules,
@@ -79,6 +82,7 @@ impl Registry {
             sessions,
             lookouts,
             gate,
+            room: Room::default(),
             catalog,
             tag_lists,
             recent_manifests,

@@ -240,9 +240,10 @@ impl From<Error> for Failure {
             }
             Error::DigestMismatch { .. } => bad_request(ErrorCode::DigestInvalid, text),
             Error::UploadUnknown { .. } => not_found(ErrorCode::BlobUploadUnknown, text),
-            Error::UploadBusy { .. } | Error::BeingCollected | Error::RepositoryBusy { .. } => {
-                Failure::unavailable(text)
-            }
+            Error::UploadBusy { .. }
+            | Error::TooManyLargeManifests
+            | Error::BeingCollected
+            | Error::RepositoryBusy { .. } => Failure::unavailable(text),
             Error::UploadOffset { .. } => {
                 Failure::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeInvalid, text)
             }

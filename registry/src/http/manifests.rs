@@ -1,12 +1,17 @@
 //! `/v2/<name>/manifests/<reference>`.
 
-use berth_oci::{ErrorCode, MAX_MANIFEST_BYTES, Reference, RepositoryName, Tag, TagError};
+use std::time::Duration;
+
+use berth_oci::{ErrorCode, MAX_MANIFEST_BYTES, Manifest, Reference, RepositoryName, Tag, TagError};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderName, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 
-use crate::manifests::Stored;
+use crate::found::Found;
+use crate::manifests::Received;
+use crate::registry::Registry;
+use crate::room::SMALL_BYTES;
 use crate::route::ManifestAction;
 use crate::schema1;
 
@@ -20,6 +25,8 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
+/// How long a manifest may take to arrive. A large one holds up others for as long.
+const RECEIVING: Duration = Duration::from_secs(120);
 /// How many tags one push may bring; each is written and answered by itself.
 const MAX_TAGS: usize = 50;
 
@@ -51,10 +58,13 @@ async fn write(
     // Asked before the body is taken, and again when the write begins.
     drop(registry.writable()?);
     let tags = more_tags(context, reference)?;
-    let raw = whole(body).await?;
+    let received = tokio::time::timeout(RECEIVING, whole(registry, body)).await.map_err(|_| {
+        let detail = format!("the manifest has not arrived within {} seconds", RECEIVING.as_secs());
+        Failure::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::ManifestInvalid, detail)
+    })??;
     let content_type = context.header(header::CONTENT_TYPE);
     let conditions = context.conditions().or_bare();
-    let stored = registry.manifest_put_if(name, reference, &tags, content_type, raw, conditions).await?;
+    let stored = registry.manifest_put_if(name, reference, &tags, content_type, received, conditions).await?;
     let mut response = answer::empty(StatusCode::CREATED);
     let location = format!("{}/v2/{name}/manifests/{}", context.base, stored.digest);
     answer::set(&mut response, header::LOCATION, &location);
@@ -93,54 +103,81 @@ async fn read(context: &Context<'_>, name: &RepositoryName, reference: &Referenc
         true => registry.manifest_stat(name, reference).await,
         false => registry.manifest_get(name, reference).await,
     };
-    let mut stored = find(reference).await?;
+    let mut found = find(reference).await?;
     let accepted = Accepted::of(&context.headers);
     let by_tag = matches!(reference, Reference::Tag(_));
-    if accepted.choose(stored.manifest.kind(), by_tag)? == Choice::Platform {
-        let image = stored.manifest.for_platform("linux", "amd64").map(|image| image.digest.clone());
+    if accepted.choose(found.kind, by_tag)? == Choice::Platform {
+        let choose =
+            |raw: &Bytes| Manifest::parse(raw).ok()?.for_platform("linux", "amd64").map(|one| one.digest.clone());
+        let image = registry.manifest_use(name, &found, choose).await?;
         let image = image.ok_or_else(|| {
             let detail = "the manifest list has no image for linux/amd64, and the Accept header names no lists";
             not_found(ErrorCode::ManifestUnknown, detail)
         })?;
-        stored = find(&Reference::Digest(image)).await?;
-        accepted.choose_image(stored.manifest.kind())?;
+        found = find(&Reference::Digest(image)).await?;
+        accepted.choose_image(found.kind)?;
     }
-    describe(context, &stored)
-}
-
-fn describe(context: &Context<'_>, stored: &Stored) -> Result<Response<Body>, Failure> {
-    let Stored { digest, raw, manifest } = stored;
     // Clients of Distribution give the bare digest of a manifest too.
-    let mut response = if is_known_to_client(&context.conditions().or_bare(), digest)? {
+    let mut response = if is_known_to_client(&context.conditions().or_bare(), &found.digest)? {
         answer::empty(StatusCode::NOT_MODIFIED)
     } else {
-        let kind = manifest.kind();
-        let content = schema1::for_client(kind, raw, &context.app.signer, jiff::Timestamp::now())?;
-        let mut response = answer::full(StatusCode::OK, kind.media_type(), content, context.is_head());
-        answer::set(&mut response, CONTENT_DIGEST, digest.as_str());
+        let mut response = describe(context, name, &found).await?;
+        answer::set(&mut response, CONTENT_DIGEST, found.digest.as_str());
         response
     };
-    answer::set(&mut response, header::ETAG, &etag(digest));
+    answer::set(&mut response, header::ETAG, &etag(&found.digest));
+    Ok(response)
+}
+
+/// A manifest and what it is.
+async fn describe(context: &Context<'_>, name: &RepositoryName, found: &Found) -> Result<Response<Body>, Failure> {
+    let registry = &context.app.registry;
+    let (media_type, head) = (found.kind.media_type(), context.is_head());
+    if found.kind.is_schema1() {
+        let raw = registry.manifest_use(name, found, Bytes::clone).await?;
+        let content = schema1::for_client(found.kind, &raw, &context.app.signer, jiff::Timestamp::now())?;
+        return Ok(answer::full(StatusCode::OK, media_type, content, head));
+    }
+    if let Some(content) = &found.content {
+        return Ok(answer::full(StatusCode::OK, media_type, content.clone(), head));
+    }
+    let mut response = answer::empty(StatusCode::OK);
+    answer::set(&mut response, header::CONTENT_TYPE, media_type);
+    answer::set(&mut response, header::CONTENT_LENGTH, &found.size.to_string());
+    if !head {
+        let object = registry.manifest_open(name, found).await?;
+        answer::set(&mut response, header::CONTENT_LENGTH, &object.stat.size.to_string());
+        *response.body_mut() = answer::streamed(object.body);
+    }
     Ok(response)
 }
 
 /// The whole body, if it is no longer than a manifest may be. One that says that it is longer is not asked for.
-async fn whole(body: Incoming) -> Result<Bytes, Failure> {
+/// Of a large one nothing is taken before there is room for it.
+async fn whole(registry: &Registry, body: Incoming) -> Result<Received, Failure> {
     let too_long = || {
         let detail = format!("a manifest may have {MAX_MANIFEST_BYTES} bytes");
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::ManifestInvalid, detail)
     };
-    if body.size_hint().lower() > MAX_MANIFEST_BYTES as u64 {
+    let said = body.size_hint().lower();
+    if said > MAX_MANIFEST_BYTES as u64 {
         return Err(too_long());
     }
+    let mut room = registry.room.take(said).await?;
     let mut pieces = answer::incoming(body);
-    let mut raw = BytesMut::new();
+    let mut raw = BytesMut::with_capacity(usize::try_from(said).unwrap_or_default());
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| unreadable_body(error.as_ref()))?;
-        if raw.len() + piece.len() > MAX_MANIFEST_BYTES {
+        let bytes = raw.len() + piece.len();
+        if bytes > MAX_MANIFEST_BYTES {
             return Err(too_long());
+        }
+        if bytes > SMALL_BYTES && room.is_none() {
+            // It has not said how long it is.
+            room = registry.room.take(MAX_MANIFEST_BYTES as u64).await?;
+            raw.reserve(MAX_MANIFEST_BYTES - raw.len());
         }
         raw.extend_from_slice(&piece);
     }
-    Ok(raw.freeze())
+    Ok(Received { raw: raw.freeze(), room })
 }

@@ -1,9 +1,13 @@
 //! Manifests: pushed, read, refused and deleted, and the image of a list for clients that know no lists.
 
+use std::net::SocketAddr;
+
 use berth_oci::{Digest, media_type};
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{self, Client, Document, config_of};
 use crate::{check, on_both};
@@ -129,4 +133,62 @@ async fn a_client_without_lists_gets_the_image_for_amd64() {
         client.send(Method::GET, &target, &[("accept", "*/*")], Bytes::new()).await.expect(200);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_large_manifest_is_taken_and_served_whole() {
+    on_both(async |server, mut client| {
+        let subject = client.push_image("a", "subject", &[]).await;
+        client.push_blob("a", config_of("large")).await;
+        let image = Document::image_about("large", &[], Some(&subject));
+        let mut value: serde_json::Value = serde_json::from_slice(&image.raw).unwrap();
+        value["annotations"] = json!({ "note": "x".repeat(1_000_000) });
+        let large = Document { media_type: image.media_type, raw: value.to_string().into() };
+        let digest = large.digest();
+        client.push_manifest("a", "large", &large).await.expect(201);
+        // The second time it is known which kind it is.
+        for _ in 0..2 {
+            for reference in ["large", digest.as_str()] {
+                let target = format!("/v2/a/manifests/{reference}");
+                let head = client.head(&target).await.expect(200);
+                assert_eq!(head.header("content-length"), large.raw.len().to_string());
+                assert_eq!(head.header("content-type"), large.media_type);
+                let found = client.get(&target).await.expect(200);
+                assert_eq!((&found.body, found.header("docker-content-digest")), (&large.raw, digest.as_str()));
+                let condition = format!("\"{digest}\"");
+                let headers = [("if-none-match", condition.as_str()), ("accept", support::ACCEPT_ALL)];
+                client.send(Method::GET, &target, &headers, Bytes::new()).await.expect(304);
+            }
+        }
+        let referrers = client.get(&format!("/v2/a/referrers/{}", subject.digest())).await.expect(200).json();
+        assert_eq!(referrers["manifests"][0]["annotations"], value["annotations"]);
+
+        let chunks = [&large.raw[..70_000], &large.raw[70_000..]];
+        let answer = put_in_chunks(server.running.address(), "/v2/a/manifests/chunked", &chunks).await;
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+        assert_eq!(client.get("/v2/a/manifests/chunked").await.expect(200).body, large.raw);
+
+        client.delete(&format!("/v2/a/manifests/{digest}")).await.expect(202);
+        check(&mut client, Method::GET, &format!("/v2/a/manifests/{digest}"), "404 MANIFEST_UNKNOWN").await;
+    })
+    .await;
+}
+
+/// Sends a manifest without saying how long it is, and gives the answer.
+async fn put_in_chunks(address: SocketAddr, target: &str, chunks: &[&[u8]]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let media_type = media_type::OCI_IMAGE;
+    let head = format!(
+        "PUT {target} HTTP/1.1\r\nHost: {address}\r\nContent-Type: {media_type}\r\nTransfer-Encoding: chunked\r\n\
+         Connection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for chunk in chunks.iter().copied().chain([&[][..]]) {
+        stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await.unwrap();
+        stream.write_all(chunk).await.unwrap();
+        stream.write_all(b"\r\n").await.unwrap();
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
