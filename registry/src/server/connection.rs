@@ -25,8 +25,8 @@ pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most that is read at once of a connection: large enough that uploads arrive in few pieces.
 const MAX_BUFFER_BYTES: usize = 512 * 1024;
 /// How many lines of headers a request may have. Proxies and service meshes add some; there is room for each in memory
-/// whenever a head is read.
-const MAX_HEADERS: usize = 1000;
+/// whenever a head is read, so a thousand would be felt.
+const MAX_HEADERS: usize = 256;
 /// The most that the headers of a request may have over HTTP/2: as much as the buffer gives them over HTTP/1.1. A token may
 /// list every group of a large company.
 const MAX_HEADER_BYTES: u32 = MAX_BUFFER_BYTES as u32;

@@ -61,11 +61,11 @@ async fn hundreds_of_headers_are_read() {
                 format!("GET /v2/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n")
             };
             for (count, bytes, expected) in [
-                (300, 1, "HTTP/1.1 200 OK"),
-                (998, 1, "HTTP/1.1 200 OK"),
-                (400, 1000, "HTTP/1.1 200 OK"),
-                (999, 1, "HTTP/1.1 431 Request Header Fields Too Large"),
-                (998, 1000, "HTTP/1.1 431 Request Header Fields Too Large"),
+                (101, 1, "HTTP/1.1 200 OK"),
+                (254, 1, "HTTP/1.1 200 OK"),
+                (200, 2000, "HTTP/1.1 200 OK"),
+                (255, 1, "HTTP/1.1 431 Request Header Fields Too Large"),
+                (254, 2500, "HTTP/1.1 431 Request Header Fields Too Large"),
             ] {
                 let answer = exchange(server.running.address(), &request(count, &"v".repeat(bytes))).await;
                 assert_eq!(ends(&answer).0, expected, "{count} headers of {bytes} bytes");
