@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::Incoming;
 
 use crate::auth::{self, Answer, Authenticator, Identity};
-use crate::conditions::Conditions;
+use crate::conditions::{Conditions, Unmet};
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -188,6 +188,10 @@ async fn answer(
         }
         Route::Catalog => listings::catalog(&context).await,
         Route::Repository(name) => {
+            // A repository has no entity tag that could be named.
+            if context.conditions().matches.is_some_and(|list| list.trim() != "*") {
+                return Err(Unmet::Matches.into());
+            }
             app.registry.repository_delete(&name).await?;
             Ok(answer::empty(StatusCode::ACCEPTED))
         }

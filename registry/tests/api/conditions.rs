@@ -91,6 +91,11 @@ async fn only_what_was_meant_is_deleted() {
             client.send(Method::DELETE, &target, &[("if-match", &tag)], Bytes::new()).await.expect(202);
             client.send(Method::DELETE, &target, &[("if-match", &tag)], Bytes::new()).await.expect(404);
         }
+        client.push_image("a", "v1", &[]).await;
+        let whole = client.send(Method::DELETE, "/v2/a/", &[("if-match", &other)], Bytes::new()).await;
+        assert_eq!(whole.codes(), "412 DENIED", "a repository has no tag that could be named");
+        client.head("/v2/a/manifests/v1").await.expect(200);
+        client.send(Method::DELETE, "/v2/a/", &[("if-match", "*")], Bytes::new()).await.expect(202);
     })
     .await;
 }

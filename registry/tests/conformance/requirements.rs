@@ -205,7 +205,7 @@ pub const ALL: &[Requirement] = &[
     of(SUBJECT, Must, "fallback-annotations", Client, "Copy every annotation."),
 
     of(TAGS, Must, "tags-200", Registry, "Answer 200 to a list of tags."),
-    of(TAGS, Must, "tags-order", Registry, "Give the tags in lexical order."),
+    of(TAGS, Must, "tags-order", Registry, "Give the tags in lexical order: byte by byte, as the draft allows."),
     of(TAGS, Must, "tags-body", Registry, "Give `name` and `tags`, as JSON."),
     of(TAGS, Must, "tags-number", Registry, "Give `n` tags unless there are fewer or `Link` says that there are more."),
     of(TAGS, Must, "tags-link", Registry, "A `Link` is of the form that is laid down, with `rel=\"next\"`."),

@@ -120,13 +120,13 @@ impl<'de, A: Value> Visitor<'de> for Fields<Document<A>> {
         let mut document = self.0;
         while let Some(key) = fields.next_key_seed(Key(KEYS))? {
             match key {
-                Some("schemaVersion") => document.schema_version = fields.next_value()?,
-                Some("mediaType") => document.media_type = fields.next_value()?,
-                Some("config") => document.config = fields.next_value()?,
+                Some("schemaVersion") => document.schema_version.then(fields.next_value()?),
+                Some("mediaType") => document.media_type.then(fields.next_value()?),
+                Some("config") => document.config.then(fields.next_value()?),
                 Some("layers") => document.layers = fields.next_value()?,
                 Some("manifests") => document.manifests = fields.next_value()?,
                 Some("subject") => document.subject = fields.next_value()?,
-                Some("artifactType") => document.artifact_type = fields.next_value()?,
+                Some("artifactType") => document.artifact_type.then(fields.next_value()?),
                 Some("annotations") => document.annotations = fields.next_value()?,
                 Some("fsLayers") => document.fs_layers = fields.next_value()?,
                 _ => drop(fields.next_value::<IgnoredAny>()?),
@@ -173,8 +173,8 @@ impl<'de> Visitor<'de> for Fields<Outline> {
         let mut outline = self.0;
         while let Some(key) = fields.next_key_seed(Key(&["schemaVersion", "mediaType", "manifests"]))? {
             match key {
-                Some("schemaVersion") => outline.schema_version = fields.next_value()?,
-                Some("mediaType") => outline.media_type = fields.next_value()?,
+                Some("schemaVersion") => outline.schema_version.then(fields.next_value()?),
+                Some("mediaType") => outline.media_type.then(fields.next_value()?),
                 Some("manifests") => outline.manifests = fields.next_value()?,
                 _ => drop(fields.next_value::<IgnoredAny>()?),
             }

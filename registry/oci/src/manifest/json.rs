@@ -1,7 +1,7 @@
 //! JSON, read as Go's `encoding/json` reads it into a struct: what CNCF Distribution has stored was read so, and so do
 //! most clients read it.
 //!
-//! * Keys match whatever their case. Of a key that stands there twice, the last counts.
+//! * Keys match whatever their case. Of a key that stands there twice, the last counts ([`Field::then`]).
 //! * `null` counts as absent.
 //! * Half of a surrogate pair, and bytes that are not UTF-8, count as U+FFFD.
 //! * A value of another type than the field has is an error of that field alone: the rest is read all the same, and who
@@ -109,6 +109,14 @@ pub(super) enum Field<T> {
 }
 
 impl<T> Field<T> {
+    /// Takes what the key says when it stands there once more. In a field that is no list, map or pointer, `null` changes
+    /// nothing.
+    pub(super) fn then(&mut self, next: Self) {
+        if !next.is_absent() {
+            *self = next;
+        }
+    }
+
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Field::Absent)
     }

@@ -215,6 +215,7 @@ fn odd_images() {
     // The last of a key that stands there twice counts, and a collector keeps what others may see.
     check_odd(OciImage, &image_and(",\"layers\":[]"), "", "C keeps CL");
     check_odd(OciImage, &image_and(",\"Layers\":[{\"digest\":\"@M\"}]"), "", "CM keeps CLM");
+    check_odd(OciImage, &image_and(",\"config\":null,\"schemaVersion\":null,\"mediaType\":null"), "", "CL keeps CL");
     check_odd(OciImage, &image_and(",\"config\":{\"digest\":\"@M\",\"digest\":\"@N\"}"), "", "NL keeps CLMN");
     check_odd(OciImage, &format!("{CONFIG},\"LAYER\u{17f}\":[{{\"Digest\":\"@L\"}}]"), "", "CL keeps CL");
     check_odd(OciImage, &format!("{CONFIG},\"layers\":null"), "", "C keeps C");

@@ -8,7 +8,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use berth_oci::Hasher;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
@@ -22,6 +22,8 @@ use super::tree::Tree;
 
 /// How many bytes are collected before they are hashed and written.
 const WRITE_BYTES: usize = 512 * 1024;
+/// Below this length, in bytes, a piece of a body is copied to those before it.
+const CRUMB_BYTES: usize = 4 * 1024;
 /// How many bytes are written in one call.
 ///
 /// The kernel takes memory for the page cache in pieces of up to this size, and what it has in large pieces is what it has
@@ -206,19 +208,61 @@ enum End {
     Broken(crate::BoxError),
 }
 
-/// Collects pieces of a body until they make a buffer, without copying them together.
+/// Collects pieces of a body until they make a buffer. Those that are large enough to be written by themselves are not
+/// copied; the others are put together, so that what is held is what it has in bytes, however finely a client cuts.
 async fn collect(body: &mut Incoming) -> (Vec<Bytes>, End) {
-    let mut pieces = Vec::new();
+    let (mut pieces, mut crumbs) = (Vec::new(), BytesMut::new());
     let mut bytes = 0;
-    while bytes < WRITE_BYTES {
+    let end = loop {
+        if bytes >= WRITE_BYTES {
+            break End::NotYet;
+        }
         match body.next().await {
-            None => return (pieces, End::Whole),
-            Some(Err(error)) => return (pieces, End::Broken(error)),
+            None => break End::Whole,
+            Some(Err(error)) => break End::Broken(error),
             Some(Ok(piece)) => {
                 bytes += piece.len();
+                if piece.len() < CRUMB_BYTES {
+                    crumbs.extend_from_slice(&piece);
+                    continue;
+                }
+                if !crumbs.is_empty() {
+                    pieces.push(crumbs.split().freeze());
+                }
                 pieces.push(piece);
             }
         }
+    };
+    if !crumbs.is_empty() {
+        pieces.push(crumbs.freeze());
     }
-    (pieces, End::NotYet)
+    (pieces, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn crumbs_are_put_together_in_their_order() {
+        let large = Bytes::from(vec![b'l'; CRUMB_BYTES]);
+        let crumbs = |count: usize| vec![Bytes::from_static(b"c"); count];
+        let sent = [crumbs(1000), vec![large.clone(), large.clone()], crumbs(2), vec![large], crumbs(3)].concat();
+        let mut body: Incoming = Box::pin(stream::iter(sent.clone().into_iter().map(Ok)));
+        let (pieces, end) = collect(&mut body).await;
+        assert!(matches!(end, End::Whole));
+        let lengths: Vec<_> = pieces.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [1000, CRUMB_BYTES, CRUMB_BYTES, 2, CRUMB_BYTES, 3]);
+        assert_eq!(pieces.concat(), sent.concat());
+    }
+
+    #[tokio::test]
+    async fn a_buffer_of_crumbs_is_one_piece() {
+        let mut body: Incoming = Box::pin(stream::iter(std::iter::repeat(Bytes::from_static(b"c")).map(Ok)));
+        let (pieces, end) = collect(&mut body).await;
+        assert!(matches!(end, End::NotYet));
+        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [WRITE_BYTES]);
+    }
 }
