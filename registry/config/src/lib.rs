@@ -43,7 +43,7 @@ pub use notifications::{Endpoint, Events, Ignore, Notifications};
 pub use operations::{Catalog, FileHealth, Health, HttpHealth, StorageHealth, Tags, TcpHealth};
 pub use policy::{Compatibility, Policy, RepositoryPolicy, Schema1};
 pub use proxy::{Exec, Proxy};
-pub use secret::Secret;
+pub use secret::{Secret, shown_address};
 pub use storage::{
     Azure, AzureCredentials, AzureCredentialsKind, Delete, Driver, Filesystem, Gcs, Maintenance, Oss, ReadOnly,
     Redirect, S3, S3LogLevel, Storage, Swift, UploadPurging,

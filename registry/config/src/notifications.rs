@@ -37,6 +37,7 @@ pub struct Endpoint {
     #[serde(default)]
     pub disabled: bool,
     /// The address that events are posted to.
+    #[serde(serialize_with = "crate::secret::serialize_address")]
     pub url: String,
     /// Headers of every request, such as `Authorization`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

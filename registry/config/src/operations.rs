@@ -93,7 +93,8 @@ pub struct FileHealth {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HttpHealth {
-    /// The address that gets a HEAD request.
+    /// The address that gets a HEAD request. A name and a password in it are sent as `Authorization`.
+    #[serde(serialize_with = "crate::secret::serialize_address")]
     pub uri: String,
     /// Headers of the request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -10,6 +10,7 @@ use crate::{Duration, Secret};
 #[serde(deny_unknown_fields)]
 pub struct Proxy {
     /// The other registry.
+    #[serde(serialize_with = "crate::secret::serialize_address")]
     pub remoteurl: String,
     /// The user name there.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -59,6 +59,28 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+/// An address as it may be shown: without the name and the password before an `@`, and without its query, either of which
+/// may be what lets somebody in.
+#[must_use]
+pub fn shown_address(address: &str) -> String {
+    let (address, query) = match address.split_once('?') {
+        Some((address, _)) => (address, "?<hidden>"),
+        None => (address, ""),
+    };
+    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}{separator}{HIDDEN}@{host}{path}{query}"),
+        None => format!("{address}{query}"),
+    }
+}
+
+/// Serializes an address as [`shown_address`] has it, unless secrets are written.
+pub(crate) fn serialize_address<S: Serializer>(address: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    if IN_CLEAR.get() { serializer.serialize_str(address) } else { serializer.serialize_str(&shown_address(address)) }
+}
+
 /// Takes every plain value, so that serde's own error, which shows the value, cannot arise from one. Its errors for maps
 /// and lists name only the kind.
 struct Plain;
@@ -100,5 +122,25 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HIDDEN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_what_lets_somebody_in() {
+        for (address, shown) in [
+            ("https://a.example:8443/x/y", "https://a.example:8443/x/y"),
+            ("https://me:pass@a.example/x", "https://<hidden>@a.example/x"),
+            ("https://me:p@ss@a.example", "https://<hidden>@a.example"),
+            ("http://a/x@y?token=1@2/3", "http://a/x@y?<hidden>"),
+            ("http://token@a?", "http://<hidden>@a?<hidden>"),
+            ("me:pass@a/x", "<hidden>@a/x"),
+            ("", ""),
+        ] {
+            assert_eq!(shown_address(address), shown, "{address}");
+        }
     }
 }

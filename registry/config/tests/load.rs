@@ -364,6 +364,19 @@ fn secrets_are_not_shown() {
     assert!(config.to_yaml().contains("s3cr3t"));
     assert!(!config.to_yaml_redacted().contains("s3cr3t"));
     assert!(!format!("{config:?}").contains("s3cr3t"));
+
+    let text = "version: 0.1\nstorage: {inmemory: {}}\nhealth: {http: [{uri: \"https://me:s3cr3t@a.example/?t=s3cr3t\"}]}\n\
+                proxy: {remoteurl: \"https://me:s3cr3t@b.example\"}\n\
+                notifications: {endpoints: [{name: a, url: \"https://s3cr3t@c.example/x?y\"}]}\n";
+    let config = Config::load(text, []).unwrap().config;
+    assert_eq!(config.to_yaml().matches("s3cr3t").count(), 4);
+    let shown = config.to_yaml_redacted();
+    assert!(!shown.contains("s3cr3t"), "{shown}");
+    for address in
+        ["https://<hidden>@a.example/?<hidden>", "https://<hidden>@b.example", "https://<hidden>@c.example/x?<hidden>"]
+    {
+        assert!(shown.contains(address), "{address}: {shown}");
+    }
 }
 
 /// Values that YAML reads as something else than text, or cannot read, or whose reading fails only as a secret.

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use berth_config::shown_address;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -56,6 +60,15 @@ pub(super) fn endpoint(uri: &Uri) -> Result<Endpoint> {
     Ok(Endpoint { host, port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }), tls })
 }
 
+/// A name and a password, as they stand in an address, for RFC 7617.
+fn basic(credentials: &str) -> Result<HeaderValue> {
+    let (name, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let text = [percent_decode_str(name).collect(), b":".to_vec(), percent_decode_str(password).collect()].concat();
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(text)))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// Where a redirect leads; pure. A location may be only a path.
 fn redirected(from: &Uri, location: &str) -> Result<Uri> {
     let uri: Uri = location.parse().with_context(|| format!("the redirect to {location:?} leads nowhere"))?;
@@ -69,6 +82,11 @@ fn redirected(from: &Uri, location: &str) -> Result<Uri> {
 }
 
 impl Head {
+    /// The address, for people.
+    pub(super) fn shown(&self) -> String {
+        shown_address(&self.uri.to_string())
+    }
+
     /// Sends the request.
     ///
     /// # Errors
@@ -102,8 +120,13 @@ async fn request(uri: &Uri, headers: Option<&HeaderMap>) -> Result<Response<Inco
     let mut request = Request::head(uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str));
     if let Some(sent) = request.headers_mut() {
         // What the configuration says, `Host` included, counts more than what is made here.
-        let host = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let (credentials, host) =
+            authority.rsplit_once('@').map_or((None, authority), |(credentials, host)| (Some(credentials), host));
         sent.insert(header::HOST, HeaderValue::from_str(host)?);
+        if let Some(credentials) = credentials {
+            sent.insert(header::AUTHORIZATION, basic(credentials)?);
+        }
         sent.insert(
             header::USER_AGENT,
             HeaderValue::from_static(concat!("berth-registry/", env!("CARGO_PKG_VERSION"))),
@@ -217,6 +240,19 @@ mod tests {
         assert!(
             format!("{:#}", send(&address, 200, "x-check").await.unwrap_err()).starts_with("error while checking: ")
         );
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_told_as_the_address_says() {
+        let (address, serving) = answering(vec!["503 No".into()]).await;
+        let uri = format!("http://me:p%40ss@{address}/?token=1").parse().unwrap();
+        let (headers, status, patience) = (HeaderMap::new(), StatusCode::OK, Duration::from_secs(10));
+        let head = Head { uri, headers, status, patience };
+        head.send().await.unwrap_err();
+        assert_eq!(head.shown(), format!("http://<hidden>@{address}/?<hidden>"));
+        let asked = serving.await.unwrap().remove(0);
+        assert!(asked.contains("authorization: Basic bWU6cEBzcw==\r\n"), "{asked}");
+        assert!(asked.contains(&format!("host: {address}\r\n")), "{asked}");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use berth_config::HttpHealth;
+use berth_config::{HttpHealth, shown_address};
 use berth_storage::{Store, layout};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use tokio::net::TcpStream;
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Look {
             Look::Store(store) => f.debug_tuple("Store").field(&store.driver()).finish(),
             Look::Absent(path) => f.debug_tuple("Absent").field(path).finish(),
             // Not its headers, which may hold a password.
-            Look::Http(head) => f.debug_tuple("Http").field(&head.uri).finish(),
+            Look::Http(head) => f.debug_tuple("Http").field(&head.shown()).finish(),
             Look::Tcp { address, .. } => f.debug_tuple("Tcp").field(address).finish(),
         }
     }
@@ -50,8 +50,8 @@ impl Look {
     /// The look that an entry of `health.http` asks for; `key` is where it stands.
     pub(super) fn http(key: &str, settings: &HttpHealth) -> Result<Look> {
         let HttpHealth { uri, headers, statuscode, timeout, interval: _, threshold: _ } = settings;
-        let parsed: Uri = uri.parse().with_context(|| format!("{key}.uri: {uri:?} is no address"))?;
-        fetch::endpoint(&parsed).with_context(|| format!("{key}.uri: {uri:?}"))?;
+        let parsed: Uri = uri.parse().with_context(|| format!("{key}.uri: {:?} is no address", shown_address(uri)))?;
+        fetch::endpoint(&parsed).with_context(|| format!("{key}.uri: {:?}", shown_address(uri)))?;
         let status = match statuscode {
             0 => StatusCode::OK,
             code => StatusCode::from_u16(*code).with_context(|| format!("{key}.statuscode: {code} is no status"))?,
@@ -82,7 +82,7 @@ impl Look {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 Err(error) => Err(error.to_string()),
             },
-            Look::Http(head) => head.send().await.map_err(|error| format!("{}: {error:#}", head.uri)),
+            Look::Http(head) => head.send().await.map_err(|error| format!("{}: {error:#}", head.shown())),
             Look::Tcp { address, patience } => {
                 let connected = tokio::time::timeout(*patience, TcpStream::connect(address)).await;
                 match connected {

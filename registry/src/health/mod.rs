@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use berth_config::shown_address;
 use berth_storage::Store;
 use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
@@ -78,7 +79,12 @@ impl Health {
         }
         for (at, settings) in http.iter().enumerate() {
             let look = Look::http(&format!("health.http.{at}"), settings)?;
-            checks.push(Check::new(settings.uri.clone(), look, settings.interval, settings.threshold));
+            let mut name = shown_address(&settings.uri);
+            // What tells them apart is hidden.
+            if http.iter().any(|other| other.uri != settings.uri && shown_address(&other.uri) == name) {
+                name = format!("{name} (health.http.{at})");
+            }
+            checks.push(Check::new(name, look, settings.interval, settings.threshold));
         }
         for settings in tcp {
             let look = Look::Tcp { address: settings.addr.clone(), patience: look::patience(settings.timeout) };
@@ -206,6 +212,17 @@ mod tests {
         health.note(file, Ok(()));
         assert!(health.check().is_ok());
         assert!(health.failures().is_empty());
+    }
+
+    #[test]
+    fn what_lets_somebody_in_is_no_part_of_a_name() {
+        let settings = settings("{http: [{uri: \"http://me:pass@a:1/?t=1\"}, {uri: \"http://me:pass@a:1/?t=2\"}]}");
+        let health = Health::of(&settings, Arc::new(Memory::new())).unwrap();
+        let names: Vec<_> = health.checks.iter().map(|check| check.name.as_str()).collect();
+        let shown = "http://<hidden>@a:1/?<hidden>";
+        let expected =
+            ["storagedriver_inmemory".into(), format!("{shown} (health.http.0)"), format!("{shown} (health.http.1)")];
+        assert_eq!(names, expected);
     }
 
     /// What the configuration itself refuses is tried as well: the operator builds one without reading it.
