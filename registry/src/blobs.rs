@@ -131,6 +131,8 @@ impl Registry {
     ) -> Result<(), Error> {
         let _writing = self.deletable()?;
         let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
+        // A push that has found it must not find it gone when its tags are written.
+        let _deleting = self.while_alone(name).await;
         let link = layout::layer_link(name, digest);
         // What is there under a digest is always the same, so only whether it is there needs a look.
         if !conditions.is_empty() {

@@ -150,15 +150,61 @@ impl Registry {
     /// acknowledged. Written anew if another server on the same store has deleted some of them meanwhile; if it has
     /// deleted the blobs as well, the manifest is refused as one that came later.
     async fn link_manifest(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<Vec<Held>, Error> {
+        let was_there = self.find(&layout::revision_link(name, &stored.digest)).await?.is_some();
+        let mut before = Vec::with_capacity(tags.len());
+        for tag in tags {
+            before.push((tag, self.read_tag(name, tag).await?));
+        }
         for _ in 0..MAX_ATTEMPTS {
             self.write_links(name, tags, stored).await?;
             // After the last write, whatever the order: `repositories` says why that is enough.
-            let found = self.require_references(name, &stored.manifest).await?;
+            let found = match self.require_references(name, &stored.manifest).await {
+                Ok(found) => found,
+                Err(refused) => {
+                    self.put_tags_back(name, &before, &stored.digest).await;
+                    if !was_there && let Err(error) = self.take_back(name, stored).await {
+                        tracing::warn!(repository = %name, digest = %stored.digest, %error, "a refused manifest stays");
+                    }
+                    return Err(refused);
+                }
+            };
             if self.has_links(name, tags, &stored.digest).await? {
                 return Ok(found);
             }
         }
         Err(Error::RepositoryBusy { name: name.clone() })
+    }
+
+    /// Takes a manifest out of the repository again, whose push is refused in the end. Another server may have accepted it
+    /// meanwhile: then its references are there, and it stays.
+    async fn take_back(&self, name: &RepositoryName, stored: &Stored) -> Result<(), Error> {
+        let link = layout::revision_link(name, &stored.digest);
+        absent_is_none(self.store.delete(&link).await)?;
+        match self.require_references(name, &stored.manifest).await {
+            Ok(_found) => self.ensure_link(&link, &stored.digest).await,
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Lets tags name what they named before a push that is refused in the end. One that somebody else has moved since stays.
+    async fn put_tags_back(&self, name: &RepositoryName, before: &[(&Tag, Option<Digest>)], pushed: &Digest) {
+        for (tag, previous) in before {
+            let put_back = async {
+                if self.read_tag(name, tag).await?.as_ref() != Some(pushed) || previous.as_ref() == Some(pushed) {
+                    return Ok(());
+                }
+                match previous {
+                    Some(previous) => {
+                        let current = layout::tag_current_link(name, tag);
+                        self.store.put(&current, previous.to_string().into()).await.map_err(Error::from)
+                    }
+                    None => self.remove_tag(name, tag).await,
+                }
+            };
+            if let Err(error) = put_back.await {
+                tracing::warn!(repository = %name, %tag, %pushed, %error, "a tag names a manifest that was refused");
+            }
+        }
     }
 
     async fn write_links(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<(), Error> {
@@ -305,6 +351,11 @@ impl Registry {
                 let subject = self.subject(digest).await?;
                 self.remove_tags_of(name, digest).await?;
                 absent_is_none(self.store.delete(&link).await)?;
+                // Another server may have tagged it between: it found the manifest there, and will not look again. If it
+                // looks now, it writes the manifest anew, and its tags stay.
+                if self.find(&link).await?.is_none() {
+                    self.remove_tags_of(name, digest).await?;
+                }
                 // After the link, for the reason that it is written before it.
                 match subject {
                     Subject::Some(subject) => self.forget_referrer(name, &subject, digest).await,

@@ -200,7 +200,7 @@ mod tests {
     }
 
     /// A push and a deletion of one repository at the same moment, again and again, each deletion a few steps later than
-    /// the one before. What was acknowledged is whole, or gone as a whole.
+    /// the one before. What was pushed is whole, or gone as a whole; what was refused, too.
     async fn race(pushing: Arc<Registry>, deleting: Arc<Registry>) {
         const ROUNDS: usize = 1500;
         let name: RepositoryName = "team/app".parse().unwrap();
@@ -230,9 +230,6 @@ mod tests {
             };
             deletion.await.unwrap().unwrap();
             pushed += usize::from(is_acknowledged);
-            if !is_acknowledged {
-                continue;
-            }
             let found = left(pushing.store.as_ref(), &layout::repository(&name)).await;
             let links: Vec<&str> = found.iter().map(|key| key.rsplit("/_").next().unwrap()).collect();
             let hex = |digest: &Digest| digest.hex().to_owned();

@@ -67,14 +67,22 @@ impl Registry {
         }
     }
 
-    /// Removes a tag with its history. The current link goes last, so that a tag is listed for as long as it is there.
+    /// Removes a tag with its history. The current link goes behind the history, so that a tag is listed for as long as it
+    /// is there. What another server has added to the history until then goes too: a push writes it before it looks whether
+    /// the current link is there still.
     pub(crate) async fn remove_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
+        self.remove_history(name, tag).await?;
+        let removed = absent_is_none(self.store.delete(&layout::tag_current_link(name, tag)).await);
+        self.tag_lists.changed(name);
+        removed?;
+        self.remove_history(name, tag).await
+    }
+
+    async fn remove_history(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
         for entry in list_all(self.store.as_ref(), &layout::tag_index(name, tag), false).await? {
             absent_is_none(self.store.delete(&entry.key).await)?;
         }
-        let removed = absent_is_none(self.store.delete(&layout::tag_current_link(name, tag)).await);
-        self.tag_lists.changed(name);
-        removed.map(|_| ())
+        Ok(())
     }
 
     /// Removes every tag that names a manifest. A tag whose link cannot be read names none, or else one such link would

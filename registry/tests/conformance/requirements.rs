@@ -1,6 +1,7 @@
 //! What the OCI distribution specification asks for: every MUST and SHOULD, in its order, in few words of our own.
 //!
-//! The text is that of the branch from which the next version is made; it contains everything that 1.1 asks for.
+//! The text is that of the branch from which the next version is made; it contains everything that 1.1 asks for,
+//! but that it takes the order of bytes for tags beside one without regard to case.
 
 use std::fmt;
 
