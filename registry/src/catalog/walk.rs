@@ -111,6 +111,11 @@ impl Walk {
         }
     }
 
+    /// How many names wait.
+    pub(super) fn ahead(&self) -> usize {
+        self.ahead.len()
+    }
+
     /// A directory ahead may have become a repository.
     pub(super) fn look_again(&mut self, name: RepositoryName) {
         self.ahead.insert(name, None);
@@ -141,7 +146,7 @@ impl Walk {
         .await?;
         for Looked { name, is_repository, below } in looks {
             self.ahead.insert(name, Some(is_repository));
-            for name in below {
+            for name in below.into_iter().filter(|name| !ends_before(name, behind)) {
                 self.ahead.entry(name).or_insert(None);
             }
         }

@@ -149,9 +149,9 @@ impl Remembered {
 
     fn keep(&mut self, window: Window) {
         self.windows.push(window);
-        let mut all: usize = self.windows.iter().map(|window| window.names.len()).sum();
+        let mut all: usize = self.windows.iter().map(Window::held).sum();
         while self.windows.len() > MAX_WINDOWS || (all > MAX_ALL_NAMES && self.windows.len() > 1) {
-            all -= self.windows.remove(0).names.len();
+            all -= self.windows.remove(0).held();
         }
     }
 }
@@ -160,6 +160,11 @@ impl Window {
     fn new(behind: Option<&str>, top: &Top) -> Self {
         let walk = Walk::new(behind, top);
         Window { behind: behind.map(str::to_owned), names: Vec::new(), walk, has_ended: false, begun: top.read }
+    }
+
+    /// How many names it holds: a namespace may have as many directories as the whole catalog has repositories.
+    fn held(&self) -> usize {
+        self.names.len() + self.walk.ahead()
     }
 
     /// Up to where the walk has come.
@@ -207,5 +212,27 @@ impl Window {
             self.behind = self.names.drain(..start).next_back().map(|name| name.to_string());
         }
         Ok(Paged { entries, more })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_storage::Memory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_walk_has_ahead_counts_too() {
+        let mut remembered = Remembered::default();
+        let top = Top::read(&Memory::new(), Instant::now()).await.unwrap();
+        let window = |count: usize| {
+            let mut window = Window::new(None, &top);
+            (0..count).for_each(|n| window.walk.look_again(format!("org/{n}").parse().unwrap()));
+            window
+        };
+        for (count, kept) in [(1, 1), (MAX_ALL_NAMES / 2, 2), (MAX_ALL_NAMES / 2, 2), (2 * MAX_ALL_NAMES, 1), (1, 1)] {
+            remembered.keep(window(count));
+            assert_eq!(remembered.windows.len(), kept, "one with {count} names");
+        }
     }
 }
