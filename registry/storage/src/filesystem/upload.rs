@@ -7,7 +7,8 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::layout::UploadKey;
 use crate::{Key, StoreError};
@@ -17,6 +18,12 @@ use super::tree::{Placing, Tree};
 
 /// How often a removal starts again because something was written meanwhile.
 const MAX_ATTEMPTS: usize = 64;
+
+/// How long a lock is waited for. A process that starts another holds the locks of all its files twice until that one runs
+/// its program.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// How long to wait before a lock is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 impl Tree {
     /// The length of an upload's data. A session without data yet is there by its start file alone.
@@ -40,12 +47,16 @@ impl Tree {
         // On NFS, only who may write can lock.
         let file =
             File::options().read(true).write(true).create(size == 0).truncate(false).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { key: data.to_string() }),
-            Err(TryLockError::Error(error)) if lock::has_no_locks(&error) => {}
-            Err(TryLockError::Error(source)) => {
-                return Err(StoreError::Io { key: data.to_string(), action: "lock the upload", source });
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_PAUSE),
+                Err(TryLockError::WouldBlock) => return Err(StoreError::Busy { key: data.to_string() }),
+                Err(TryLockError::Error(error)) if lock::has_no_locks(&error) => break,
+                Err(TryLockError::Error(source)) => {
+                    return Err(StoreError::Io { key: data.to_string(), action: "lock the upload", source });
+                }
             }
         }
         // Whoever had the lock before may have moved the file away.
