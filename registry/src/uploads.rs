@@ -316,7 +316,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Hashes the first `offset` bytes of a session's data.
+    /// Hashes the data of a session, which has `offset` bytes. If another server has changed that, its length tells when it is
+    /// used.
     async fn hash_again(&self, upload: &UploadKey, offset: u64, algorithm: Algorithm) -> Result<Hasher, Error> {
         let mut hasher = Hasher::new(algorithm);
         if offset == 0 {
