@@ -1,5 +1,7 @@
 //! What the types cannot say: which values fit together. Each refusal names the key.
 
+use std::path::PathBuf;
+
 use crate::load::Error;
 use crate::{
     Auth, Azure, AzureCredentialsKind, ClientAuth, Config, Driver, Filesystem, Gcs, Health, Http, IndexValidation,
@@ -140,8 +142,25 @@ fn check_driver(driver: &Driver) -> Result<(), Error> {
     }
 }
 
+/// Refuses credentials that stand beside a directory of them: which of the two counts would be a guess.
+fn refuse_beside(directory: Option<&PathBuf>, driver: &str, keys: &[(&str, bool)]) -> Result<(), Error> {
+    match keys.iter().find(|(_, is_set)| directory.is_some() && *is_set) {
+        Some((key, _)) => {
+            let path = format!("storage.{driver}.credentialsdirectory");
+            refuse(&path, format!("cannot stand beside storage.{driver}.{key}: keep one of the two"))
+        }
+        None => Ok(()),
+    }
+}
+
 fn check_s3(s3: &S3) -> Result<(), Error> {
     require("storage.s3.bucket", &s3.bucket)?;
+    let inline = [
+        ("accesskey", s3.accesskey.is_some()),
+        ("secretkey", s3.secretkey.is_some()),
+        ("sessiontoken", s3.sessiontoken.is_some()),
+    ];
+    refuse_beside(s3.credentialsdirectory.as_ref(), "s3", &inline)?;
     if s3.region.is_none() && s3.regionendpoint.is_none() {
         return refuse("storage.s3.region", "must be set unless regionendpoint is");
     }
@@ -171,14 +190,22 @@ fn check_s3(s3: &S3) -> Result<(), Error> {
 }
 
 fn check_azure(azure: &Azure) -> Result<(), Error> {
-    if azure.connectionstring.is_none() {
+    let is_in_directory = azure.credentialsdirectory.is_some();
+    // The directory may hold a connection string, which names the account.
+    if azure.connectionstring.is_none() && !is_in_directory {
         require("storage.azure.accountname", &azure.accountname)?;
     }
     require("storage.azure.container", &azure.container)?;
+    let inline = [
+        ("accountkey", azure.accountkey.is_some()),
+        ("connectionstring", azure.connectionstring.is_some()),
+        ("credentials.secret", azure.credentials.as_ref().is_some_and(|credentials| credentials.secret.is_some())),
+    ];
+    refuse_beside(azure.credentialsdirectory.as_ref(), "azure", &inline)?;
     let Some(credentials) = &azure.credentials else { return Ok(()) };
     match credentials.kind {
         AzureCredentialsKind::DefaultCredentials => Ok(()),
-        AzureCredentialsKind::SharedKey if azure.accountkey.is_some() => Ok(()),
+        AzureCredentialsKind::SharedKey if azure.accountkey.is_some() || is_in_directory => Ok(()),
         AzureCredentialsKind::SharedKey => {
             refuse("storage.azure.accountkey", "must be set where credentials.type is shared_key")
         }
@@ -186,7 +213,7 @@ fn check_azure(azure: &Azure) -> Result<(), Error> {
             let missing = [
                 ("clientid", credentials.clientid.is_none()),
                 ("tenantid", credentials.tenantid.is_none()),
-                ("secret", credentials.secret.is_none()),
+                ("secret", credentials.secret.is_none() && !is_in_directory),
             ];
             match missing.iter().find(|(_, is_missing)| *is_missing) {
                 Some((key, _)) => refuse(
@@ -207,14 +234,23 @@ fn check_gcs(gcs: &Gcs) -> Result<(), Error> {
     if gcs.keyfile.is_some() && !gcs.credentials.is_empty() {
         return refuse("storage.gcs.credentials", "cannot stand beside keyfile: keep one of the two");
     }
-    Ok(())
+    gcs.endpoint.as_ref().map_or(Ok(()), |endpoint| require_web_address("storage.gcs.endpoint", endpoint))
 }
 
 fn check_swift(swift: &Swift) -> Result<(), Error> {
     require_web_address("storage.swift.authurl", &swift.authurl)?;
-    require("storage.swift.username", &swift.username)?;
-    if swift.password.is_none() {
-        return refuse("storage.swift.password", "must be set");
+    // The name of a user is no secret, and may stand here while the directory holds the rest.
+    let inline = [
+        ("password", swift.password.is_some()),
+        ("secretkey", swift.secretkey.is_some()),
+        ("accesskey", swift.accesskey.is_some()),
+    ];
+    refuse_beside(swift.credentialsdirectory.as_ref(), "swift", &inline)?;
+    if swift.credentialsdirectory.is_none() {
+        require("storage.swift.username", &swift.username)?;
+        if swift.password.is_none() {
+            return refuse("storage.swift.password", "must be set");
+        }
     }
     require("storage.swift.container", &swift.container)?;
     if swift.chunksize < Swift::MIN_CHUNK_BYTES {
@@ -227,9 +263,13 @@ fn check_swift(swift: &Swift) -> Result<(), Error> {
 }
 
 fn check_oss(oss: &Oss) -> Result<(), Error> {
-    require("storage.oss.accesskeyid", &oss.accesskeyid)?;
-    if oss.accesskeysecret.is_none() {
-        return refuse("storage.oss.accesskeysecret", "must be set");
+    let inline = [("accesskeyid", !oss.accesskeyid.is_empty()), ("accesskeysecret", oss.accesskeysecret.is_some())];
+    refuse_beside(oss.credentialsdirectory.as_ref(), "oss", &inline)?;
+    if oss.credentialsdirectory.is_none() {
+        require("storage.oss.accesskeyid", &oss.accesskeyid)?;
+        if oss.accesskeysecret.is_none() {
+            return refuse("storage.oss.accesskeysecret", "must be set");
+        }
     }
     require("storage.oss.region", &oss.region)?;
     require("storage.oss.bucket", &oss.bucket)?;

@@ -13,7 +13,7 @@ use crate::environment::{FIELD_NAMES, variable};
 use crate::load::{SECRETS, UNUSED};
 use crate::{Config, Duration, Secret, Version};
 
-/// Keys, with what lies below them, that only one of Distribution's series has, or neither.
+/// Keys, with what lies below them, that only one of Distribution's series has, or neither. The longest counts.
 const SERIES: &[(&str, &str)] = &[
     ("auth.token.autoredirectpath", "3"),
     ("auth.token.jwks", "3"),
@@ -33,17 +33,27 @@ const SERIES: &[(&str, &str)] = &[
     ("proxy.exec", "3"),
     ("proxy.ttl", "3"),
     ("reporting", "2.8"),
+    ("storage.azure.cafile", "–"),
     ("storage.azure.connectionstring", "3"),
     ("storage.azure.credentials", "3"),
+    ("storage.azure.credentialsdirectory", "–"),
     ("storage.azure.max_retries", "3"),
     ("storage.azure.retry_delay", "3"),
     ("storage.azure.rootdirectory", "3"),
     ("storage.azure.serviceurl", "3"),
     ("storage.azure.skipverify", "3"),
+    ("storage.gcs.cafile", "–"),
+    ("storage.gcs.endpoint", "–"),
+    ("storage.gcs.skipverify", "–"),
     ("storage.gcs.useragent", "3"),
     ("storage.maintenance.readonly.file", "–"),
     ("storage.oss", "2.8"),
+    ("storage.oss.cafile", "–"),
+    ("storage.oss.credentialsdirectory", "–"),
+    ("storage.oss.skipverify", "–"),
     ("storage.s3.accelerate", "3"),
+    ("storage.s3.cafile", "–"),
+    ("storage.s3.credentialsdirectory", "–"),
     ("storage.s3.forcepathstyle", "3"),
     ("storage.s3.loglevel", "3"),
     ("storage.s3.redirectendpoint", "3"),
@@ -51,6 +61,8 @@ const SERIES: &[(&str, &str)] = &[
     ("storage.s3.usedualstack", "3"),
     ("storage.s3.usefipsendpoint", "3"),
     ("storage.swift", "2.8"),
+    ("storage.swift.cafile", "–"),
+    ("storage.swift.credentialsdirectory", "–"),
     ("storage.tag", "3"),
     ("tags", "3"),
     ("validation.manifests.indexes", "3"),
@@ -243,7 +255,8 @@ fn default(value: &Value) -> Option<String> {
 fn series(path: &str) -> &'static str {
     let is_below =
         |key: &str| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-    SERIES.iter().find(|(key, _)| is_below(key)).map_or("", |(_, series)| *series)
+    let found = SERIES.iter().filter(|(key, _)| is_below(key)).max_by_key(|(key, _)| key.len());
+    found.map_or("", |(_, series)| *series)
 }
 
 fn page() -> String {

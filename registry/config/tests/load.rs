@@ -200,17 +200,48 @@ const UNFIT: &[(&str, &str)] = &[
         "storage: {s3: {bucket: b, region: r, buckte: b}}",
         "storage.s3.buckte: there is no such key; did you mean bucket?",
     ),
+    (
+        "storage: {s3: {bucket: b, region: r, accesskey: a, secretkey: s, credentialsdirectory: /d}}",
+        "storage.s3.credentialsdirectory: cannot stand beside storage.s3.accesskey: keep one of the two",
+    ),
+    (
+        "storage: {s3: {bucket: b, region: r, sessiontoken: t, credentialsdirectory: /d}}",
+        "storage.s3.credentialsdirectory: cannot stand beside storage.s3.sessiontoken",
+    ),
     ("storage: {azure: {container: c}}", "storage.azure.accountname: must be set"),
+    (
+        "storage: {azure: {container: c, connectionstring: s, credentialsdirectory: /d}}",
+        "storage.azure.credentialsdirectory: cannot stand beside storage.azure.connectionstring",
+    ),
+    (
+        "storage: {azure: {container: c, accountname: a, credentialsdirectory: /d, credentials: {type: client_secret, \
+         clientid: i, tenantid: t, secret: s}}}",
+        "storage.azure.credentialsdirectory: cannot stand beside storage.azure.credentials.secret",
+    ),
+    (
+        "storage: {azure: {container: c, accountname: a, credentialsdirectory: /d, credentials: {type: client_secret}}}",
+        "storage.azure.credentials.clientid: must be set",
+    ),
     (
         "storage: {azure: {container: c, accountname: a, credentials: {type: client_secret, clientid: i}}}",
         "storage.azure.credentials.tenantid: must be set",
     ),
     ("storage: {gcs: {bucket: b, chunksize: 1000}}", "storage.gcs.chunksize: must be a multiple of 262144 bytes"),
+    ("storage: {gcs: {bucket: b, endpoint: 'store:4443'}}", "storage.gcs.endpoint: is not an address that begins"),
     (
         "storage: {swift: {authurl: a, username: u, container: c}}",
         "storage.swift.authurl: is not an address that begins",
     ),
+    ("storage: {swift: {authurl: 'http://a', username: u, container: c}}", "storage.swift.password: must be set"),
+    (
+        "storage: {swift: {authurl: 'http://a', container: c, secretkey: s, credentialsdirectory: /d}}",
+        "storage.swift.credentialsdirectory: cannot stand beside storage.swift.secretkey",
+    ),
     ("storage: {oss: {accesskeyid: i, region: r, bucket: b}}", "storage.oss.accesskeysecret: must be set"),
+    (
+        "storage: {oss: {accesskeyid: i, region: r, bucket: b, credentialsdirectory: /d}}",
+        "storage.oss.credentialsdirectory: cannot stand beside storage.oss.accesskeyid",
+    ),
     ("storage: inmemory\nauth: ldap", "auth.ldap: there is no such key; here are known silly, htpasswd, token"),
     (
         "storage: inmemory\nauth: {htpasswd: {realm: r, path: /p}, silly: {realm: r, service: s}}",
@@ -279,6 +310,28 @@ fn what_does_not_fit_together_is_named() {
     for (text, expected) in UNFIT {
         let error = Config::load(&format!("version: 0.1\n{text}"), []).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{text:?}\n gave {error}\n not {expected}");
+    }
+}
+
+/// Credentials may be in files, so that the configuration is no secret; then it needs none itself.
+#[test]
+fn credentials_may_be_in_a_directory() {
+    for text in [
+        "s3: {bucket: b, region: r, credentialsdirectory: /d, cafile: /ca}",
+        "azure: {container: c, accountname: a, credentialsdirectory: /d, cafile: /ca}",
+        "azure: {container: c, credentialsdirectory: /d}",
+        "azure: {container: c, accountname: a, credentialsdirectory: /d, credentials: {type: shared_key}}",
+        "azure: {container: c, accountname: a, credentialsdirectory: /d, credentials: {type: client_secret, clientid: i, \
+         tenantid: t}}",
+        "gcs: {bucket: b, keyfile: /d/keyfile, endpoint: 'https://store:4443', cafile: /ca, skipverify: true}",
+        "swift: {authurl: 'http://a', container: c, credentialsdirectory: /d, cafile: /ca}",
+        "swift: {authurl: 'http://a', container: c, username: u, credentialsdirectory: /d}",
+        "oss: {region: r, bucket: b, credentialsdirectory: /d, cafile: /ca, skipverify: true}",
+    ] {
+        let config = Config::load(&format!("version: 0.1\nstorage: {{{text}}}"), []);
+        let config = config.unwrap_or_else(|error| panic!("{text}: {error}")).config;
+        let written = config.to_yaml();
+        assert_eq!(Config::load(&written, []).unwrap().config, config, "{written}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! `storage.azure`: a container of Azure Blob Storage.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Duration, Secret};
@@ -17,6 +19,11 @@ pub struct Azure {
     /// Account, key and address in one text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connectionstring: Option<Secret>,
+    /// Berth's own: a directory with a file for each credential, in place of the keys of their names: `accountkey` or
+    /// `connectionstring`, or, where `credentials.type` is `client_secret`, `secret`. The files are read again when they
+    /// change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentialsdirectory: Option<PathBuf>,
     /// The container.
     pub container: String,
     /// The domain of the cloud.
@@ -36,6 +43,10 @@ pub struct Azure {
     pub retry_delay: Duration,
     /// Whether any certificate of the store is believed.
     pub skipverify: bool,
+    /// Berth's own: certificates (PEM) of the authorities that sign the store's certificate, which are trusted beside those
+    /// of the system. Unset: only those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cafile: Option<PathBuf>,
 }
 
 impl Default for Azure {
@@ -44,6 +55,7 @@ impl Default for Azure {
             accountname: String::new(),
             accountkey: None,
             connectionstring: None,
+            credentialsdirectory: None,
             container: String::new(),
             realm: "core.windows.net".into(),
             serviceurl: None,
@@ -52,6 +64,7 @@ impl Default for Azure {
             max_retries: 5,
             retry_delay: Duration::from_millis(100),
             skipverify: false,
+            cafile: None,
         }
     }
 }
@@ -70,7 +83,7 @@ pub struct AzureCredentials {
     /// The application's tenant (`client_secret`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenantid: Option<String>,
-    /// The application's secret (`client_secret`).
+    /// The application's secret (`client_secret`), unless `credentialsdirectory` holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
 }

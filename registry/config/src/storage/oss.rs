@@ -1,5 +1,7 @@
 //! `storage.oss`: a bucket of Alibaba Cloud's object store, as docker-registry 2.8 has it.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
@@ -9,11 +11,15 @@ use crate::Secret;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Oss {
-    /// The name of the access key.
+    /// The name of the access key. Required, unless `credentialsdirectory` is set.
     pub accesskeyid: String,
-    /// The access key.
+    /// The access key. Required, unless `credentialsdirectory` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accesskeysecret: Option<Secret>,
+    /// Berth's own: a directory with a file for each credential, in place of the keys of their names: `accesskeyid` and
+    /// `accesskeysecret`. The files are read again when they change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentialsdirectory: Option<PathBuf>,
     /// The region.
     pub region: String,
     /// The address of the store. Unset: made from the region.
@@ -27,6 +33,12 @@ pub struct Oss {
     pub encrypt: bool,
     /// Whether the store is spoken to over TLS.
     pub secure: bool,
+    /// Berth's own: whether any certificate of the store is believed.
+    pub skipverify: bool,
+    /// Berth's own: certificates (PEM) of the authorities that sign the store's certificate, which are trusted beside those
+    /// of the system. Unset: only those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cafile: Option<PathBuf>,
     /// The size of a part of an upload, in bytes.
     pub chunksize: u64,
     /// Where in the bucket `docker/registry/v2` lies.
@@ -44,12 +56,15 @@ impl Default for Oss {
         Self {
             accesskeyid: String::new(),
             accesskeysecret: None,
+            credentialsdirectory: None,
             region: String::new(),
             endpoint: None,
             internal: false,
             bucket: String::new(),
             encrypt: false,
             secure: true,
+            skipverify: false,
+            cafile: None,
             chunksize: 2 * Self::MIN_CHUNK_BYTES,
             rootdirectory: String::new(),
         }

@@ -1,5 +1,7 @@
 //! `storage.s3`, also spelled `storage.s3aws`: a bucket of Amazon S3, or of a store that speaks its protocol.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
@@ -20,7 +22,7 @@ pub struct S3 {
     /// The address that clients are redirected to, where it is another than the registry's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirectendpoint: Option<String>,
-    /// The name of the access key. Unset: the credentials that the machine or pod has been given.
+    /// The name of the access key. With neither this nor `credentialsdirectory`, the credentials that the machine or pod has been given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accesskey: Option<String>,
     /// The access key.
@@ -29,6 +31,10 @@ pub struct S3 {
     /// The token that belongs to temporary credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sessiontoken: Option<Secret>,
+    /// Berth's own: a directory with a file for each credential, in place of the keys of their names: `accesskey`,
+    /// `secretkey` and, for temporary credentials, `sessiontoken`. The files are read again when they change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentialsdirectory: Option<PathBuf>,
     /// Whether the bucket is part of the path and not of the host name. Unset: where `regionendpoint` is set, as
     /// docker-registry 2.8 had it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +51,10 @@ pub struct S3 {
     pub secure: bool,
     /// Whether any certificate of the store is believed.
     pub skipverify: bool,
+    /// Berth's own: certificates (PEM) of the authorities that sign the store's certificate, which are trusted beside those
+    /// of the system. Unset: only those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cafile: Option<PathBuf>,
     /// Whether requests are signed with version 4, the only one that there is at Amazon.
     pub v4auth: bool,
     /// The size of a part of an upload, in bytes.
@@ -89,12 +99,14 @@ impl Default for S3 {
             accesskey: None,
             secretkey: None,
             sessiontoken: None,
+            credentialsdirectory: None,
             forcepathstyle: None,
             rootdirectory: String::new(),
             encrypt: false,
             keyid: None,
             secure: true,
             skipverify: false,
+            cafile: None,
             v4auth: true,
             chunksize: 2 * Self::MIN_CHUNK_BYTES,
             multipartcopychunksize: 32 << 20,

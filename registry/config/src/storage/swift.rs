@@ -1,5 +1,7 @@
 //! `storage.swift`: a container of OpenStack Swift, as docker-registry 2.8 has it.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
@@ -11,11 +13,15 @@ use crate::Secret;
 pub struct Swift {
     /// The address of the identity service.
     pub authurl: String,
-    /// The user.
+    /// The user. Required, unless `credentialsdirectory` holds it.
     pub username: String,
-    /// The user's password.
+    /// The user's password. Required, unless `credentialsdirectory` holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+    /// Berth's own: a directory with a file for each credential, in place of the keys of their names: `password` and, where
+    /// they are wanted, `username`, `secretkey` and `accesskey`. The files are read again when they change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentialsdirectory: Option<PathBuf>,
     /// The container.
     pub container: String,
     /// The region.
@@ -50,6 +56,10 @@ pub struct Swift {
     pub endpointtype: Option<String>,
     /// Whether any certificate of the store is believed.
     pub insecureskipverify: bool,
+    /// Berth's own: certificates (PEM) of the authorities that sign the store's certificate, which are trusted beside those
+    /// of the system. Unset: only those.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cafile: Option<PathBuf>,
     /// The size of a segment, in bytes.
     pub chunksize: u64,
     /// Where in the container `docker/registry/v2` lies.
@@ -79,6 +89,7 @@ impl Default for Swift {
             authurl: String::new(),
             username: String::new(),
             password: None,
+            credentialsdirectory: None,
             container: String::new(),
             region: None,
             tenant: None,
@@ -91,6 +102,7 @@ impl Default for Swift {
             authversion: None,
             endpointtype: None,
             insecureskipverify: false,
+            cafile: None,
             chunksize: 20 << 20,
             prefix: String::new(),
             secretkey: None,
