@@ -1,5 +1,6 @@
 //! The one error of every back end: what failed, at which key, and why.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -7,6 +8,29 @@ use crate::{Key, KeyError};
 
 /// An error whose type does not matter to the caller.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the server of an object store says when it refuses a request, or cannot do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status of the answer.
+    pub status: u16,
+    /// The store's own code, such as `AccessDenied`; empty if it gave none.
+    pub code: String,
+    /// The store's own words; empty if it gave none.
+    pub message: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refusal { status, code, message } = self;
+        match (message.is_empty(), code.is_empty()) {
+            (false, false) => write!(formatter, "{message} ({code}, status {status})"),
+            (false, true) => write!(formatter, "{message} (status {status})"),
+            (true, false) => write!(formatter, "{code} (status {status})"),
+            (true, true) => write!(formatter, "status {status}"),
+        }
+    }
+}
 
 /// Why an operation on a store failed.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +114,48 @@ pub enum StoreError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The server of an object store refused a request, or could not do it.
+    #[error("{key}: cannot {action}: the server says: {refusal}")]
+    Service {
+        /// The key, or the place of the store, that the request was about.
+        key: String,
+        /// What was tried, as a verb with its object.
+        action: &'static str,
+        /// What the server says.
+        refusal: Box<Refusal>,
+    },
+    /// An object store gave no answer, or one that broke off or makes no sense.
+    #[error("{key}: cannot {action}: {}", chain(source.as_ref()))]
+    Unreachable {
+        /// The key, or the place of the store, that the request was about.
+        key: String,
+        /// What was tried, as a verb with its object.
+        action: &'static str,
+        /// What went wrong on the way.
+        source: BoxError,
+    },
+    /// The settings of a store cannot be used.
+    #[error("{key}: {source}")]
+    Settings {
+        /// The configuration's key, or a file.
+        key: String,
+        /// What is wrong with it.
+        source: BoxError,
+    },
+}
+
+/// An error with all that it was caused by, each once: a connection that fails says why only at the end.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 impl StoreError {
@@ -110,6 +176,37 @@ impl StoreError {
     pub fn is_full(&self) -> bool {
         let StoreError::Io { source, .. } = self else { return false };
         matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether the same request may well succeed a moment later: the store was busy, restarted, or not to be reached.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        const CODES: [&str; 7] = [
+            "SlowDown",
+            "InternalError",
+            "ServiceUnavailable",
+            "ServerBusy",
+            "RequestTimeout",
+            "OperationTimedOut",
+            "ThrottlingException",
+        ];
+        match self {
+            StoreError::Unreachable { .. } => true,
+            StoreError::Service { refusal, .. } => {
+                matches!(refusal.status, 408 | 429 | 500 | 502 | 503 | 504) || CODES.contains(&refusal.code.as_str())
+            }
+            _ => false,
+        }
+    }
+
+    /// A request that got no answer, or one that broke off.
+    pub(crate) fn unreachable(key: impl fmt::Display, action: &'static str, source: impl Into<BoxError>) -> Self {
+        StoreError::Unreachable { key: key.to_string(), action, source: source.into() }
+    }
+
+    /// A request that was refused.
+    pub(crate) fn service(key: impl fmt::Display, action: &'static str, refusal: Refusal) -> Self {
+        StoreError::Service { key: key.to_string(), action, refusal: Box::new(refusal) }
     }
 
     /// The one place where an error of the operating system becomes a store's error.

@@ -15,11 +15,15 @@
 //! berth/v1/                                             Distribution ignores what lies here
 //!   http-secret                                         the key that signs upload addresses
 //!   aside/<time>/…                                      what a repair has moved away, each object at its old key
+//!   parts/<id>/<number>                                 gcs: a part of an object that is being written
+//!   parts/<id>/together/<round>/<number>                gcs: parts that were put together, when there are very many
+//!   parts/probe/<id>                                    gcs: written and removed to find out what the server can do
 //!   lock                                                filesystem: held by every process that uses the store
 //!   servers/<id>                                        filesystem: held by one process while it uses the store
 //!   collecting                                          filesystem: held by a server while it collects
 //!   cleaning                                            filesystem: held by every process that may write into tmp
-//!   tmp/                                                filesystem: files that are being written
+//!   tmp/                                                filesystem: files that are being written; azure: what takes the
+//!                                                       place of an object that cannot be replaced at once
 //! ```
 //!
 //! A link holds a digest as text, without a newline; so does an entry of `_referrers`, which Berth adds and Distribution
@@ -37,6 +41,22 @@ pub(crate) const SERVERS: &str = "berth/v1/servers";
 pub(crate) const COLLECTING: &str = "berth/v1/collecting";
 pub(crate) const CLEANING: &str = "berth/v1/cleaning";
 pub(crate) const TEMPORARY: &str = "berth/v1/tmp";
+const PARTS: &str = "berth/v1/parts";
+
+/// Above the parts of all objects that are being written.
+pub(crate) fn all_parts() -> Key {
+    Key::built(PARTS.to_owned())
+}
+
+/// Above the parts of one object that is being written.
+pub(crate) fn parts(id: &str) -> Result<Key, KeyError> {
+    format!("{PARTS}/{id}").parse()
+}
+
+/// A part of an object that is being written.
+pub(crate) fn part(id: &str, number: usize) -> Result<Key, KeyError> {
+    format!("{PARTS}/{id}/{number:05}").parse()
+}
 
 /// Above every blob.
 #[must_use]

@@ -8,14 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use berth_oci::Hasher;
+use berth_oci::{Algorithm, Hasher};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
 
 use crate::layout::UploadKey;
 use crate::store::{
-    Appended, ByteRange, Cursor, Entry, EntryKind, Exclude, Excluded, Incoming, ListRequest, MAX_PAGE, Object, Page,
-    clamp,
+    Appended, ByteRange, Cursor, Entry, EntryKind, Exclude, Excluded, Incoming, ListRequest, MAX_PAGE, Object,
+    Outgoing, Page, Progress, clamp,
 };
 use crate::{Key, Stat, Store, StoreError};
 
@@ -98,6 +98,14 @@ impl Store for Memory {
         "inmemory"
     }
 
+    fn place(&self) -> String {
+        "the memory of the process".to_owned()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn stat(&self, key: &Key) -> Result<Stat, StoreError> {
         self.objects().get(key.as_str()).map(Held::stat).ok_or_else(|| StoreError::not_found(key))
     }
@@ -145,10 +153,11 @@ impl Store for Memory {
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {
-        let ListRequest { below, one_level, after, limit } = request;
+        let ListRequest { below, behind, one_level, after, limit } = request;
         let limit = limit.clamp(1, MAX_PAGE);
         let prefix = format!("{below}/");
-        let mut lower = after.map_or_else(|| prefix.clone(), |cursor| cursor.0.clone());
+        let behind = format!("{prefix}{}", behind.unwrap_or_default());
+        let mut lower = after.map_or_else(|| behind.clone(), |cursor| cursor.0.clone());
         let mut entries = Vec::new();
         let objects = self.objects();
         loop {
@@ -162,7 +171,9 @@ impl Store for Memory {
             match text[prefix.len()..].find('/') {
                 Some(at) if one_level => {
                     let directory = &text[..prefix.len() + at];
-                    entries.push(Entry { key: directory.parse()?, kind: EntryKind::Directory });
+                    if text[..=prefix.len() + at] > *behind {
+                        entries.push(Entry { key: directory.parse()?, kind: EntryKind::Directory });
+                    }
                     // Behind everything that begins with the directory and a slash.
                     lower = format!("{directory}/\u{10ffff}");
                 }
@@ -174,31 +185,28 @@ impl Store for Memory {
         }
     }
 
-    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<(), StoreError> {
-        self.put(&upload.started_at(), started_at).await
+    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<Progress, StoreError> {
+        self.put(&upload.started_at(), started_at).await?;
+        Ok(Progress::of_file(0, None))
     }
 
-    async fn offset(&self, upload: &UploadKey) -> Result<u64, StoreError> {
+    async fn resume(&self, upload: &UploadKey, _expected: Option<u64>) -> Result<Progress, StoreError> {
         let objects = self.objects();
         if !objects.contains_key(upload.started_at().as_str()) {
             return Err(StoreError::not_found(upload.directory()));
         }
-        Ok(objects.get(upload.data().as_str()).map_or(0, |held| held.stat().size))
+        let offset = objects.get(upload.data().as_str()).map_or(0, |held| held.stat().size);
+        Ok(Progress::of_file(offset, None))
     }
 
-    async fn append(
-        &self,
-        upload: &UploadKey,
-        offset: u64,
-        mut hasher: Hasher,
-        mut body: Incoming,
-    ) -> Result<Appended, StoreError> {
-        let found = self.offset(upload).await?;
+    async fn append(&self, upload: &UploadKey, from: Progress, mut body: Incoming) -> Result<Appended, StoreError> {
+        let found = self.resume(upload, None).await?.offset;
         let data = upload.data();
-        if found != offset {
-            return Err(StoreError::Offset { key: data.to_string(), expected: offset, found });
+        let mut hasher = from.hasher.unwrap_or_else(|| Hasher::new(Algorithm::Sha256));
+        if found != from.offset {
+            return Err(StoreError::Offset { key: data.to_string(), expected: from.offset, found });
         }
-        let mut offset = offset;
+        let mut offset = found;
         let interrupted = loop {
             match body.next().await {
                 None => break None,
@@ -218,10 +226,18 @@ impl Store for Memory {
                 }
             }
         };
-        Ok(Appended { offset, hasher, interrupted })
+        Ok(Appended { progress: Progress::of_file(offset, Some(hasher)), interrupted })
     }
 
-    async fn finish(&self, upload: &UploadKey, to: &Key, size: u64) -> Result<(), StoreError> {
+    async fn read_upload(&self, upload: &UploadKey, progress: &Progress) -> Result<Outgoing, StoreError> {
+        match progress.offset {
+            0 => Ok(Box::pin(stream::empty())),
+            _ => self.get(&upload.data(), None).await.map(|object| object.body),
+        }
+    }
+
+    async fn finish(&self, upload: &UploadKey, progress: &Progress, to: &Key) -> Result<(), StoreError> {
+        let size = progress.offset;
         let mut objects = self.objects();
         if !objects.contains_key(upload.started_at().as_str()) {
             return Err(StoreError::not_found(upload.directory()));

@@ -1,14 +1,16 @@
 //! The trait [`Store`] and the plain data that it takes and gives.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use berth_oci::Hasher;
+use berth_oci::{Digest, Hasher};
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 
 use crate::layout::UploadKey;
+use crate::object_store::Chain;
 use crate::{BoxError, Key, StoreError};
 
 /// The most entries that one page of a listing holds. A directory is read and sorted anew for each page, so pages are
@@ -54,6 +56,8 @@ pub struct Object {
 pub struct ListRequest<'a> {
     /// Only what lies below this key.
     pub below: &'a Key,
+    /// Only what comes behind this text, which goes on behind `below` and a slash, in the order of keys. It may name nothing.
+    pub behind: Option<&'a str>,
     /// Whether what lies deeper than one level is given only as its first level.
     pub one_level: bool,
     /// Where the page before this one ended.
@@ -94,15 +98,67 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-/// How far an upload has come.
-#[derive(Debug)]
-pub struct Appended {
+/// How far an upload has come: which bytes it has, and what they hash to as far as that is known.
+#[derive(Clone, Debug)]
+pub struct Progress {
     /// The length of the upload in bytes.
     pub offset: u64,
-    /// The hash of everything up to `offset`.
-    pub hasher: Hasher,
+    /// The hash of everything up to `offset`; none if the store does not know it, and the data has to be read again.
+    pub hasher: Option<Hasher>,
+    /// Which data this is about, where several may be there: a request that was given up may have written beside the one
+    /// that took its place.
+    pub(crate) data: UploadData,
+}
+
+impl Progress {
+    /// Progress in a store that keeps one file of data.
+    pub(crate) fn of_file(offset: u64, hasher: Option<Hasher>) -> Self {
+        Progress { offset, hasher, data: UploadData::File }
+    }
+
+    /// The same data with another hash of it.
+    #[must_use]
+    pub fn hashed(self, hasher: Hasher) -> Self {
+        Progress { hasher: Some(hasher), ..self }
+    }
+
+    /// How much memory it takes to remember this, in bytes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        match &self.data {
+            UploadData::File => 512,
+            UploadData::Chain(chain) => 512 + chain.held_bytes(),
+        }
+    }
+}
+
+/// The data of an upload.
+#[derive(Clone, Debug)]
+pub(crate) enum UploadData {
+    /// The one file that there is.
+    File,
+    /// These objects, one behind the other.
+    Chain(Arc<Chain>),
+}
+
+/// What an append has made of an upload.
+#[derive(Debug)]
+pub struct Appended {
+    /// How far it has come.
+    pub progress: Progress,
     /// Why the body ended early, if it did. What had arrived by then is part of the upload.
     pub interrupted: Option<BoxError>,
+}
+
+/// What became of a body that was to have a digest.
+#[derive(Debug)]
+pub enum Written {
+    /// It has the digest, and is stored; this is its length in bytes.
+    Stored(u64),
+    /// It has another one, and nothing is stored.
+    Mismatch(Digest),
+    /// It broke off, and nothing is stored.
+    Interrupted(BoxError),
 }
 
 /// A place for objects. Every method is atomic: an object is there whole or not at all, also after a crash; what a method
@@ -111,6 +167,18 @@ pub struct Appended {
 pub trait Store: Send + Sync + 'static {
     /// The name of the driver, as the configuration has it.
     fn driver(&self) -> &'static str;
+
+    /// Whether every look is a request to another machine. Then what was just seen is believed for longer, and what need not
+    /// be looked at is not.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Where it is, for people; nothing secret.
+    fn place(&self) -> String;
+
+    /// Makes sure that it can be used, cheaply: that it is there, and lets this process in.
+    async fn check(&self) -> Result<(), StoreError>;
 
     /// What is known of an object.
     async fn stat(&self, key: &Key) -> Result<Stat, StoreError>;
@@ -136,6 +204,17 @@ pub trait Store: Send + Sync + 'static {
     /// Removes an object.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
 
+    /// Removes objects, in as few requests as the store allows. One that is not there counts as removed.
+    async fn delete_all(&self, keys: &[Key]) -> Result<(), StoreError> {
+        for key in keys {
+            match self.delete(key).await {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Removes every object below a key, and counts them. Each is removed for itself: after a failure or a crash some of
     /// them are left. What is written there meanwhile may go as well, or stay.
     async fn delete_below(&self, below: &Key) -> Result<u64, StoreError>;
@@ -144,26 +223,36 @@ pub trait Store: Send + Sync + 'static {
     async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError>;
 
     /// Begins an upload; `started_at` is the text that is kept beside its data.
-    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<(), StoreError>;
+    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<Progress, StoreError>;
 
-    /// The length of an upload in bytes, whichever process began it.
-    async fn offset(&self, upload: &UploadKey) -> Result<u64, StoreError>;
+    /// How far an upload has come, whichever process worked on it. Where several processes have written, the data that ends
+    /// at `expected` counts, or else the longest.
+    async fn resume(&self, upload: &UploadKey, expected: Option<u64>) -> Result<Progress, StoreError>;
 
-    /// Takes a body behind the first `offset` bytes of an upload, and hashes it on the way. The caller sees to it that
-    /// there is one append at a time in this process; [`StoreError::Busy`] when another process works on the upload, if
-    /// the store can tell. [`StoreError::Offset`] when the upload does not end at `offset`.
-    async fn append(
-        &self,
-        upload: &UploadKey,
-        offset: u64,
-        hasher: Hasher,
-        body: Incoming,
-    ) -> Result<Appended, StoreError>;
+    /// Takes a body behind what `from` says is there, and hashes it on the way, for which the hash so far must be known. The
+    /// caller sees to it that there is one append at a time in this process; [`StoreError::Busy`] when another process works
+    /// on the upload, if the store can tell. [`StoreError::Offset`] when the upload has another length, if the store looks.
+    async fn append(&self, upload: &UploadKey, from: Progress, body: Incoming) -> Result<Appended, StoreError>;
 
-    /// Makes an upload of `size` bytes an object, and forgets the upload. An object of this length that is there already is
-    /// taken for the same content: it stays, and counts as new; one of another length is replaced. [`StoreError::Offset`] when the upload has another
-    /// length, and [`StoreError::Busy`] as for an append: then it is not what the caller has hashed.
-    async fn finish(&self, upload: &UploadKey, to: &Key, size: u64) -> Result<(), StoreError>;
+    /// The data of an upload.
+    async fn read_upload(&self, upload: &UploadKey, progress: &Progress) -> Result<Outgoing, StoreError>;
+
+    /// Makes the data of an upload an object, and forgets the upload. An object of this length that is there already is
+    /// taken for the same content: it counts as new, and may stay or be replaced; one of another length is replaced.
+    /// [`StoreError::Offset`] when the upload has another length, and [`StoreError::Busy`] as for an append: then it is not
+    /// what the caller has hashed.
+    async fn finish(&self, upload: &UploadKey, progress: &Progress, to: &Key) -> Result<(), StoreError>;
+
+    /// Whether [`Store::write`] saves work: where a body would otherwise be moved in a second step.
+    fn writes_directly(&self) -> bool {
+        false
+    }
+
+    /// Takes a body that is to have a digest straight to its key, without an upload; only where [`Store::writes_directly`].
+    async fn write(&self, to: &Key, digest: &Digest, body: Incoming) -> Result<Written, StoreError> {
+        let _ = (digest, body);
+        Err(StoreError::Settings { key: to.to_string(), source: "the store takes no body directly".into() })
+    }
 
     /// Forgets an upload and its data.
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError>;
@@ -235,7 +324,7 @@ pub async fn list_all(store: &dyn Store, below: &Key, one_level: bool) -> Result
     let mut entries = Vec::new();
     let mut after: Option<Cursor> = None;
     loop {
-        let request = ListRequest { below, one_level, after: after.as_ref(), limit: MAX_PAGE };
+        let request = ListRequest { below, behind: None, one_level, after: after.as_ref(), limit: MAX_PAGE };
         let page = store.list(request).await?;
         entries.extend(page.entries);
         match page.next {

@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use crate::layout::UploadKey;
-use crate::store::{Appended, Incoming};
+use crate::store::{Appended, Incoming, Progress};
 use crate::{Key, StoreError};
 
 use super::Filesystem;
@@ -199,7 +199,7 @@ async fn take_all(
         }
     };
     let Writer { file: _, key: _, offset, hasher } = turn.here().await?;
-    Ok(Appended { offset, hasher, interrupted })
+    Ok(Appended { progress: Progress::of_file(offset, Some(hasher)), interrupted })
 }
 
 enum End {

@@ -23,12 +23,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use berth_oci::Hasher;
+use berth_oci::{Algorithm, Hasher};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::layout::UploadKey;
-use crate::store::{Appended, ByteRange, Exclude, Excluded, Incoming, ListRequest, Object, Page};
+use crate::store::{Appended, ByteRange, Exclude, Excluded, Incoming, ListRequest, Object, Outgoing, Page, Progress};
 use crate::{Key, Stat, Store, StoreError};
 
 pub use lock::LockMode;
@@ -104,6 +104,18 @@ impl Store for Filesystem {
         "filesystem"
     }
 
+    fn place(&self) -> String {
+        self.tree.root().display().to_string()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        // An object that is not there is as good a sign as one that is: the store has answered.
+        match self.stat(&crate::layout::http_secret()).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            looked => looked.map(|_| ()),
+        }
+    }
+
     async fn stat(&self, key: &Key) -> Result<Stat, StoreError> {
         if let Some(found) = self.tree.resident_stat(key) {
             return found;
@@ -157,32 +169,32 @@ impl Store for Filesystem {
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {
-        let ListRequest { below, one_level, after, limit } = request;
-        let (own, after) = (below.clone(), after.cloned());
+        let ListRequest { below, behind, one_level, after, limit } = request;
+        let (own, behind, after) = (below.clone(), behind.map(str::to_owned), after.cloned());
         self.blocking(below, "list the directory", move |tree| {
-            walk::page(tree, &ListRequest { below: &own, one_level, after: after.as_ref(), limit })
+            let (behind, after) = (behind.as_deref(), after.as_ref());
+            walk::page(tree, &ListRequest { below: &own, behind, one_level, after, limit })
         })
         .await
     }
 
-    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<(), StoreError> {
+    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<Progress, StoreError> {
         let own = upload.started_at();
-        self.blocking(upload.directory(), "begin the upload", move |tree| tree.write_unsynced(&own, &started_at)).await
+        self.blocking(upload.directory(), "begin the upload", move |tree| tree.write_unsynced(&own, &started_at))
+            .await?;
+        Ok(Progress::of_file(0, None))
     }
 
-    async fn offset(&self, upload: &UploadKey) -> Result<u64, StoreError> {
+    async fn resume(&self, upload: &UploadKey, _expected: Option<u64>) -> Result<Progress, StoreError> {
         let own = upload.clone();
-        self.blocking(upload.directory(), "look at the upload", move |tree| tree.upload_offset(&own)).await
+        let offset =
+            self.blocking(upload.directory(), "look at the upload", move |tree| tree.upload_offset(&own)).await?;
+        Ok(Progress::of_file(offset, None))
     }
 
-    async fn append(
-        &self,
-        upload: &UploadKey,
-        offset: u64,
-        hasher: Hasher,
-        body: Incoming,
-    ) -> Result<Appended, StoreError> {
-        let own = upload.clone();
+    async fn append(&self, upload: &UploadKey, from: Progress, body: Incoming) -> Result<Appended, StoreError> {
+        let (own, offset) = (upload.clone(), from.offset);
+        let hasher = from.hasher.unwrap_or_else(|| Hasher::new(Algorithm::Sha256));
         let writer = self
             .blocking(upload.directory(), "open the upload", move |tree| {
                 append::Writer::open(tree, &own, offset, hasher)
@@ -191,8 +203,15 @@ impl Store for Filesystem {
         append::append(self, writer, body).await
     }
 
-    async fn finish(&self, upload: &UploadKey, to: &Key, size: u64) -> Result<(), StoreError> {
-        let (own, to_own) = (upload.clone(), to.clone());
+    async fn read_upload(&self, upload: &UploadKey, progress: &Progress) -> Result<Outgoing, StoreError> {
+        match progress.offset {
+            0 => Ok(Box::pin(futures::stream::empty())),
+            _ => self.get(&upload.data(), None).await.map(|object| object.body),
+        }
+    }
+
+    async fn finish(&self, upload: &UploadKey, progress: &Progress, to: &Key) -> Result<(), StoreError> {
+        let (own, to_own, size) = (upload.clone(), to.clone(), progress.offset);
         self.blocking(to, "finish the upload", move |tree| tree.finish_upload(&own, &to_own, size)).await
     }
 

@@ -23,15 +23,16 @@ struct Walk<'a> {
 }
 
 pub(super) fn page(tree: &Tree, request: &ListRequest<'_>) -> Result<Page, StoreError> {
+    let prefix = format!("{}/", request.below);
+    let behind = request.behind.map(|behind| format!("{prefix}{behind}"));
     let mut walk = Walk {
         one_level: request.one_level,
-        after: request.after.map_or("", |cursor| cursor.0.as_str()),
+        after: request.after.map(|cursor| cursor.0.as_str()).or(behind.as_deref()).unwrap_or_default(),
         limit: request.limit.clamp(1, MAX_PAGE),
         entries: Vec::new(),
         last: String::new(),
         more: false,
     };
-    let prefix = format!("{}/", request.below);
     walk.directory(&tree.path(request.below), &prefix).map_err(|source| StoreError::Io {
         key: request.below.to_string(),
         action: "list the directory",

@@ -8,9 +8,11 @@ mod uploads;
 
 use std::sync::Arc;
 
+use berth_storage::bucket::Abilities;
+use berth_storage::layers::{Shelf, ShelfOptions};
 use berth_storage::{
-    ByteRange, EntryKind, Exclude, Filesystem, Key, ListRequest, LockMode, Memory, Store, StoreError, list_all,
-    read_all,
+    ByteRange, EntryKind, Exclude, Filesystem, Key, ListRequest, LockMode, Memory, ObjectStore, Store, StoreError,
+    list_all, read_all,
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -27,7 +29,18 @@ fn stores() -> Vec<Case> {
     vec![
         Case { store: Arc::new(Memory::new()), directory: None },
         Case { store: Arc::new(filesystem), directory: Some(directory) },
+        Case { store: Arc::new(ObjectStore::new(Arc::new(Shelf::new(shelf(true))))), directory: None },
+        Case { store: Arc::new(ObjectStore::new(Arc::new(Shelf::new(shelf(false))))), directory: None },
     ]
+}
+
+/// A bucket in memory, able to do everything or only the least; that one of several creators wins is asked of every store.
+/// What each driver does on a real server is tried in `tests/buckets`.
+fn shelf(is_able: bool) -> ShelfOptions {
+    let options = ShelfOptions::default();
+    let abilities =
+        Abilities { removes_many: is_able, copies_parts: is_able, lists_from_anywhere: is_able, ..options.abilities };
+    ShelfOptions { abilities, max_page: if is_able { options.max_page } else { 3 }, ..options }
 }
 
 fn key(text: &str) -> Key {
@@ -151,7 +164,7 @@ async fn listings_are_in_the_order_of_keys_and_pages_join_without_loss() {
             ] {
                 let (below, mut found, mut after) = (key(below), Vec::new(), None);
                 loop {
-                    let request = ListRequest { below: &below, one_level, after: after.as_ref(), limit };
+                    let request = ListRequest { below: &below, behind: None, one_level, after: after.as_ref(), limit };
                     let page = store.list(request).await.unwrap();
                     assert!(page.entries.len() <= limit);
                     found.extend(page.entries);

@@ -1,0 +1,238 @@
+//! The way to the servers of object stores: one HTTP client for every driver, whichever library speaks the protocol.
+//!
+//! It knows the authorities to trust, keeps connections, and gives up on a server that falls silent. What is sent, how it
+//! is signed and whether it is tried again is not known here.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::{BoxError, StoreError};
+
+/// How long a connection may take to come about.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a server may take to begin its answer, beside the time that the body of the request takes.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// How many bytes of a request a slow network moves in a second, at the least.
+const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
+/// How long a server may say nothing in the middle of an answer.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a connection is kept for the next request: less than servers and load balancers do, so that it is not ended
+/// under a request.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// A body of a request.
+pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+/// A body of an answer, which ends with an error when the server falls silent.
+pub(crate) type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Whom the client trusts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// A file of certificates (PEM) of authorities that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Whether any certificate is believed. Whoever is between sees and changes everything.
+    pub skip_verify: bool,
+}
+
+/// The client. Clones share their connections.
+#[derive(Clone)]
+pub(crate) struct Http {
+    client: Client<HttpsConnector<HttpConnector>, RequestBody>,
+}
+
+impl std::fmt::Debug for Http {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Http")
+    }
+}
+
+impl Http {
+    /// A client.
+    ///
+    /// # Errors
+    /// [`StoreError::Settings`] when the file of authorities cannot be read.
+    pub(crate) fn new(trust: &Trust) -> Result<Self, StoreError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_PATIENCE));
+        tcp.set_keepalive(Some(Duration::from_secs(15)));
+        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls(trust)?).https_or_http();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(https.enable_http1().wrap_connector(tcp));
+        Ok(Http { client })
+    }
+
+    /// Sends a request and waits for the beginning of its answer.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub(crate) async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, BoxError> {
+        let body_bytes = request.body().size_hint().upper().unwrap_or(0);
+        let patience = ANSWER_PATIENCE + Duration::from_secs(body_bytes / SLOWEST_BYTES_PER_SECOND);
+        let answer = tokio::time::timeout(patience, self.client.request(request)).await;
+        let answer = answer.map_err(|_| format!("no answer within {} seconds", patience.as_secs()))??;
+        Ok(answer.map(|body| Patient::new(body).boxed_unsync()))
+    }
+}
+
+/// A body that is waited for for only so long.
+struct Patient {
+    body: Incoming,
+    silence: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Patient {
+    fn new(body: Incoming) -> Self {
+        Patient { body, silence: Box::pin(tokio::time::sleep(SILENCE)) }
+    }
+}
+
+impl Body for Patient {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_ready() {
+            // Whoever reads slowly is not the server's silence: the time counts from the last question on.
+            self.silence.as_mut().reset(tokio::time::Instant::now() + SILENCE);
+            return frame.map(|frame| frame.map(|frame| frame.map_err(Into::into)));
+        }
+        match self.silence.as_mut().poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                let text = format!("nothing more of the answer within {} seconds", SILENCE.as_secs());
+                Poll::Ready(Some(Err(text.into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The authorities of the system (`SSL_CERT_FILE` or `SSL_CERT_DIR` where they are set), and those of the file. An image of
+/// one binary has none of a system, and gets those that Mozilla trusts.
+fn tls(trust: &Trust) -> Result<ClientConfig, StoreError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone());
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(|error| StoreError::Settings { key: "TLS".to_owned(), source: error.into() })?;
+    if trust.skip_verify {
+        let verifier = Arc::new(AnyCertificate { provider });
+        return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    if let Some(path) = &trust.ca_file {
+        for certificate in authorities(path)? {
+            roots.add(certificate).map_err(|error| at(path, error))?;
+        }
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreError> {
+    let content = std::fs::read(path).map_err(|error| at(path, error))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    let certificates = certificates.map_err(|error| at(path, error))?;
+    if certificates.is_empty() {
+        return Err(at(path, "no certificate in it: it must hold authorities in PEM form"));
+    }
+    Ok(certificates)
+}
+
+fn at(path: &Path, source: impl Into<BoxError>) -> StoreError {
+    StoreError::Settings { key: path.display().to_string(), source: source.into() }
+}
+
+/// Believes every certificate, because somebody has said so in the configuration.
+#[derive(Debug)]
+struct AnyCertificate {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_authorities_is_named_when_it_cannot_be_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.pem");
+        let error = || {
+            let trust = Trust { ca_file: Some(path.clone()), skip_verify: false };
+            Http::new(&trust).unwrap_err().to_string()
+        };
+        assert!(error().starts_with(&path.display().to_string()));
+        std::fs::write(&path, "no certificate").unwrap();
+        assert!(error().ends_with("it must hold authorities in PEM form"));
+    }
+}

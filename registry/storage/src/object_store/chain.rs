@@ -1,0 +1,290 @@
+//! [pure] The data of an upload as objects that follow each other, each of which says what came before it.
+//!
+//! Any number of processes may write to one upload without knowing of each other: a client that gets no answer sends the
+//! same bytes again, to whichever process it reaches, while the first one still writes. So the data is not one list but a
+//! tree: a segment names the one that it follows, and the running hash behind its last byte. All of it stands in the name of
+//! the object, so one listing tells everything, and a segment that is there is whole. A path from the root is a *chain*, and
+//! the hash at its end is that of exactly its bytes, whoever wrote the others. Nothing here needs a store that can create an
+//! object only once.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use berth_oci::{Algorithm, Digest, Hasher};
+
+/// The directory of segments inside that of the upload.
+pub(super) const DIRECTORY: &str = "berth";
+/// What follows nothing.
+const ROOT: &str = "root";
+/// How much of a digest names a segment, in digits of four bits.
+const ID_DIGITS: usize = 24;
+/// The most of a running hash that stands between two slashes: with less than 255 bytes, every store takes it.
+const STATE_CHARACTERS: usize = 200;
+
+/// An object with a part of the data of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Its name below the directory of the upload.
+    pub(super) name: String,
+    /// Its first byte in the upload.
+    pub(super) start: u64,
+    /// The byte behind its last.
+    pub(super) end: u64,
+    /// The running hash at its end; none of what another program has written.
+    pub(super) state: Option<(Algorithm, Vec<u8>)>,
+}
+
+impl Segment {
+    /// The segment that follows `previous` up to where `hasher` has come.
+    fn following(previous: &str, start: u64, hasher: &Hasher) -> Self {
+        let (algorithm, state, end) = (hasher.algorithm(), hasher.save(), hasher.bytes());
+        let encoded = URL_SAFE_NO_PAD.encode(&state);
+        // Only ASCII, so every cut is one between characters.
+        let parts: Vec<&str> = (0..encoded.len())
+            .step_by(STATE_CHARACTERS)
+            .map(|at| &encoded[at..encoded.len().min(at + STATE_CHARACTERS)])
+            .collect();
+        let name = format!("{DIRECTORY}/{start:016x}-{end:016x}-{previous}/{algorithm}/{}", parts.join("/"));
+        Segment { name, start, end, state: Some((algorithm, state)) }
+    }
+
+    /// What another program has written from the beginning of an upload.
+    fn foreign(name: String, bytes: u64) -> Self {
+        Segment { name, start: 0, end: bytes, state: None }
+    }
+
+    /// Reads a name; none if no part of Berth made it.
+    fn parse(name: &str) -> Option<(Self, &str)> {
+        let mut parts = name.strip_prefix(DIRECTORY)?.strip_prefix('/')?.splitn(3, '/');
+        let (place, algorithm, encoded) = (parts.next()?, parts.next()?, parts.next()?);
+        let mut place = place.splitn(3, '-');
+        let (start, end, previous) = (place.next()?, place.next()?, place.next()?);
+        let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+        let algorithm = Algorithm::from_str(algorithm).ok()?;
+        let state = URL_SAFE_NO_PAD.decode(encoded.replace('/', "")).ok()?;
+        Hasher::restore(algorithm, &state, end)?;
+        let segment = Segment { name: name.to_owned(), start, end, state: Some((algorithm, state)) };
+        (start < end).then_some((segment, previous))
+    }
+
+    /// What the next segment calls this one.
+    fn id(&self) -> String {
+        Digest::sha256(self.name.as_bytes()).hex()[..ID_DIGITS].to_owned()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// Segments of which each follows the one before; the first begins at byte 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chain {
+    segments: Vec<Segment>,
+}
+
+impl Chain {
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The length of the data in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.last().map_or(0, |last| last.end)
+    }
+
+    /// The running hash at the end, if it is known.
+    pub(super) fn hasher(&self) -> Option<Hasher> {
+        let Some(last) = self.segments.last() else { return Some(Hasher::new(Algorithm::Sha256)) };
+        let (algorithm, state) = last.state.as_ref()?;
+        Hasher::restore(*algorithm, state, last.end)
+    }
+
+    /// How much memory it takes, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.segments.iter().map(|segment| segment.name.len() + 256).sum()
+    }
+
+    /// The segment that would follow, up to where `hasher` has come.
+    pub(super) fn next(&self, hasher: &Hasher) -> Segment {
+        let previous = self.segments.last().map_or_else(|| ROOT.to_owned(), Segment::id);
+        Segment::following(&previous, self.bytes(), hasher)
+    }
+
+    pub(super) fn push(&mut self, segment: Segment) {
+        self.segments.push(segment);
+    }
+
+    /// How many segments at the end are so small that they are better one: together they have at least `enough` bytes, and
+    /// each has less. 0 if they are not enough yet.
+    pub(super) fn crumbs(&self, enough: u64) -> usize {
+        let small =
+            self.segments.iter().rev().take_while(|segment| segment.bytes() < enough && segment.state.is_some());
+        let (count, bytes) = small.fold((0, 0), |(count, bytes), segment| (count + 1, bytes + segment.bytes()));
+        if count > 1 && bytes >= enough { count } else { 0 }
+    }
+
+    /// The same data with the last `count` segments as one, which is given too.
+    pub(super) fn merged(&self, count: usize) -> Option<(Chain, Segment)> {
+        let mut merged = Chain { segments: self.segments[..self.segments.len().checked_sub(count)?].to_vec() };
+        let segment = merged.next(&self.hasher()?);
+        merged.push(segment.clone());
+        Some((merged, segment))
+    }
+
+    /// The chain among the names of an upload's objects that ends at `expected`, or else the longest; of several, the one of
+    /// the fewest segments. `foreign` is what another program has written from the beginning, by name and length.
+    pub(super) fn find<'a>(
+        names: impl Iterator<Item = &'a str>,
+        foreign: Option<(String, u64)>,
+        expected: Option<u64>,
+    ) -> Self {
+        let mut parsed: Vec<(Segment, &str)> = names.filter_map(Segment::parse).collect();
+        // What follows ends later, so whatever a segment follows has been seen before it.
+        parsed.sort_unstable_by(|(one, _), (other, _)| (one.end, &one.name).cmp(&(other.end, &other.name)));
+        let mut linked: Vec<Linked> = Vec::with_capacity(parsed.len() + 1);
+        let mut known: HashMap<String, usize> = HashMap::with_capacity(parsed.len() + 1);
+        if let Some((name, bytes)) = foreign.filter(|(_, bytes)| *bytes > 0) {
+            let segment = Segment::foreign(name, bytes);
+            known.insert(segment.id(), 0);
+            linked.push(Linked { segment, before: None, count: 1 });
+        }
+        for (segment, previous) in parsed {
+            let before = known.get(previous).copied();
+            let (begins, count) = match before {
+                Some(at) => (linked[at].segment.end, linked[at].count + 1),
+                None if previous == ROOT => (0, 1),
+                None => continue,
+            };
+            if begins == segment.start {
+                known.insert(segment.id(), linked.len());
+                linked.push(Linked { segment, before, count });
+            }
+        }
+        let rank = |at: &usize| {
+            let Linked { segment, count, .. } = &linked[*at];
+            (expected == Some(segment.end), segment.end, Reverse(*count), &segment.name)
+        };
+        let mut last = match expected {
+            Some(0) => None,
+            _ => (0..linked.len()).max_by(|one, other| rank(one).cmp(&rank(other))),
+        };
+        let mut segments = Vec::new();
+        while let Some(at) = last {
+            segments.push(linked[at].segment.clone());
+            last = linked[at].before;
+        }
+        segments.reverse();
+        Chain { segments }
+    }
+}
+
+/// A segment that leads back to the beginning.
+struct Linked {
+    segment: Segment,
+    /// Which one it follows; none at the beginning.
+    before: Option<usize>,
+    /// How many there are up to here.
+    count: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grown(chain: &Chain, hasher: &mut Hasher, content: &[u8]) -> Chain {
+        hasher.update(content);
+        let mut chain = chain.clone();
+        chain.push(chain.next(hasher));
+        chain
+    }
+
+    fn names(chains: &[&Chain]) -> Vec<String> {
+        let mut names: Vec<String> =
+            chains.iter().flat_map(|chain| chain.segments().iter().map(|segment| segment.name.clone())).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn find(names: &[String], expected: Option<u64>) -> Chain {
+        Chain::find(names.iter().map(String::as_str), None, expected)
+    }
+
+    #[test]
+    fn a_listing_tells_the_data_and_its_hash_for_every_algorithm() {
+        for algorithm in Algorithm::ALL {
+            let (mut hasher, mut chain) = (Hasher::new(algorithm), Chain::default());
+            for content in ["one", "a piece of some more bytes than the first one has", "3"] {
+                chain = grown(&chain, &mut hasher, content.as_bytes());
+            }
+            let names = names(&[&chain]);
+            assert!(names.iter().flat_map(|name| name.split('/')).all(|part| part.len() <= 255));
+            let found = find(&names, None);
+            assert_eq!(found, chain);
+            assert_eq!(found.hasher().unwrap().finish(), hasher.finish());
+        }
+        assert_eq!(find(&[], Some(5)), Chain::default());
+        assert_eq!(find(&names(&[]), Some(0)), Chain::default());
+    }
+
+    #[test]
+    fn what_two_processes_write_from_one_point_is_told_apart() {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let trunk = grown(&Chain::default(), &mut hasher, b"trunk");
+        let (mut first, mut second) = (hasher.clone(), hasher);
+        let one = grown(&trunk, &mut first, b"first");
+        let other = grown(&trunk, &mut second, b"other");
+        let longer = grown(&other, &mut second, b" and on");
+        let names = names(&[&one, &longer]);
+        assert_eq!(find(&names, None), longer);
+        assert_eq!(find(&names, Some(12 + 5)), longer);
+        let at_ten = find(&names, Some(10));
+        assert!(at_ten == one || at_ten == other, "one of both, never a mixture");
+        assert_eq!(find(&names, Some(10)), at_ten, "and always the same");
+        // The middle of the longer one is lost: nothing that followed it counts.
+        let without: Vec<String> = names.iter().filter(|name| **name != other.segments()[1].name).cloned().collect();
+        assert_eq!(find(&without, None), one);
+    }
+
+    #[test]
+    fn small_segments_at_the_end_become_one_with_the_same_hash() {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut chain = grown(&Chain::default(), &mut hasher, &[0; 100]);
+        for (bytes, crumbs) in [(30, 0), (30, 0), (39, 0), (1, 4), (5, 5)] {
+            chain = grown(&chain, &mut hasher, &vec![1; bytes]);
+            assert_eq!(chain.crumbs(100), crumbs, "{bytes}");
+        }
+        let (merged, segment) = chain.merged(5).unwrap();
+        assert_eq!((segment.start, segment.end, merged.segments().len()), (100, 205, 2));
+        assert_eq!(merged.hasher().unwrap().finish(), hasher.finish());
+        assert_eq!(find(&names(&[&chain, &merged]), None), merged, "the one of fewer segments");
+        assert_eq!(merged.crumbs(100), 0);
+    }
+
+    #[test]
+    fn what_another_program_began_is_gone_on_with() {
+        let foreign = Some(("data".to_owned(), 7));
+        let chain = Chain::find([].into_iter(), foreign.clone(), None);
+        assert_eq!((chain.bytes(), chain.hasher().is_none()), (7, true));
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        hasher.update(b"foreign");
+        let longer = grown(&chain, &mut hasher, b" and ours");
+        let names = names(&[&longer]);
+        let found = Chain::find(names.iter().map(String::as_str), foreign, None);
+        assert_eq!(found, longer);
+        assert_eq!(find(&names, None), Chain::default(), "what it follows is not there");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_name_of_others_is_a_segment(name in "(berth/)?[0-9a-f]{0,16}-?[0-9a-f]{0,16}-?(root)?/sha256/[A-Za-z0-9_/-]{0,160}|\\PC{0,60}") {
+            if let Some((segment, _)) = Segment::parse(&name) {
+                proptest::prop_assert!(segment.start < segment.end);
+            }
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Uploads in a bucket, and bodies that go straight to their key.
+//!
+//! An append writes segments, the next while the one before is on its way. What could not be written is not part of the
+//! upload: the chain ends before it, whatever was written behind it. Segments too small to become a part of an object are
+//! written together when there are enough of them, so that an upload in thousands of little pieces ends in few steps.
+//!
+//! A finished upload's objects go with one request; what was written beside them, by a request that was given up, is found
+//! by the purge of old uploads.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use berth_oci::{Digest, Hasher};
+use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+
+use crate::bucket::{Assembly, Bucket, PartTag};
+use crate::layout::UploadKey;
+use crate::store::{Appended, Incoming, Outgoing, Progress, UploadData, Written};
+use crate::{Key, StoreError};
+
+use super::ObjectStore;
+use super::chain::{Chain, DIRECTORY, Segment};
+use super::intake::{Chunk, Intake};
+use super::plan::{Part, Plan, plan};
+
+/// How many chunks of one body are being sent at once.
+const SENT_AT_ONCE: usize = 2;
+/// How many parts are copied at once, whatever the settings say.
+const MAX_COPIES_AT_ONCE: usize = 32;
+
+/// The progress that a chain is.
+pub(super) fn progress(chain: Chain) -> Progress {
+    Progress { offset: chain.bytes(), hasher: chain.hasher(), data: UploadData::Chain(Arc::new(chain)) }
+}
+
+/// Progress of another store cannot be gone on with; nobody makes such a call.
+fn chain_of(upload: &UploadKey, progress: &Progress) -> Result<Arc<Chain>, StoreError> {
+    match &progress.data {
+        UploadData::Chain(chain) => Ok(chain.clone()),
+        UploadData::File => Err(StoreError::not_found(upload.directory())),
+    }
+}
+
+fn key_of(upload: &UploadKey, segment: &Segment) -> Result<Key, StoreError> {
+    Ok(upload.directory().join(&segment.name)?)
+}
+
+impl ObjectStore {
+    pub(super) async fn resume_upload(
+        &self,
+        upload: &UploadKey,
+        expected: Option<u64>,
+    ) -> Result<Progress, StoreError> {
+        let (directory, data) = (upload.directory(), upload.data());
+        let found = self.all_below(directory).await?;
+        let started_at = upload.started_at();
+        if !found.iter().any(|(key, _)| *key == started_at) {
+            return Err(StoreError::not_found(directory));
+        }
+        let names = || found.iter().filter_map(|(key, _)| directory.strip(key));
+        let written = |bytes: u64| directory.strip(&data).map(|name| (name.to_owned(), bytes));
+        let mut foreign = found.iter().find(|(key, _)| *key == data).and_then(|(_, stat)| written(stat.size));
+        // Another program may have begun it, and keep its data in a way that no listing shows; beside that, what lies there
+        // as an object is of before.
+        if expected != Some(0) && !names().any(|name| name.starts_with(DIRECTORY)) {
+            let adopted = self.bucket.adopt_parts(&data).await?;
+            foreign = adopted.and_then(|stat| written(stat.size)).or(foreign);
+        }
+        let chain = Chain::find(names(), foreign, expected);
+        Ok(progress(chain))
+    }
+
+    pub(super) async fn append_upload(
+        &self,
+        upload: &UploadKey,
+        from: Progress,
+        body: Incoming,
+    ) -> Result<Appended, StoreError> {
+        let chain = chain_of(upload, &from)?;
+        let hasher = from.hasher.unwrap_or_else(|| Hasher::new(berth_oci::Algorithm::Sha256));
+        if hasher.bytes() != chain.bytes() {
+            let (expected, found) = (hasher.bytes(), chain.bytes());
+            return Err(StoreError::Offset { key: upload.data().to_string(), expected, found });
+        }
+        let mut chain = (*chain).clone();
+        let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits().max_parts, hasher);
+        let mut sending = Sending::default();
+        while let Some(Chunk { content, room, hasher }) = intake.next().await {
+            let segment = chain.next(&hasher);
+            let (bucket, key) = (self.bucket.clone(), key_of(upload, &segment)?);
+            chain.push(segment);
+            sending
+                .push(async move {
+                    let _room = room;
+                    bucket.put(&key, content).await
+                })
+                .await?;
+        }
+        sending.end().await?;
+        let (hasher, interrupted) = intake.end();
+        let chain = self.tidied(upload, chain).await?;
+        let progress = Progress {
+            offset: chain.bytes(),
+            // Of what another program began, the chain may not know it.
+            hasher: Some(hasher),
+            data: UploadData::Chain(Arc::new(chain)),
+        };
+        Ok(Appended { progress, interrupted })
+    }
+
+    /// The same data with the small segments at its end as one, if there are enough of them.
+    async fn tidied(&self, upload: &UploadKey, chain: Chain) -> Result<Chain, StoreError> {
+        let limits = self.bucket.limits();
+        let crumbs = chain.crumbs(limits.chunk_bytes as u64);
+        let Some((merged, segment)) = (crumbs > 0).then(|| chain.merged(crumbs)).flatten() else { return Ok(chain) };
+        let old = &chain.segments()[chain.segments().len() - crumbs..];
+        let _room = self.budget.take(segment.bytes()).await;
+        let content = self.read_segments(upload, old).await?;
+        self.bucket.put(&key_of(upload, &segment)?, content).await?;
+        let keys: Vec<Key> = old.iter().map(|segment| key_of(upload, segment)).collect::<Result<_, _>>()?;
+        // They are in nobody's way: the chain of fewer segments counts.
+        if let Err(error) = self.bucket.remove(&keys).await {
+            tracing::debug!(upload = %upload.directory(), %error, "cannot remove what was written together");
+        }
+        Ok(merged)
+    }
+
+    /// The content of segments that are small together.
+    async fn read_segments(&self, upload: &UploadKey, segments: &[Segment]) -> Result<Bytes, StoreError> {
+        let mut content = BytesMut::with_capacity(segments.iter().map(|segment| segment.bytes() as usize).sum());
+        for segment in segments {
+            let mut object = self.bucket.get(&key_of(upload, segment)?, None).await?;
+            while let Some(piece) = object.body.next().await {
+                content.extend_from_slice(&piece?);
+            }
+        }
+        Ok(content.freeze())
+    }
+
+    pub(super) fn upload_data(&self, upload: &UploadKey, progress: &Progress) -> Result<Outgoing, StoreError> {
+        let chain = chain_of(upload, progress)?;
+        let keys: Vec<Key> =
+            chain.segments().iter().map(|segment| key_of(upload, segment)).collect::<Result<_, _>>()?;
+        let bucket = self.bucket.clone();
+        let opened = stream::iter(keys).then(move |key| {
+            let bucket = bucket.clone();
+            async move { bucket.get(&key, None).await.map(|object| object.body) }
+        });
+        Ok(Box::pin(opened.try_flatten()))
+    }
+
+    pub(super) async fn finish_upload(
+        &self,
+        upload: &UploadKey,
+        progress: &Progress,
+        to: &Key,
+    ) -> Result<(), StoreError> {
+        let chain = chain_of(upload, progress)?;
+        if progress.offset != chain.bytes() {
+            let (expected, found) = (progress.offset, chain.bytes());
+            return Err(StoreError::Offset { key: upload.data().to_string(), expected, found });
+        }
+        let segments = chain.segments();
+        let sizes: Vec<u64> = segments.iter().map(Segment::bytes).collect();
+        match plan(&sizes, self.bucket.abilities(), self.bucket.limits()) {
+            Plan::Empty => {
+                // Nothing was written that could be missing, but the session must exist.
+                self.bucket.head(&upload.started_at()).await?;
+                self.bucket.put(to, Bytes::new()).await?;
+            }
+            Plan::Copy => self.bucket.copy(&key_of(upload, &segments[0])?, to).await?,
+            Plan::Rewrite => {
+                let _room = self.budget.take(chain.bytes()).await;
+                let content = self.read_segments(upload, segments).await?;
+                self.bucket.put(to, content).await?;
+            }
+            Plan::Assemble(parts) => self.assemble(upload, segments, parts, to).await?,
+        }
+        let mut keys = vec![upload.started_at()];
+        for segment in segments {
+            keys.push(key_of(upload, segment)?);
+        }
+        // The blob is in place. What is left of the session is of no use, and the purge of old uploads finds it if this
+        // fails.
+        if let Err(error) = self.bucket.remove(&keys).await {
+            tracing::warn!(upload = %upload.directory(), %error, "cannot remove a finished upload");
+        }
+        Ok(())
+    }
+
+    async fn assemble(
+        &self,
+        upload: &UploadKey,
+        segments: &[Segment],
+        parts: Vec<Part>,
+        to: &Key,
+    ) -> Result<(), StoreError> {
+        let size = segments.last().map_or(0, |last| last.end);
+        let assembling = Assembling::begin(self.bucket.clone(), to).await?;
+        let at_once = self.bucket.limits().copies_at_once.clamp(1, MAX_COPIES_AT_ONCE);
+        let tags: Vec<PartTag> = stream::iter(parts.into_iter().enumerate().map(|(at, part)| {
+            let (number, assembly) = (at + 1, &assembling.assembly);
+            async move {
+                match part {
+                    Part::Copied(at) => {
+                        let segment = &segments[at];
+                        let from = key_of(upload, segment)?;
+                        self.bucket.copy_part(to, assembly, number, &from, segment.bytes()).await
+                    }
+                    Part::Rewritten(range) => {
+                        let segments = &segments[range];
+                        let _room = self.budget.take(segments.iter().map(Segment::bytes).sum()).await;
+                        let content = self.read_segments(upload, segments).await?;
+                        self.bucket.put_part(to, assembly, number, content).await
+                    }
+                }
+            }
+        }))
+        .buffered(at_once)
+        .try_collect()
+        .await?;
+        assembling.complete(tags, size).await
+    }
+
+    pub(super) async fn write_body(&self, to: &Key, digest: &Digest, body: Incoming) -> Result<Written, StoreError> {
+        let hasher = Hasher::new(digest.algorithm());
+        let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits().max_parts, hasher);
+        let first = intake.next().await;
+        if intake.has_ended() || first.is_none() {
+            // Nothing has to be undone if it is not what it is to be.
+            let (hasher, interrupted) = intake.end();
+            if let Some(error) = interrupted {
+                return Ok(Written::Interrupted(error));
+            }
+            let (size, found) = (hasher.bytes(), hasher.finish());
+            if found != *digest {
+                return Ok(Written::Mismatch(found));
+            }
+            let (content, _room) = first.map_or((Bytes::new(), None), |chunk| (chunk.content, chunk.room));
+            self.bucket.put(to, content).await?;
+            return Ok(Written::Stored(size));
+        }
+        let assembling = Assembling::begin(self.bucket.clone(), to).await?;
+        let (mut sending, mut number, mut next) = (Sending::default(), 0, first);
+        while let Some(Chunk { content, room, hasher: _ }) = next {
+            number += 1;
+            let (bucket, assembly, to) = (self.bucket.clone(), assembling.assembly.clone(), to.clone());
+            sending
+                .push(async move {
+                    let _room = room;
+                    bucket.put_part(&to, &assembly, number, content).await
+                })
+                .await?;
+            next = intake.next().await;
+        }
+        let tags = sending.end().await?;
+        let (hasher, interrupted) = intake.end();
+        if let Some(error) = interrupted {
+            return Ok(Written::Interrupted(error));
+        }
+        let (size, found) = (hasher.bytes(), hasher.finish());
+        if found != *digest {
+            return Ok(Written::Mismatch(found));
+        }
+        assembling.complete(tags, size).await?;
+        Ok(Written::Stored(size))
+    }
+}
+
+/// Chunks that are on their way, a few at once, and what became of them in their order.
+struct Sending<T> {
+    under_way: VecDeque<BoxFuture<'static, Result<T, StoreError>>>,
+    done: Vec<T>,
+}
+
+impl<T> Default for Sending<T> {
+    fn default() -> Self {
+        Sending { under_way: VecDeque::new(), done: Vec::new() }
+    }
+}
+
+impl<T: Send + 'static> Sending<T> {
+    /// Sends one more, and waits for the oldest if there are enough. After an error nothing more is sent.
+    async fn push(
+        &mut self,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        // In a task of its own, so that it goes on while the body is waited for; ended with this if that is dropped.
+        let task = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(work));
+        let work = task.map(|ended| match ended {
+            Ok(outcome) => outcome,
+            Err(error) => Err(StoreError::unreachable("a chunk", "send it", error)),
+        });
+        self.under_way.push_back(work.boxed());
+        if self.under_way.len() >= SENT_AT_ONCE {
+            self.oldest().await?;
+        }
+        Ok(())
+    }
+
+    async fn oldest(&mut self) -> Result<(), StoreError> {
+        if let Some(oldest) = self.under_way.pop_front() {
+            self.done.push(oldest.await?);
+        }
+        Ok(())
+    }
+
+    async fn end(mut self) -> Result<Vec<T>, StoreError> {
+        while !self.under_way.is_empty() {
+            self.oldest().await?;
+        }
+        Ok(std::mem::take(&mut self.done))
+    }
+}
+
+/// An object that is being written in parts, which are forgotten if it does not become complete: also when whoever writes it
+/// goes away.
+struct Assembling {
+    bucket: Arc<dyn Bucket>,
+    to: Key,
+    assembly: Assembly,
+    is_open: bool,
+}
+
+impl Assembling {
+    async fn begin(bucket: Arc<dyn Bucket>, to: &Key) -> Result<Self, StoreError> {
+        let assembly = bucket.begin_parts(to).await?;
+        Ok(Assembling { bucket, to: to.clone(), assembly, is_open: true })
+    }
+
+    async fn complete(mut self, parts: Vec<PartTag>, size: u64) -> Result<(), StoreError> {
+        let outcome = self.bucket.complete_parts(&self.to, &self.assembly, parts, size).await;
+        self.is_open = outcome.is_err();
+        outcome
+    }
+}
+
+impl Drop for Assembling {
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let (bucket, to, assembly) = (self.bucket.clone(), self.to.clone(), self.assembly.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = bucket.abort_parts(&to, &assembly).await {
+                    tracing::warn!(key = %to, %error, "the parts of an object that was not completed stay");
+                }
+            });
+        }
+    }
+}

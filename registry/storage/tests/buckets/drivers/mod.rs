@@ -1,0 +1,59 @@
+//! The drivers, each with the servers that it is run on.
+
+mod azure;
+mod gcs;
+mod oss;
+mod s3;
+mod swift;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::Command;
+
+use crate::subject::Subject;
+
+/// Starts a driver's servers.
+type Start = fn() -> Pin<Box<dyn Future<Output = Vec<Subject>>>>;
+
+/// One line a driver.
+#[rustfmt::skip]
+const DRIVERS: &[(&str, Start)] = &[
+    ("azure", || Box::pin(azure::subjects())),
+    ("gcs", || Box::pin(gcs::subjects())),
+    ("oss", || Box::pin(oss::subjects())),
+    ("s3", || Box::pin(s3::subjects())),
+    ("swift", || Box::pin(swift::subjects())),
+];
+
+/// Starts every server, and opens a bucket on each.
+pub(crate) async fn start() -> Vec<Subject> {
+    let only = std::env::var("BERTH_DRIVER").ok();
+    let mut subjects = Vec::new();
+    for (_, start) in DRIVERS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name)) {
+        subjects.extend(start().await);
+    }
+    subjects
+}
+
+/// The address of a server that is not there: the port was free a moment ago.
+pub(crate) fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// The version that a program says it has.
+pub(crate) fn version_of_program(program: &Path) -> String {
+    let output = Command::new(program).arg("--version").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let is_version = |word: &&str| word.trim_start_matches('v').starts_with(|first: char| first.is_ascii_digit());
+    text.split_whitespace().find(is_version).unwrap_or("unknown").trim_start_matches('v').to_owned()
+}
+
+/// The version of a Python module in a directory of modules.
+pub(crate) fn version_of_module(module: &str, directory: &Path) -> String {
+    let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let version =
+        |name: &str| Some(name.strip_prefix(module)?.strip_prefix('-')?.strip_suffix(".dist-info")?.to_owned());
+    names.into_iter().find_map(|name| version(&name)).unwrap_or_else(|| "unknown".to_owned())
+}
