@@ -22,7 +22,7 @@ demo-down: toolchain ## End the local Kubernetes and everything that belongs to 
 	$(E2E) down
 
 .PHONY: test
-test: check unit transport peers e2e ## Everything: the checks, unit and socket tests, proxies, other registries, clients, a real Kubernetes
+test: check unit transport stores peers e2e ## Everything: the checks, unit and socket tests, proxies, storage servers, other registries, clients, a real Kubernetes
 
 .PHONY: check format clippy layers deny
 check: format clippy layers deny ## The checks that run nothing
@@ -66,6 +66,10 @@ $(PEBBLE): e2e/tools/pebble/go.mod e2e/tools/pebble/go.sum
 	mkdir -p $(@D)
 	cd e2e/tools/pebble && GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -o $@ github.com/letsencrypt/pebble/v2/cmd/pebble
 	touch $@
+
+.PHONY: stores
+stores: toolchain ## Storage drivers on real servers of their kinds, which are installed once
+	e2e/stores/install.sh -- cargo test --package berth-stores --package berth-storage --package berth-registry --test servers --test buckets --test swift --test stores -- --ignored --nocapture
 
 .PHONY: peers
 peers: toolchain ## Berth beside CNCF Distribution 2.8 and 3, and with the clients that people use

@@ -18,6 +18,7 @@ use berth_storage::layout;
 
 use crate::error::Error;
 use crate::gc::{Held, Item};
+use crate::recent::Known;
 use crate::registry::Registry;
 
 /// The algorithm by whose digests Distribution stores.
@@ -64,6 +65,9 @@ impl Registry {
     async fn layer_target(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, Error> {
         let link = layout::layer_link(name, digest);
         if !may_be_alias(digest) {
+            if self.store.is_remote() && matches!(self.recent_links.find(name, digest), Known::Present(_)) {
+                return Ok(Some(digest.clone()));
+            }
             return Ok(self.find(&link).await?.map(|_| digest.clone()));
         }
         match self.read_link(&link).await {

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use berth_oci::{Digest, RepositoryName};
-use berth_storage::{ByteRange, Object, Stat, layout};
+use berth_storage::{ByteRange, Key, Object, Stat, layout};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
 
+use crate::aliases::may_be_alias;
 use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::gc::{Held, Item};
@@ -53,9 +54,52 @@ impl Registry {
 
     async fn blob_find(&self, name: &RepositoryName, digest: &Digest) -> Result<(Stat, Held), Error> {
         let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
+        let mark = self.recent_links.mark();
         let (target, held) = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
-        let stat = self.find(&layout::blob_data(&target)).await?.ok_or_else(unknown)?;
+        let stat = self.layer_stat(mark, name, digest, &target).await?.ok_or_else(unknown)?;
         Ok((stat, held))
+    }
+
+    /// What is known of the bytes of a blob that a repository links to; nothing if they are not there. Where a look is a
+    /// request to another machine, what was seen is remembered.
+    pub(crate) async fn layer_stat(
+        &self,
+        mark: Mark,
+        name: &RepositoryName,
+        digest: &Digest,
+        target: &Digest,
+    ) -> Result<Option<Stat>, Error> {
+        if self.store.is_remote()
+            && target == digest
+            && let Known::Present(stat) = self.recent_links.find(name, digest)
+        {
+            return Ok(Some(stat));
+        }
+        let found = self.find(&layout::blob_data(target)).await?;
+        if let Some(stat) = found {
+            self.remember_layer(mark, name, digest, stat);
+        }
+        Ok(found)
+    }
+
+    /// Remembers that a repository links to a blob whose bytes are there, as it was after `mark`.
+    pub(crate) fn remember_layer(&self, mark: Mark, name: &RepositoryName, digest: &Digest, stat: Stat) {
+        // What an alias leads to is a matter of the repository, and what is remembered is one of the digest.
+        if self.store.is_remote() && !may_be_alias(digest) {
+            self.recent_links.keep(mark, name, digest, 0, stat);
+        }
+    }
+
+    /// Where the store has the bytes of a blob that a repository links to.
+    ///
+    /// # Errors
+    /// [`Error::BlobUnknown`] if the repository does not have it.
+    pub async fn blob_key(&self, name: &RepositoryName, digest: &Digest) -> Result<Key, Error> {
+        let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
+        let mark = self.recent_links.mark();
+        let (target, _held) = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
+        self.layer_stat(mark, name, digest, &target).await?.ok_or_else(unknown)?;
+        Ok(layout::blob_data(&target))
     }
 
     /// Opens a blob, or a part of it.
@@ -79,6 +123,7 @@ impl Registry {
         let mark = self.recent_blobs.mark();
         let (target, held) = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
         let object = absent_is_none(self.store.get(&layout::blob_data(&target), range).await)?.ok_or_else(unknown)?;
+        self.remember_layer(mark, name, digest, object.stat);
         let object = self.keep_small(mark, name, digest, object).await?;
         // Let go of without an acknowledgement: whoever fetches content does not build on its staying, and what is open
         // can be read to its end.
@@ -164,6 +209,7 @@ impl Registry {
     }
 
     async fn mount(&self, from: Option<&RepositoryName>, to: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
+        let mark = self.recent_links.mark();
         let source = match from {
             Some(from) => self.acquire_layer(from, digest).await?,
             // Content that is in the store was a blob of some repository, even if that one has given it up since. Where
@@ -171,15 +217,14 @@ impl Registry {
             None => self.guard.try_acquire(vec![Item::Blob(digest.clone())]).map(|held| (digest.clone(), held)),
         };
         let Some((target, held)) = source else { return Ok(false) };
-        if self.find(&layout::blob_data(&target)).await?.is_none() {
-            return Ok(false);
-        }
+        let Some(stat) = self.find(&layout::blob_data(&target)).await? else { return Ok(false) };
         // Distribution serves an alias only beside the link that its bytes have by themselves, as it writes both. The alias
         // comes last, for whoever looks in between.
         if target != *digest {
             self.ensure_link(&layout::layer_link(to, &target), &target).await?;
         }
         self.ensure_link(&layout::layer_link(to, digest), &target).await?;
+        self.remember_layer(mark, to, digest, stat);
         held.verify();
         Ok(true)
     }

@@ -12,7 +12,7 @@ use berth_storage::Memory;
 
 use crate::health::Health;
 use crate::tls::Policy;
-use crate::{acme, read_only_file, settings, transport};
+use crate::{acme, read_only_file, redirects, settings, transport};
 
 /// Refuses a configuration that the server would not start with, as far as that is seen without looking at a file.
 ///
@@ -22,6 +22,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     settings::refuse_unsupported(config)?;
     settings::rules(config)?;
     settings::headers(config)?;
+    redirects::of(config, None)?;
     if let Some(tls) = &config.http.tls {
         Policy::new(tls, !config.http.http2.disabled)?;
         tls.letsencrypt.as_ref().map_or(Ok(()), acme::check)?;

@@ -19,6 +19,7 @@ use crate::gc::{self, Guard, Listener, Options, Progress, Report, ReportLimits};
 use crate::registry::Registry;
 use crate::remote::{Remote, Reply};
 use crate::settings;
+use crate::stores;
 
 /// How long a server may say nothing: it tells of its progress every few seconds, but the disk or the node may be slow.
 const SILENCE: Duration = Duration::from_secs(600);
@@ -74,7 +75,9 @@ async fn follow(mut body: Incoming, quiet: bool) -> Result<Report> {
 
 /// Collects on a stopped registry, which must not be in use by a server.
 pub(crate) async fn offline(config: &Config, options: Options, quiet: bool) -> Result<Report> {
-    let (store, exclude) = settings::open_store(&config.storage.driver, LockMode::Exclusive)?;
+    let opened = stores::open(&config.storage.driver, LockMode::Exclusive, None).await?;
+    opened.probe().await.context("cannot use the store")?;
+    let stores::Opened { store, exclude, .. } = opened;
     let registry = Registry::new(store, exclude, Arc::new(Guard::offline()), settings::permissions(config));
     let run = registry.guard.begin_run().context("a collection is running")?;
     let (steps, mut following) = mpsc::channel::<Progress>(64);

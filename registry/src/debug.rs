@@ -12,11 +12,13 @@ use crate::http::Body;
 use crate::http::answer;
 use crate::http::{Failure, host};
 use crate::metrics::Metrics;
+use crate::reach::Reach;
 
 /// What the debug port answers with.
 pub(crate) struct Debug {
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reach: Reach,
     /// Where metrics are; nowhere if they are switched off.
     pub(crate) metrics_path: Option<String>,
     /// The administration; none if no token is configured.
@@ -32,6 +34,11 @@ pub(crate) async fn serve(debug: &Debug, request: Request<Incoming>) -> Response
     let head = *request.method() == Method::HEAD;
     if path == "/debug/health" {
         return if is_read { health(&debug.health, head) } else { wrong_method("GET, HEAD") };
+    }
+    if path == "/debug/storage" {
+        let looked =
+            || async { answer::json(StatusCode::OK, json!(debug.reach.look().await).to_string().into(), head) };
+        return if is_read { looked().await } else { wrong_method("GET, HEAD") };
     }
     if Some(path) == debug.metrics_path.as_deref() {
         let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,11 +1,11 @@
 //! Manifests of a repository: pushed after what they refer to, and deleted by tag or digest. How they are read is in
 //! `found.rs`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use berth_oci::{Digest, Manifest, Reference, RepositoryName, Tag};
-use berth_storage::layout;
+use berth_storage::{Key, ListRequest, MAX_PAGE, layout};
 use bytes::Bytes;
 use futures::future::Either;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -44,6 +44,28 @@ pub struct Stored {
     pub raw: Bytes,
     /// What they say.
     pub manifest: Manifest,
+}
+
+/// What a manifest relies on.
+enum Required<'a> {
+    /// A blob of the repository.
+    Blob(&'a Digest),
+    /// A manifest of the repository.
+    Revision(&'a Digest),
+}
+
+impl<'a> Required<'a> {
+    fn digest(&self) -> &'a Digest {
+        match self {
+            Required::Blob(digest) | Required::Revision(digest) => digest,
+        }
+    }
+}
+
+fn references_unknown(name: &RepositoryName, mut missing: Vec<Digest>) -> Error {
+    let more = missing.len().saturating_sub(MAX_NAMED_REFERENCES);
+    missing.truncate(MAX_NAMED_REFERENCES);
+    Error::ReferencesUnknown { name: name.clone(), missing, more }
 }
 
 /// What a push or a deletion is for.
@@ -150,15 +172,20 @@ impl Registry {
     /// acknowledged. Written anew if another server on the same store has deleted some of them meanwhile; if it has
     /// deleted the blobs as well, the manifest is refused as one that came later.
     async fn link_manifest(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<Vec<Held>, Error> {
-        let was_there = self.find(&layout::revision_link(name, &stored.digest)).await?.is_some();
-        let mut before = Vec::with_capacity(tags.len());
-        for tag in tags {
-            before.push((tag, self.read_tag(name, tag).await?));
-        }
+        let link = layout::revision_link(name, &stored.digest);
+        let before = async {
+            let mut before = Vec::with_capacity(tags.len());
+            for tag in tags {
+                before.push((tag, self.read_tag(name, tag).await?));
+            }
+            Ok::<_, Error>(before)
+        };
+        let (was_there, before) = futures::future::join(self.find(&link), before).await;
+        let (was_there, before) = (was_there?.is_some(), before?);
         for _ in 0..MAX_ATTEMPTS {
             self.write_links(name, tags, stored).await?;
             // After the last write, whatever the order: `repositories` says why that is enough.
-            let found = match self.require_references(name, &stored.manifest).await {
+            let found = match self.look_once_more(name, tags, stored).await {
                 Ok(found) => found,
                 Err(refused) => {
                     self.put_tags_back(name, &before, &stored.digest).await;
@@ -168,11 +195,67 @@ impl Registry {
                     return Err(refused);
                 }
             };
-            if self.has_links(name, tags, &stored.digest).await? {
+            if let Some(found) = found {
                 return Ok(found);
             }
         }
         Err(Error::RepositoryBusy { name: name.clone() })
+    }
+
+    /// Whether everything that a push relies on and has written is there, at a time after its last write; nothing if what it
+    /// has written itself is not.
+    async fn look_once_more(
+        &self,
+        name: &RepositoryName,
+        tags: &[Tag],
+        stored: &Stored,
+    ) -> Result<Option<Vec<Held>>, Error> {
+        if !self.store.is_remote() {
+            let found = self.require_references(name, &stored.manifest).await?;
+            return Ok(self.has_links(name, tags, &stored.digest).await?.then_some(found));
+        }
+        // What was found before the first write is held all the while, so only its links can have gone.
+        let relies_on: Vec<(Key, &Digest)> = self
+            .required(&stored.manifest)
+            .into_iter()
+            .map(|required| match required {
+                Required::Blob(digest) => (layout::layer_link(name, digest), digest),
+                Required::Revision(digest) => (layout::revision_link(name, digest), digest),
+            })
+            .collect();
+        let mut written: Vec<Key> = tags.iter().map(|tag| layout::tag_current_link(name, tag)).collect();
+        written.push(layout::revision_link(name, &stored.digest));
+        let keys = relies_on.iter().map(|(key, _)| key).chain(&written).cloned().collect();
+        let missing = self.missing_below(&layout::repository(name), keys).await?;
+        let unknown = relies_on.into_iter().filter(|(key, _)| missing.contains(key)).map(|(_, digest)| digest.clone());
+        let unknown: Vec<Digest> = unknown.collect();
+        if !unknown.is_empty() {
+            return Err(references_unknown(name, unknown));
+        }
+        Ok(written.iter().all(|key| !missing.contains(key)).then(Vec::new))
+    }
+
+    /// Which of these keys are not there. One page of a listing tells of a whole repository unless it is a large one; only
+    /// what lies behind the page is looked at one by one.
+    async fn missing_below(&self, below: &Key, mut keys: BTreeSet<Key>) -> Result<BTreeSet<Key>, Error> {
+        let request = ListRequest { below, behind: None, one_level: false, after: None, limit: MAX_PAGE };
+        let page = self.store.list(request).await?;
+        for entry in &page.entries {
+            keys.remove(&entry.key);
+        }
+        let Some(last) = page.entries.last().map(|entry| &entry.key).filter(|_| page.next.is_some()) else {
+            return Ok(keys);
+        };
+        let (before, behind): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(|key| key <= last);
+        let looks: Vec<_> = behind
+            .into_iter()
+            .map(|key| async move {
+                let found = self.find(&key).await?;
+                Ok::<_, Error>(found.is_none().then_some(key))
+            })
+            .collect();
+        let missing: Vec<Option<Key>> = stream::iter(looks).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
+        Ok(before.into_iter().chain(missing.into_iter().flatten()).collect())
     }
 
     /// Takes a manifest out of the repository again, whose push is refused in the end. Another server may have accepted it
@@ -190,8 +273,14 @@ impl Registry {
     async fn put_tags_back(&self, name: &RepositoryName, before: &[(&Tag, Option<Digest>)], pushed: &Digest) {
         for (tag, previous) in before {
             let put_back = async {
-                if self.read_tag(name, tag).await?.as_ref() != Some(pushed) || previous.as_ref() == Some(pushed) {
-                    return Ok(());
+                match self.read_tag(name, tag).await? {
+                    Some(current) if current == *pushed && previous.as_ref() != Some(pushed) => {}
+                    Some(_) => return Ok(()),
+                    // Another server has deleted the tag before its history was written, and does not come back for that.
+                    None => {
+                        let history = layout::tag_index_link(name, tag, pushed);
+                        return absent_is_none(self.store.delete(&history).await).map(|_| ());
+                    }
                 }
                 match previous {
                     Some(previous) => {
@@ -209,7 +298,8 @@ impl Registry {
 
     async fn write_links(&self, name: &RepositoryName, tags: &[Tag], stored: &Stored) -> Result<(), Error> {
         let Stored { digest, raw, manifest } = stored;
-        if !self.has_bytes(digest, raw.len() as u64).await? {
+        // Where a look costs as much as to write, the same is written again.
+        if self.store.is_remote() || !self.has_bytes(digest, raw.len() as u64).await? {
             self.store.put(&layout::blob_data(digest), raw.clone()).await?;
         }
         // Before the link: a manifest that is there and is not found by its subject would be lost to who asks for it.
@@ -254,18 +344,13 @@ impl Registry {
     /// revisions. A subject may be missing, as the OCI specification wants it. What is given must be held until the
     /// manifest is there: under which digests the bytes of blobs lie is known only by now.
     async fn require_references(&self, name: &RepositoryName, manifest: &Manifest) -> Result<Vec<Held>, Error> {
-        let blobs = manifest.blobs().filter(|descriptor| must_be_here(manifest.kind(), descriptor));
-        let children =
-            manifest.manifests().iter().filter(|descriptor| self.rules.indexes.requires(descriptor.platform.as_ref()));
-        let mut seen = HashSet::new();
-        let lookups: Vec<_> = blobs
-            .map(|descriptor| (false, &descriptor.digest))
-            .chain(children.map(|descriptor| (true, &descriptor.digest)))
-            .filter(|(_, digest)| seen.insert(*digest))
-            .map(|(is_child, digest)| async move {
-                let held = match is_child {
-                    true => self.acquire_revision(name, digest).await?,
-                    false => self.acquire_blob(name, digest).await?,
+        let lookups: Vec<_> = self
+            .required(manifest)
+            .into_iter()
+            .map(|required| async move {
+                let (held, digest) = match required {
+                    Required::Blob(digest) => (self.acquire_blob(name, digest).await?, digest),
+                    Required::Revision(digest) => (self.acquire_revision(name, digest).await?, digest),
                 };
                 Ok::<_, Error>(held.ok_or_else(|| digest.clone()))
             })
@@ -282,15 +367,25 @@ impl Registry {
         if missing.is_empty() {
             return Ok(found);
         }
-        let more = missing.len().saturating_sub(MAX_NAMED_REFERENCES);
-        missing.truncate(MAX_NAMED_REFERENCES);
-        Err(Error::ReferencesUnknown { name: name.clone(), missing, more })
+        Err(references_unknown(name, missing))
+    }
+
+    /// What must be there of what a manifest refers to, each once.
+    fn required<'a>(&self, manifest: &'a Manifest) -> Vec<Required<'a>> {
+        let blobs = manifest.blobs().filter(|descriptor| must_be_here(manifest.kind(), descriptor));
+        let children =
+            manifest.manifests().iter().filter(|descriptor| self.rules.indexes.requires(descriptor.platform.as_ref()));
+        let mut seen = HashSet::new();
+        let blobs = blobs.map(|descriptor| Required::Blob(&descriptor.digest));
+        let children = children.map(|descriptor| Required::Revision(&descriptor.digest));
+        blobs.chain(children).filter(|required| seen.insert(required.digest())).collect()
     }
 
     /// Acquires a blob that a repository has; nothing if it does not.
     async fn acquire_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Held>, Error> {
+        let mark = self.recent_links.mark();
         let Some((target, held)) = self.acquire_layer(name, digest).await? else { return Ok(None) };
-        Ok(self.find(&layout::blob_data(&target)).await?.map(|_| held))
+        Ok(self.layer_stat(mark, name, digest, &target).await?.map(|_| held))
     }
 
     /// Acquires a manifest that a repository has; nothing if it does not.

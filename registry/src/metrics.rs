@@ -1,12 +1,15 @@
 //! What is counted, under the names that CNCF Distribution gives it, and the store that counts what is done to it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use berth_oci::Hasher;
+use berth_oci::Digest;
+use berth_storage::layers::Outcome;
 use berth_storage::layout::UploadKey;
-use berth_storage::{Appended, ByteRange, Incoming, Key, ListRequest, Object, Page, Stat, Store, StoreError};
+use berth_storage::{
+    Appended, ByteRange, Incoming, Key, ListRequest, Object, Outgoing, Page, Progress, Stat, Store, StoreError, Written,
+};
 use bytes::Bytes;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -43,6 +46,13 @@ struct ActionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StoreRequestLabels {
+    driver: &'static str,
+    action: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
 }
@@ -64,6 +74,8 @@ pub struct Metrics {
     response_bytes: Histograms<HandlerLabels>,
     in_flight: Family<HandlerLabels, Gauge>,
     storage: Histograms<ActionLabels>,
+    store_requests: Family<StoreRequestLabels, Counter>,
+    store_durations: Histograms<ActionLabels>,
     certificates: Family<CertificateLabels, Gauge>,
     certificate_loads: Family<OutcomeLabels, Counter>,
 }
@@ -101,6 +113,10 @@ impl Metrics {
         http.register("in_flight_requests", "Requests that are being answered", in_flight.clone());
         let store = registry.sub_registry_with_prefix("registry_storage");
         store.register("action_seconds", "Time that the store takes", storage.clone());
+        let store_requests = Family::default();
+        store.register("requests", "Requests to an object store, each try counted", store_requests.clone());
+        let store_durations = Histograms::new_with_constructor(seconds as fn() -> Histogram);
+        store.register("request_duration_seconds", "Time until an object store answers", store_durations.clone());
         let certificates = Family::default();
         let tls = registry.sub_registry_with_prefix("registry_tls");
         tls.register("certificate_expiry_timestamp_seconds", "When a certificate ends", certificates.clone());
@@ -114,6 +130,8 @@ impl Metrics {
             response_bytes,
             in_flight,
             storage,
+            store_requests,
+            store_durations,
             certificates,
             certificate_loads,
         }
@@ -161,6 +179,19 @@ impl Metrics {
         self.certificate_loads.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
+    /// Counts one request to an object store.
+    pub(crate) fn store_request(
+        &self,
+        driver: &'static str,
+        action: &'static str,
+        outcome: Outcome,
+        elapsed: Duration,
+    ) {
+        let outcome = outcome.as_str();
+        self.store_requests.get_or_create(&StoreRequestLabels { driver, action, outcome }).inc();
+        self.store_durations.get_or_create(&ActionLabels { driver, action }).observe(elapsed.as_secs_f64());
+    }
+
     fn action(&self, driver: &'static str, action: &'static str, start: Instant) {
         self.storage.get_or_create(&ActionLabels { driver, action }).observe(start.elapsed().as_secs_f64());
     }
@@ -206,6 +237,18 @@ impl Store for Metered {
         self.inner.driver()
     }
 
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.timed("Check", self.inner.check()).await
+    }
+
     async fn stat(&self, key: &Key) -> Result<Stat, StoreError> {
         self.timed("Stat", self.inner.stat(key)).await
     }
@@ -234,6 +277,10 @@ impl Store for Metered {
         self.timed("Delete", self.inner.delete(key)).await
     }
 
+    async fn delete_all(&self, keys: &[Key]) -> Result<(), StoreError> {
+        self.timed("Delete", self.inner.delete_all(keys)).await
+    }
+
     async fn delete_below(&self, below: &Key) -> Result<u64, StoreError> {
         self.timed("Delete", self.inner.delete_below(below)).await
     }
@@ -242,26 +289,32 @@ impl Store for Metered {
         self.timed("List", self.inner.list(request)).await
     }
 
-    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<(), StoreError> {
+    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<Progress, StoreError> {
         self.timed("UploadBegin", self.inner.begin(upload, started_at)).await
     }
 
-    async fn offset(&self, upload: &UploadKey) -> Result<u64, StoreError> {
-        self.timed("UploadOffset", self.inner.offset(upload)).await
+    async fn resume(&self, upload: &UploadKey, expected: Option<u64>) -> Result<Progress, StoreError> {
+        self.timed("UploadOffset", self.inner.resume(upload, expected)).await
     }
 
-    async fn append(
-        &self,
-        upload: &UploadKey,
-        offset: u64,
-        hasher: Hasher,
-        body: Incoming,
-    ) -> Result<Appended, StoreError> {
-        self.timed("Writer", self.inner.append(upload, offset, hasher, body)).await
+    async fn append(&self, upload: &UploadKey, from: Progress, body: Incoming) -> Result<Appended, StoreError> {
+        self.timed("Writer", self.inner.append(upload, from, body)).await
     }
 
-    async fn finish(&self, upload: &UploadKey, to: &Key, size: u64) -> Result<(), StoreError> {
-        self.timed("Move", self.inner.finish(upload, to, size)).await
+    async fn read_upload(&self, upload: &UploadKey, progress: &Progress) -> Result<Outgoing, StoreError> {
+        self.timed("Reader", self.inner.read_upload(upload, progress)).await
+    }
+
+    async fn finish(&self, upload: &UploadKey, progress: &Progress, to: &Key) -> Result<(), StoreError> {
+        self.timed("Move", self.inner.finish(upload, progress, to)).await
+    }
+
+    fn writes_directly(&self) -> bool {
+        self.inner.writes_directly()
+    }
+
+    async fn write(&self, to: &Key, digest: &Digest, body: Incoming) -> Result<Written, StoreError> {
+        self.timed("Writer", self.inner.write(to, digest, body)).await
     }
 
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {

@@ -122,7 +122,8 @@ async fn sessions(registry: &Registry) -> Result<HashMap<Session, Held>, Error> 
     let mut sessions: HashMap<Session, Held> = HashMap::new();
     let (below, mut after): (_, Option<Cursor>) = (layout::repositories(), None);
     loop {
-        let request = ListRequest { below: &below, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
+        let request =
+            ListRequest { below: &below, behind: None, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
         let page = registry.store.list(request).await?;
         for entry in &page.entries {
             let (EntryKind::Object(stat), Some(object)) = (entry.kind, layout::parse_repository_object(&entry.key))

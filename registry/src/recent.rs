@@ -5,8 +5,9 @@
 //! is mended. Room is bounded in bytes; there are two generations, and what was not asked for while the younger one
 //! filled up is forgotten.
 //!
-//! *That a repository has it* can change, and is believed for no longer than [`BELIEVED`], and never after this process
-//! removed anything from the store ([`Removals`]): then the link is looked at again, which is cheap. One second is how
+//! *That a repository has it* can change, and is believed for one second, or for half a minute where every look is a request
+//! to another machine ([`believed`]), and never after this process
+//! removed anything from the store ([`Removals`]): then the link is looked at again, which is cheap. This is how
 //! long a deletion by another process, such as a second server on the same directory, may go unnoticed by readers. Take a
 //! reader that looks, finds the link and remembers it, and a deletion. The reader takes its [`Mark`] before it looks. If
 //! the removal has been counted by then, it is complete, and the look does not find the link. If not, the count changes
@@ -25,6 +26,8 @@ use crate::removals::Removals;
 
 /// How long it is believed that a repository still has what it had.
 const BELIEVED: Duration = Duration::from_secs(1);
+/// The same where a look is a request to another machine.
+const BELIEVED_FROM_AFAR: Duration = Duration::from_secs(30);
 /// The largest content that is kept, in bytes: more than any but the oddest manifest, and than configurations of images.
 pub(crate) const MAX_CONTENT_BYTES: usize = 64 * 1024;
 /// The most that is kept of one kind of content, in bytes.
@@ -47,7 +50,13 @@ pub(crate) struct Mark {
 #[derive(Debug)]
 pub(crate) struct Recent<T> {
     removals: Removals,
+    believed: Duration,
     shards: Vec<Mutex<Shard<T>>>,
+}
+
+/// How long it is believed that a repository of a store still has what it had.
+pub(crate) fn believed(is_remote: bool) -> Duration {
+    if is_remote { BELIEVED_FROM_AFAR } else { BELIEVED }
 }
 
 #[derive(Debug)]
@@ -78,10 +87,10 @@ pub(crate) enum Known<T> {
 }
 
 impl<T: Clone> Recent<T> {
-    /// Nothing yet, of a store whose removals are counted.
-    pub(crate) fn new(removals: Removals) -> Self {
+    /// Nothing yet, of a store whose removals are counted; what is there is believed to be there for so long.
+    pub(crate) fn new(removals: Removals, believed: Duration) -> Self {
         let shard = || Mutex::new(Shard { young: HashMap::new(), old: HashMap::new(), young_bytes: 0 });
-        Recent { removals, shards: (0..SHARDS).map(|_| shard()).collect() }
+        Recent { removals, believed, shards: (0..SHARDS).map(|_| shard()).collect() }
     }
 
     /// To be taken before the look at the store whose outcome is remembered.
@@ -93,12 +102,12 @@ impl<T: Clone> Recent<T> {
         let now = self.mark();
         let mut shard = self.shard(digest);
         if let Some(entry) = shard.young.get(digest) {
-            return entry.known(name, now);
+            return entry.known(name, now, self.believed);
         }
         if !shard.promote(digest) {
             return Known::Nothing;
         }
-        shard.young.get(digest).map_or(Known::Nothing, |entry| entry.known(name, now))
+        shard.young.get(digest).map_or(Known::Nothing, |entry| entry.known(name, now, self.believed))
     }
 
     /// Remembers that a repository has content with this digest, `bytes` long, which was looked for after `mark`.
@@ -126,8 +135,8 @@ impl<T: Clone> Recent<T> {
 }
 
 impl<T: Clone> Entry<T> {
-    fn known(&self, name: &RepositoryName, now: Mark) -> Known<T> {
-        let is_believed = |mark: &Mark| mark.removals == now.removals && now.at.duration_since(mark.at) < BELIEVED;
+    fn known(&self, name: &RepositoryName, now: Mark, believed: Duration) -> Known<T> {
+        let is_believed = |mark: &Mark| mark.removals == now.removals && now.at.duration_since(mark.at) < believed;
         match self.places.iter().find(|(place, _)| place == name) {
             Some((_, mark)) if is_believed(mark) => Known::Present(self.content.clone()),
             _ => Known::Content(self.content.clone()),
@@ -163,7 +172,7 @@ mod tests {
 
     #[test]
     fn presence_is_believed_of_the_repository_that_was_looked_at() {
-        let recent = Recent::new(Removals::default());
+        let recent = Recent::new(Removals::default(), BELIEVED);
         let digest = Digest::sha256(b"x");
         assert_eq!(recent.find(&name("a"), &digest), Known::Nothing);
         recent.keep(recent.mark(), &name("a"), &digest, 1, 'x');
@@ -177,7 +186,7 @@ mod tests {
     #[test]
     fn presence_is_not_believed_for_long_nor_after_a_removal() {
         let removals = Removals::default();
-        let recent = Recent::new(removals.clone());
+        let recent = Recent::new(removals.clone(), BELIEVED);
         let digest = Digest::sha256(b"x");
         let now = recent.mark();
         let long_ago = Mark { at: now.at.checked_sub(BELIEVED).unwrap(), ..now };
@@ -194,7 +203,7 @@ mod tests {
 
     #[test]
     fn room_and_places_are_bounded_and_what_is_asked_for_stays() {
-        let recent = Recent::new(Removals::default());
+        let recent = Recent::new(Removals::default(), BELIEVED);
         let asked = Digest::sha256(b"asked");
         recent.keep(recent.mark(), &name("a"), &asked, 1, 0_u32);
         for number in 0..2000_u32 {

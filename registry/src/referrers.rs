@@ -296,7 +296,8 @@ impl Registry {
         let (below, mut after): (_, Option<Cursor>) = (layout::revisions(name), None);
         let mut found = BTreeSet::new();
         loop {
-            let request = ListRequest { below: &below, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
+            let request =
+                ListRequest { below: &below, behind: None, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
             let page = self.store.list(request).await?;
             for entry in &page.entries {
                 let EntryKind::Object(stat) = entry.kind else { continue };

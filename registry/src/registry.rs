@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::found::Found;
 use crate::gate::{Gate, Writing};
 use crate::gc::Guard;
-use crate::recent::Recent;
+use crate::recent::{Recent, believed};
 use crate::referrers::Lookouts;
 use crate::removals::{Counted, Removals};
 use crate::room::Room;
@@ -55,6 +55,8 @@ pub struct Registry {
     pub(crate) tag_lists: TagLists,
     pub(crate) recent_manifests: Recent<Arc<Found>>,
     pub(crate) recent_blobs: Recent<Small>,
+    /// What repositories link to, where a look at a link is a request to another machine.
+    pub(crate) recent_links: Recent<Stat>,
     can_delete: bool,
     pub(crate) rules: Rules,
     /// A push of a manifest holds its repository's lock shared, a deletion holds it alone: otherwise a tag could be
@@ -70,11 +72,14 @@ impl Registry {
         let tag_locks = (0..TAG_LOCKS).map(|_| RwLock::new(())).collect();
         let Permissions { delete: can_delete, read_only } = permissions;
         let gate = Gate::new(read_only.then(|| CONFIGURED.to_owned()));
-        let (sessions, lookouts) = (Sessions::default(), Lookouts::default());
+        let (sessions, lookouts) = (Sessions::new(store.is_remote()), Lookouts::default());
         let (catalog, tag_lists) = (Windows::default(), TagLists::default());
         let removals = Removals::default();
+        let believed = believed(store.is_remote());
         let store = Arc::new(Counted::new(store, removals.clone()));
-        let (recent_manifests, recent_blobs) = (Recent::new(removals.clone()), Recent::new(removals));
+        let (recent_manifests, recent_blobs) =
+            (Recent::new(removals.clone(), believed), Recent::new(removals.clone(), believed));
+        let recent_links = Recent::new(removals, believed);
         Registry {
             store,
             exclude,
@@ -87,6 +92,7 @@ impl Registry {
             tag_lists,
             recent_manifests,
             recent_blobs,
+            recent_links,
             can_delete,
             rules: Rules::default(),
             tag_locks,
@@ -143,6 +149,10 @@ impl Registry {
 
     /// Writes a link unless it is there.
     pub(crate) async fn ensure_link(&self, key: &Key, digest: &Digest) -> Result<(), Error> {
+        // To look costs as much as to write, and the same is written.
+        if self.store.is_remote() {
+            return Ok(self.store.put(key, digest.to_string().into()).await?);
+        }
         // An empty link is what a power failure left of a writer that did not sync; it is written again.
         if self.find(key).await?.is_some_and(|stat| stat.size == digest.as_str().len() as u64) {
             return Ok(());

@@ -20,7 +20,7 @@ use crate::gc::Guard;
 use crate::output::Output;
 use crate::referrers::Rebuilt;
 use crate::registry::{Permissions, Registry};
-use crate::settings;
+use crate::stores;
 use crate::verify::{Telling, root};
 
 /// How many repositories are listed at once.
@@ -73,9 +73,9 @@ impl Report {
 pub(crate) async fn reindex(arguments: &Reindex, config: &Config) -> Result<bool> {
     let Reindex { output, quiet, config: _ } = arguments;
     root(config)?;
-    let driver = config.storage.driver.clone();
-    let opened = tokio::task::spawn_blocking(move || settings::open_store(&driver, LockMode::Exclusive)).await?;
-    let (store, exclude) = opened.context("cannot open the store")?;
+    let opened = stores::open(&config.storage.driver, LockMode::Exclusive, None).await?;
+    opened.probe().await.context("cannot use the store")?;
+    let stores::Opened { store, exclude, .. } = opened;
     let permissions = Permissions { delete: false, read_only: false };
     let registry = Registry::new(store, exclude, Arc::new(Guard::offline()), permissions);
     let report = all(&registry, &Telling::new(!quiet)).await.context("cannot make the index")?;

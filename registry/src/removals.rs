@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use berth_oci::Hasher;
-use berth_storage::layout::UploadKey;
-use berth_storage::{Appended, ByteRange, Incoming, Key, ListRequest, Object, Page, Stat, Store, StoreError};
+use berth_oci::Digest;
+use berth_storage::layout::{self, RepositoryObjectKind, UploadKey};
+use berth_storage::{
+    Appended, ByteRange, Incoming, Key, ListRequest, Object, Outgoing, Page, Progress, Stat, Store, StoreError, Written,
+};
 use bytes::Bytes;
 
 /// How often something was removed from a store.
@@ -53,6 +55,18 @@ impl Store for Counted {
         self.inner.driver()
     }
 
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
+
     async fn stat(&self, key: &Key) -> Result<Stat, StoreError> {
         self.inner.stat(key).await
     }
@@ -82,6 +96,13 @@ impl Store for Counted {
         self.inner.delete(key).await
     }
 
+    async fn delete_all(&self, keys: &[Key]) -> Result<(), StoreError> {
+        // Of uploads nothing is remembered.
+        let is_of_upload = |key| matches!(layout::object_kind(key), Some(RepositoryObjectKind::Upload(_)));
+        let _counts = (!keys.iter().all(is_of_upload)).then(|| AtTheEnd(&self.removals));
+        self.inner.delete_all(keys).await
+    }
+
     async fn delete_below(&self, below: &Key) -> Result<u64, StoreError> {
         let _counts = AtTheEnd(&self.removals);
         self.inner.delete_below(below).await
@@ -91,26 +112,32 @@ impl Store for Counted {
         self.inner.list(request).await
     }
 
-    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<(), StoreError> {
+    async fn begin(&self, upload: &UploadKey, started_at: Bytes) -> Result<Progress, StoreError> {
         self.inner.begin(upload, started_at).await
     }
 
-    async fn offset(&self, upload: &UploadKey) -> Result<u64, StoreError> {
-        self.inner.offset(upload).await
+    async fn resume(&self, upload: &UploadKey, expected: Option<u64>) -> Result<Progress, StoreError> {
+        self.inner.resume(upload, expected).await
     }
 
-    async fn append(
-        &self,
-        upload: &UploadKey,
-        offset: u64,
-        hasher: Hasher,
-        body: Incoming,
-    ) -> Result<Appended, StoreError> {
-        self.inner.append(upload, offset, hasher, body).await
+    async fn append(&self, upload: &UploadKey, from: Progress, body: Incoming) -> Result<Appended, StoreError> {
+        self.inner.append(upload, from, body).await
     }
 
-    async fn finish(&self, upload: &UploadKey, to: &Key, size: u64) -> Result<(), StoreError> {
-        self.inner.finish(upload, to, size).await
+    async fn read_upload(&self, upload: &UploadKey, progress: &Progress) -> Result<Outgoing, StoreError> {
+        self.inner.read_upload(upload, progress).await
+    }
+
+    async fn finish(&self, upload: &UploadKey, progress: &Progress, to: &Key) -> Result<(), StoreError> {
+        self.inner.finish(upload, progress, to).await
+    }
+
+    fn writes_directly(&self) -> bool {
+        self.inner.writes_directly()
+    }
+
+    async fn write(&self, to: &Key, digest: &Digest, body: Incoming) -> Result<Written, StoreError> {
+        self.inner.write(to, digest, body).await
     }
 
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {

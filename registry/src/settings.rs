@@ -1,13 +1,11 @@
-//! From a configuration to the parts of a server: what is pure of it, and the store.
+//! From a configuration to the parts of a server, but for the store, which is opened in `stores`.
 
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use berth_config::{
-    Auth, Config, Driver, Filesystem as FilesystemSettings, IndexValidation, Platform, Platforms, Urls,
-};
-use berth_storage::{Exclude, Filesystem, LockMode, Memory, Store, StoreError, layout, read_all};
+use berth_config::{Auth, Config, IndexValidation, Platform, Platforms, Urls};
+use berth_storage::{Store, StoreError, layout, read_all};
 use http::{HeaderName, HeaderValue};
 use regex::{Regex, RegexSet};
 use uuid::Uuid;
@@ -21,9 +19,6 @@ use crate::schema1::{Signer, TrustKey, TrustKeyError};
 /// The longest stored key in bytes; ours has 64.
 const MAX_SECRET_BYTES: u64 = 4096;
 
-/// A store, and its ability to keep other processes away.
-pub(crate) type Opened = (Arc<dyn Store>, Arc<dyn Exclude>);
-
 /// A key of Distribution's configuration that this version of the server does not follow.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -31,46 +26,19 @@ pub(crate) type Opened = (Arc<dyn Store>, Arc<dyn Exclude>);
 )]
 pub(crate) struct Unsupported {
     /// The key's path, joined by dots.
-    path: String,
+    pub(crate) path: String,
 }
 
 /// Refuses what the configuration asks for and this version does not do, so that nobody believes, for example, that a
 /// registry asks for passwords when it does not.
 pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
-    let Config { storage, auth, middleware, notifications, proxy, .. } = config;
-    let driver = match &storage.driver {
-        Driver::Filesystem(_) | Driver::InMemory => None,
-        other => Some(format!("storage.{}", other.name())),
-    };
+    let Config { auth, notifications, proxy, .. } = config;
     let auth = matches!(auth, Some(Auth::Token(_))).then(|| "auth.token".to_owned());
-    let wanted = [
-        (
-            "middleware",
-            [&middleware.registry, &middleware.repository, &middleware.storage].iter().any(|l| !l.is_empty()),
-        ),
-        ("notifications.endpoints", !notifications.endpoints.is_empty()),
-        ("proxy", proxy.is_some()),
-    ];
+    let wanted = [("notifications.endpoints", !notifications.endpoints.is_empty()), ("proxy", proxy.is_some())];
     let wanted = wanted.into_iter().find(|(_, wanted)| *wanted).map(|(path, _)| path.to_owned());
-    match driver.or(auth).or(wanted) {
+    match auth.or(wanted) {
         Some(path) => Err(Unsupported { path }),
         None => Ok(()),
-    }
-}
-
-/// Opens the store that a configuration names, which must be one that this version has.
-pub(crate) fn open_store(driver: &Driver, mode: LockMode) -> Result<Opened> {
-    match driver {
-        Driver::InMemory => {
-            let store = Arc::new(Memory::new());
-            Ok((store.clone(), store))
-        }
-        Driver::Filesystem(FilesystemSettings { rootdirectory, maxthreads }) => {
-            let store = Filesystem::open(rootdirectory, *maxthreads as usize, mode).context("cannot open the store")?;
-            let store = Arc::new(store);
-            Ok((store.clone(), store))
-        }
-        other => Err(Unsupported { path: format!("storage.{}", other.name()) }.into()),
     }
 }
 
@@ -209,18 +177,18 @@ pub(crate) async fn state_key(config: &Config, store: &dyn Store) -> Result<Stat
 
 #[cfg(test)]
 mod tests {
+    use berth_storage::Memory;
+
     use super::*;
 
     #[test]
     fn what_is_not_done_yet_is_refused_by_its_key() {
         for (text, key) in [
-            ("storage: {s3: {bucket: b, region: us-east-1}}", "storage.s3"),
             (
                 "storage: inmemory\nauth: {token: {realm: 'https://r.example/token', service: s, issuer: i, jwks: /k}}",
                 "auth.token",
             ),
             ("storage: inmemory\nproxy: {remoteurl: 'https://r.example'}", "proxy"),
-            ("storage: inmemory\nmiddleware: {storage: [{name: redirect, options: {baseurl: x}}]}", "middleware"),
         ] {
             let config = Config::load(&format!("version: 0.1\n{text}"), []).unwrap().config;
             assert_eq!(refuse_unsupported(&config), Err(Unsupported { path: key.into() }), "{text}");

@@ -6,7 +6,7 @@ use berth_oci::{Digest, RepositoryName, Tag};
 use berth_storage::{EntryKind, StoreError, layout, list_all};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::catalog::{Paged, is_repository, page_of};
+use crate::catalog::{Names, Paged, is_repository, names_behind, page_of};
 use crate::error::Error;
 use crate::registry::{Registry, absent_is_none};
 
@@ -24,6 +24,9 @@ impl Registry {
         limit: Option<usize>,
         last: Option<&str>,
     ) -> Result<Paged<Tag>, Error> {
+        if let Some(limit) = limit.filter(|_| self.store.is_remote()) {
+            return self.tags_page(name, limit, last).await;
+        }
         // Only who goes on is given what was read before.
         let remembered = last.and_then(|_| self.tag_lists.get(name));
         let tags = match remembered {
@@ -32,6 +35,26 @@ impl Registry {
         };
         let behind = tags.partition_point(|tag| last.is_some_and(|last| tag.as_str() <= last));
         Ok(page_of(tags[behind..].iter().cloned(), limit))
+    }
+
+    /// A page in as few requests as there can be, however many tags there are.
+    async fn tags_page(&self, name: &RepositoryName, limit: usize, last: Option<&str>) -> Result<Paged<Tag>, Error> {
+        let (below, mut tags, mut last) = (layout::tags(name), Vec::new(), last.map(str::to_owned));
+        // One more than is asked for tells whether there are more.
+        while limit > 0 && tags.len() <= limit {
+            let Names { names, is_last } =
+                names_behind(self.store.as_ref(), &below, last.as_deref(), limit + 1 - tags.len()).await?;
+            last = names.last().cloned().or(last);
+            // A name that is no tag cannot be asked for.
+            tags.extend(names.iter().filter_map(|name| name.parse::<Tag>().ok()));
+            if is_last {
+                break;
+            }
+        }
+        if tags.is_empty() && !is_repository(self.store.as_ref(), name).await? {
+            return Err(Error::NameUnknown { name: name.clone() });
+        }
+        Ok(page_of(tags.into_iter(), Some(limit)))
     }
 
     async fn read_tags(&self, name: &RepositoryName, limit: Option<usize>) -> Result<Arc<[Tag]>, Error> {

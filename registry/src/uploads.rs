@@ -1,8 +1,12 @@
 //! Upload sessions: begun, appended to by any number of requests, and finished as a blob.
 //!
-//! The length of a session is the length of its data in the store, so a session outlives the process. The hash of the
-//! data is kept in memory between requests; when it is missing, after a restart or because too many sessions are open,
-//! the data is read and hashed again.
+//! The length of a session is the length of its data in the store, so a session outlives the process. How far it has come
+//! is kept in memory between requests, with the hash of its data; when that is missing, after a restart, on another replica
+//! or because too many sessions are open, the store is asked, and if it does not know the hash, the data is read and hashed
+//! again. On an object store what is remembered is believed: if another replica has gone on since, the client asks for
+//! another offset, and if it has ended the session, its objects are gone when they are to become a blob.
+//!
+//! A body whose digest is known before it comes goes straight to its blob, where that saves a step.
 //!
 //! One request at a time works on a session; another waits for a while. The work runs in a task of its own, so that a
 //! client that goes away does not leave a write behind that nobody waits for.
@@ -13,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use berth_oci::{Algorithm, Digest, Hasher, RepositoryName};
 use berth_storage::layout::{self, UploadKey};
-use berth_storage::{EntryKind, Incoming, StoreError, list_all, read_all};
+use berth_storage::{EntryKind, Incoming, Progress, Stat, StoreError, Written, list_all, read_all};
 use futures::{StreamExt, stream};
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
@@ -22,8 +26,12 @@ use crate::error::Error;
 use crate::gc::Item;
 use crate::registry::{Registry, absent_is_none};
 
-/// For how many sessions the hash is kept. A state has about 300 bytes.
+/// How many sessions are remembered.
 const MAX_SESSIONS: usize = 16 * 1024;
+/// How many are on an object store, where each has a list of objects.
+const MAX_REMOTE_SESSIONS: usize = 256;
+/// The most that is remembered of one session, in bytes; more is asked of the store again.
+const MAX_PROGRESS_BYTES: usize = 128 * 1024;
 /// The longest time of a beginning in bytes: RFC 3339, with nanoseconds and an offset.
 const MAX_TIME_BYTES: u64 = 64;
 /// How long a request waits for the one before it on the same session.
@@ -40,15 +48,20 @@ pub struct Upload {
     pub offset: u64,
 }
 
-/// The sessions that this process has worked on, each with its lock and the hash of its data.
-#[derive(Default)]
+/// The sessions that this process has worked on, each with its lock and how far it has come.
 pub(crate) struct Sessions {
-    open: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<Option<Hasher>>>>>,
+    open: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<Option<Progress>>>>>,
+    most: usize,
 }
 
-type Session = OwnedMutexGuard<Option<Hasher>>;
+type Session = OwnedMutexGuard<Option<Progress>>;
 
 impl Sessions {
+    pub(crate) fn new(is_remote: bool) -> Self {
+        let most = if is_remote { MAX_REMOTE_SESSIONS } else { MAX_SESSIONS };
+        Sessions { open: Mutex::default(), most }
+    }
+
     async fn lock(&self, id: Uuid) -> Result<Session, Error> {
         tokio::time::timeout(PATIENCE, self.session(id).lock_owned()).await.map_err(|_| Error::UploadBusy { id })
     }
@@ -58,10 +71,10 @@ impl Sessions {
         self.session(id).try_lock_owned().ok()
     }
 
-    fn session(&self, id: Uuid) -> Arc<tokio::sync::Mutex<Option<Hasher>>> {
+    fn session(&self, id: Uuid) -> Arc<tokio::sync::Mutex<Option<Progress>>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= MAX_SESSIONS && !open.contains_key(&id) {
-            // Whoever nobody works on now can be hashed again; those in use stay.
+        if open.len() >= self.most && !open.contains_key(&id) {
+            // Whatever nobody works on now can be asked of the store again; those in use stay.
             open.retain(|_, session| Arc::strong_count(session) > 1);
         }
         open.entry(id).or_default().clone()
@@ -79,14 +92,16 @@ impl Registry {
     /// [`Error::ReadOnly`], or what the store says.
     pub async fn upload_begin(&self, name: &RepositoryName) -> Result<Upload, Error> {
         let _writing = self.writable()?;
-        self.begin(name, Uuid::new_v4()).await
+        let id = Uuid::new_v4();
+        let mut session = self.sessions.lock(id).await?;
+        self.begin(&mut session, name, id).await
     }
 
-    async fn begin(&self, name: &RepositoryName, id: Uuid) -> Result<Upload, Error> {
+    async fn begin(&self, session: &mut Session, name: &RepositoryName, id: Uuid) -> Result<Upload, Error> {
         let upload = Upload { id, started_at: jiff::Timestamp::now(), offset: 0 };
         // Whole seconds, as Distribution writes and reads them.
         let text = upload.started_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        self.store.begin(&UploadKey::new(name, upload.id), text.into()).await?;
+        **session = Some(self.store.begin(&UploadKey::new(name, upload.id), text.into()).await?);
         Ok(upload)
     }
 
@@ -95,7 +110,8 @@ impl Registry {
     /// # Errors
     /// [`Error::UploadUnknown`] if there is no such session.
     pub async fn upload_offset(&self, name: &RepositoryName, id: Uuid) -> Result<u64, Error> {
-        self.store.offset(&UploadKey::new(name, id)).await.map_err(|error| unknown_session(error, name, id))
+        let found = self.store.resume(&UploadKey::new(name, id), None).await;
+        found.map(|progress| progress.offset).map_err(|error| unknown_session(error, name, id))
     }
 
     /// How far a session has come, for a client that has lost its address.
@@ -131,7 +147,9 @@ impl Registry {
         tokio::spawn(async move {
             let _writing = writing;
             let mut session = registry.sessions.lock(id).await?;
-            registry.append(&mut session, &name, id, expected, algorithm, body).await
+            let appended = registry.append(&mut session, &name, id, expected, algorithm, body).await;
+            session.take_if(|progress| progress.held_bytes() > MAX_PROGRESS_BYTES);
+            appended
         })
         .await?
     }
@@ -167,8 +185,40 @@ impl Registry {
         digest: &Digest,
         body: Incoming,
     ) -> Result<(), Error> {
+        if expected == 0 && self.store.writes_directly() {
+            self.located(session, name, id, expected).await?;
+            self.write(name, digest, body).await?;
+            // Nothing else is of this session.
+            let started_at = UploadKey::new(name, id).started_at();
+            if let Err(error) = self.store.delete_all(&[started_at]).await {
+                tracing::warn!(repository = %name, upload = %id, %error, "cannot remove a finished upload");
+            }
+            self.sessions.forget(id);
+            return Ok(());
+        }
         self.append(session, name, id, expected, digest.algorithm(), body).await?;
         self.finish(session, name, id, digest).await
+    }
+
+    /// Takes a body straight to its blob, and links it.
+    async fn write(&self, name: &RepositoryName, digest: &Digest, body: Incoming) -> Result<(), Error> {
+        let held = self.guard.acquire(vec![Item::Blob(digest.clone())]).await?;
+        let size = match self.store.write(&layout::blob_data(digest), digest, body).await? {
+            Written::Stored(size) => size,
+            Written::Mismatch(found) => return Err(Error::DigestMismatch { expected: digest.clone(), found }),
+            Written::Interrupted(source) => return Err(Error::BodyInterrupted { source }),
+        };
+        self.link_layer(name, digest, size).await?;
+        held.verify();
+        Ok(())
+    }
+
+    /// Links a repository to a blob that was just stored.
+    async fn link_layer(&self, name: &RepositoryName, digest: &Digest, size: u64) -> Result<(), Error> {
+        let mark = self.recent_links.mark();
+        self.ensure_link(&layout::layer_link(name, digest), digest).await?;
+        self.remember_layer(mark, name, digest, Stat { size, modified: SystemTime::now() });
+        Ok(())
     }
 
     /// Makes a body a blob of the repository in one step. If that fails, nothing is left of it: nobody was told of the
@@ -186,10 +236,13 @@ impl Registry {
         let (registry, name, digest) = (self.clone(), name.clone(), digest.clone());
         tokio::spawn(async move {
             let _writing = writing;
+            if registry.store.writes_directly() {
+                return registry.write(&name, &digest, body).await;
+            }
             let id = Uuid::new_v4();
             // Held from before it begins: it is never idle, so the deletion of its repository lets it end.
             let mut session = registry.sessions.lock(id).await?;
-            let finished = match registry.begin(&name, id).await {
+            let finished = match registry.begin(&mut session, &name, id).await {
                 Ok(_) => registry.complete(&mut session, &name, id, 0, &digest, body).await,
                 Err(error) => Err(error),
             };
@@ -266,65 +319,96 @@ impl Registry {
         body: Incoming,
     ) -> Result<u64, Error> {
         let upload = UploadKey::new(name, id);
-        let offset = match self.store.offset(&upload).await {
-            Ok(offset) => offset,
-            Err(error) => {
-                self.sessions.forget(id);
-                return Err(unknown_session(error, name, id));
-            }
+        let found = self.located(session, name, id, expected).await?;
+        let offset = found.offset;
+        let from = match &found.hasher {
+            Some(hasher) if hasher.algorithm() == algorithm || offset > 0 => found,
+            _ => self.hash_again(&upload, found, algorithm).await.map_err(|error| unknown_session(error, name, id))?,
         };
-        if offset != expected {
-            return Err(Error::UploadOffset { id, offset });
-        }
-        let hasher = match session.take() {
-            Some(hasher) if hasher.bytes() == offset && (hasher.algorithm() == algorithm || offset > 0) => hasher,
-            _ => self.hash_again(&upload, offset, algorithm).await.map_err(|error| unknown_session(error, name, id))?,
-        };
-        let appended =
-            self.store.append(&upload, offset, hasher, body).await.map_err(|error| of_session(error, name, id))?;
-        **session = Some(appended.hasher);
+        let appended = self.store.append(&upload, from, body).await.map_err(|error| of_session(error, name, id))?;
+        let offset = appended.progress.offset;
+        **session = Some(appended.progress);
         match appended.interrupted {
             Some(source) => Err(Error::BodyInterrupted { source }),
-            None => Ok(appended.offset),
+            None => Ok(offset),
         }
     }
 
-    async fn finish(&self, session: &Session, name: &RepositoryName, id: Uuid, digest: &Digest) -> Result<(), Error> {
+    /// How far a session has come, which must be byte `expected`. What is remembered of it is taken.
+    async fn located(
+        &self,
+        session: &mut Session,
+        name: &RepositoryName,
+        id: Uuid,
+        expected: u64,
+    ) -> Result<Progress, Error> {
+        let known = session.take();
+        let found = match known {
+            Some(known) if self.store.is_remote() && known.offset == expected => known,
+            known => match self.store.resume(&UploadKey::new(name, id), Some(expected)).await {
+                // There is one file of data, and this process has hashed it.
+                Ok(found) if found.hasher.is_none() => {
+                    known.filter(|known| known.offset == found.offset).unwrap_or(found)
+                }
+                Ok(found) => found,
+                Err(error) => {
+                    self.sessions.forget(id);
+                    return Err(unknown_session(error, name, id));
+                }
+            },
+        };
+        if found.offset != expected {
+            return Err(Error::UploadOffset { id, offset: found.offset });
+        }
+        Ok(found)
+    }
+
+    async fn finish(
+        &self,
+        session: &mut Session,
+        name: &RepositoryName,
+        id: Uuid,
+        digest: &Digest,
+    ) -> Result<(), Error> {
         let upload = UploadKey::new(name, id);
         // A copy: if the end fails, the session can be gone on with.
-        let hasher = match session.as_ref() {
-            Some(hasher) if hasher.algorithm() == digest.algorithm() => hasher.clone(),
+        let progress = match session.as_ref() {
+            Some(progress) => progress.clone(),
+            None => self.store.resume(&upload, None).await.map_err(|error| unknown_session(error, name, id))?,
+        };
+        let is_hashed = progress.hasher.as_ref().is_some_and(|hasher| hasher.algorithm() == digest.algorithm());
+        let progress = match is_hashed {
+            true => progress,
             // The chunks came before it was known that the client counts in another algorithm.
-            _ => {
-                let offset = self.upload_offset(name, id).await?;
-                let hashed = self.hash_again(&upload, offset, digest.algorithm()).await;
+            false => {
+                let hashed = self.hash_again(&upload, progress, digest.algorithm()).await;
                 hashed.map_err(|error| unknown_session(error, name, id))?
             }
         };
-        let size = hasher.bytes();
-        let found = hasher.finish();
+        let found = progress.hasher.clone().unwrap_or_else(|| Hasher::new(digest.algorithm())).finish();
         if found != *digest {
             // As with Distribution, the data stays: whoever named the wrong digest can name the right one.
             return Err(Error::DigestMismatch { expected: digest.clone(), found });
         }
         let held = self.guard.acquire(vec![Item::Blob(digest.clone())]).await?;
-        let finished = self.store.finish(&upload, &layout::blob_data(digest), size).await;
+        let finished = self.store.finish(&upload, &progress, &layout::blob_data(digest)).await;
         finished.map_err(|error| of_session(error, name, id))?;
-        self.ensure_link(&layout::layer_link(name, digest), digest).await?;
+        self.link_layer(name, digest, progress.offset).await?;
         held.verify();
         self.sessions.forget(id);
         Ok(())
     }
 
-    /// Hashes the data of a session, which has `offset` bytes. If another server has changed that, its length tells when it is
-    /// used.
-    async fn hash_again(&self, upload: &UploadKey, offset: u64, algorithm: Algorithm) -> Result<Hasher, Error> {
+    /// Hashes the data of a session. If another server has changed that, its length tells when it is used.
+    async fn hash_again(
+        &self,
+        upload: &UploadKey,
+        progress: Progress,
+        algorithm: Algorithm,
+    ) -> Result<Progress, Error> {
         let mut hasher = Hasher::new(algorithm);
-        if offset == 0 {
-            return Ok(hasher);
-        }
-        let mut object = self.store.get(&upload.data(), None).await?;
-        while let Some(piece) = object.body.next().await {
+        let mut body = self.store.read_upload(upload, &progress).await?;
+        while let Some(piece) = body.next().await {
             let piece = piece?;
             // A quarter of a megabyte takes long enough that other requests would notice it here.
             hasher = tokio::task::spawn_blocking(move || {
@@ -333,7 +417,7 @@ impl Registry {
             })
             .await?;
         }
-        Ok(hasher)
+        Ok(progress.hashed(hasher))
     }
 }
 
@@ -387,7 +471,10 @@ mod tests {
                 offset = registry.upload_append(&name, id, offset, algorithm, body).await.unwrap();
                 let session = registry.sessions.lock(id).await.unwrap();
                 assert_eq!(
-                    session.as_ref().map(|hasher| (hasher.algorithm(), hasher.bytes())),
+                    session
+                        .as_ref()
+                        .and_then(|progress| progress.hasher.as_ref())
+                        .map(|hasher| (hasher.algorithm(), hasher.bytes())),
                     Some((algorithm, offset))
                 );
             }

@@ -1,8 +1,10 @@
 //! The repositories of a registry, in lexical order of their names.
 //!
 //! A repository is listed if it has a manifest or a tag; where the last one is deleted, it is not listed any more. `walk`
-//! finds repositories in order, and `window` remembers what it has found from one page to the next.
+//! finds repositories in order, `level` reads the names of one directory in order, and `window` remembers what a walk has
+//! found from one page to the next.
 
+mod level;
 mod walk;
 mod window;
 
@@ -11,6 +13,7 @@ use berth_oci::RepositoryName;
 use crate::error::Error;
 use crate::registry::Registry;
 
+pub(crate) use level::{Names, names_behind};
 pub(crate) use walk::is_repository;
 pub(crate) use window::Windows;
 

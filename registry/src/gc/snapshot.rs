@@ -127,7 +127,8 @@ struct Unread {
 async fn list_repositories(store: &dyn Store, snapshot: &mut Snapshot, listener: &Listener) -> Result<Unread, Error> {
     let (below, mut after, mut listed, mut unread) = (layout::repositories(), None, 0, Unread::default());
     loop {
-        let request = ListRequest { below: &below, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
+        let request =
+            ListRequest { below: &below, behind: None, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
         let page = store.list(request).await?;
         for entry in &page.entries {
             let EntryKind::Object(stat) = entry.kind else { continue };
@@ -176,7 +177,8 @@ async fn list_repositories(store: &dyn Store, snapshot: &mut Snapshot, listener:
 async fn list_blobs(store: &dyn Store, snapshot: &mut Snapshot, listener: &Listener) -> Result<(), Error> {
     let (below, mut after) = (layout::blobs(), None);
     loop {
-        let request = ListRequest { below: &below, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
+        let request =
+            ListRequest { below: &below, behind: None, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
         let page = store.list(request).await?;
         for entry in &page.entries {
             if let (EntryKind::Object(stat), Some(digest)) = (entry.kind, layout::parse_blob_data(&entry.key)) {

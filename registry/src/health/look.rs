@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use berth_config::{HttpHealth, shown_address};
-use berth_storage::{Store, layout};
+use berth_storage::Store;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use tokio::net::TcpStream;
 
@@ -95,11 +95,10 @@ impl Look {
     }
 }
 
-/// An object that is not there is as good a sign as one that is: the store has answered. So an empty one is healthy.
+/// An empty store is healthy.
 async fn look_at_store(store: &dyn Store) -> Result<(), String> {
-    match tokio::time::timeout(PATIENCE, store.stat(&layout::http_secret())).await {
-        Ok(Err(error)) if !error.is_not_found() => Err(error.to_string()),
-        Ok(_) => Ok(()),
+    match tokio::time::timeout(PATIENCE, store.check()).await {
+        Ok(checked) => checked.map_err(|error| error.to_string()),
         Err(_) => Err(format!("the store has not answered within {} seconds", PATIENCE.as_secs())),
     }
 }

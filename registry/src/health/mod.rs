@@ -118,6 +118,15 @@ impl Health {
         self.checks.iter().filter_map(found).collect()
     }
 
+    /// The store cannot be used yet, which the next look may change: no request is answered until then.
+    pub(crate) fn doubt_store(&self, reason: &str) {
+        for check in self.checks.iter().filter(|check| matches!(check.look, Look::Store(_))) {
+            for _ in 0..check.threshold.max(1) {
+                self.note(check, Err(reason.to_owned()));
+            }
+        }
+    }
+
     /// Takes the outcome of one look.
     fn note(&self, check: &Check, outcome: Result<(), String>) {
         let mut found = check.found.lock().unwrap_or_else(PoisonError::into_inner);

@@ -57,6 +57,13 @@ async fn read(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> 
             return Ok(described(StatusCode::NOT_MODIFIED, digest));
         }
     }
+    if let Some(address) = elsewhere(context, name, digest).await? {
+        let mut response = described(StatusCode::TEMPORARY_REDIRECT, digest);
+        // The address is good for some time only, whatever is true of the content.
+        answer::set(&mut response, header::CACHE_CONTROL, "no-store");
+        answer::set(&mut response, header::LOCATION, &address);
+        return Ok(response);
+    }
     let range = match wanted_range(context, digest) {
         None => None,
         Some(header) => {
@@ -85,6 +92,21 @@ async fn read(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> 
     answer::set(&mut response, header::CONTENT_LENGTH, &(end - start).to_string());
     *response.body_mut() = answer::streamed(object.body);
     Ok(response)
+}
+
+/// Where the client gets the blob, if it is sent elsewhere for it.
+async fn elsewhere(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<Option<String>, Failure> {
+    let Some(redirects) = &context.app.redirects else { return Ok(None) };
+    let object = context.app.registry.blob_key(name, digest).await?;
+    let client = context.peer.address.map(|address| address.ip().to_canonical());
+    match redirects.address(&object, client).await {
+        Ok(address) => Ok(address),
+        // The registry can still send it itself.
+        Err(error) => {
+            tracing::warn!(repository = %name, %digest, %error, "cannot make an address to send a client to");
+            Ok(None)
+        }
+    }
 }
 
 /// Several parts, each opened when the one before it was sent: a blob that is deleted meanwhile breaks the answer off.

@@ -260,6 +260,10 @@ impl From<Error> for Failure {
             Error::Store(error) if error.is_full() => {
                 Failure { cause: Some(text), ..Failure::unavailable("the registry's storage is full") }
             }
+            // An object store that is busy or cannot be reached, after it was asked several times.
+            Error::Store(error) if error.is_transient() => {
+                Failure { cause: Some(text), ..Failure::unavailable("the registry's storage cannot be reached") }
+            }
             Error::Link { .. } | Error::Store(_) | Error::Stopped(_) => Failure::internal(text),
         }
     }

@@ -17,7 +17,7 @@ mod referrers;
 mod state;
 mod uploads;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use berth_oci::ErrorCode;
@@ -30,6 +30,7 @@ use crate::auth::{self, Answer, Authenticator, Identity};
 use crate::conditions::{Conditions, Unmet};
 use crate::health::Health;
 use crate::metrics::Metrics;
+use crate::redirects::Redirects;
 use crate::registry::Registry;
 use crate::route::{self, Route};
 use crate::schema1::Signer;
@@ -48,8 +49,8 @@ pub struct App {
     pub authenticator: Option<Arc<dyn Authenticator>>,
     /// How addresses are given out.
     pub addresses: Addresses,
-    /// What signs the state in upload addresses.
-    pub state_key: StateKey,
+    /// What signs the state in upload addresses; nothing yet if it lies in a store that could not be reached.
+    pub state_key: Arc<OnceLock<StateKey>>,
     /// What signs the schema 1 manifests that are served.
     pub signer: Signer,
     /// Headers that every answer of the API gets, unless it has one of that name by itself.
@@ -62,6 +63,8 @@ pub struct App {
     pub max_tags: usize,
     /// Whether a blob may be mounted by who does not say from where. Only where everybody may read everything.
     pub mounts_from_anywhere: bool,
+    /// Where clients are sent for blobs; nowhere if the registry sends all of them itself.
+    pub redirects: Option<Arc<dyn Redirects>>,
     /// Whether the store can be reached.
     pub health: Arc<Health>,
     /// What is counted.
@@ -73,6 +76,8 @@ pub(crate) struct Context<'a> {
     pub(crate) app: &'a App,
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
+    /// Where the request comes from.
+    pub(crate) peer: Peer,
     /// Who makes the request, where that is asked for.
     #[expect(dead_code, reason = "events name the actor")]
     pub(crate) actor: Option<Identity>,
@@ -98,6 +103,12 @@ impl Context<'_> {
             Some(values.fold(first, |list, value| list + "," + &value))
         };
         Conditions { matches: list(header::IF_MATCH), none_matches: list(header::IF_NONE_MATCH) }
+    }
+
+    /// What signs the state in upload addresses.
+    pub(crate) fn state_key(&self) -> Result<&StateKey, Failure> {
+        let missing = || Failure::unavailable("the store could not be reached yet".to_owned());
+        self.app.state_key.get().ok_or_else(missing)
     }
 
     pub(crate) fn is_head(&self) -> bool {
@@ -181,7 +192,8 @@ async fn answer(
     }
     let route = route?;
     let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str), peer.secure);
-    let context = Context { app, method: parts.method, headers: parts.headers, actor: actor.clone(), query, base };
+    let context =
+        Context { app, method: parts.method, headers: parts.headers, peer, actor: actor.clone(), query, base };
     match route {
         Route::Root | Route::Moved(_) | Route::Options { .. } | Route::Base => {
             Ok(answer::json(StatusCode::OK, "{}".into(), context.is_head()))

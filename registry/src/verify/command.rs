@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{Options, Report};
 use crate::output::Output;
-use crate::settings;
+use crate::stores;
 
 /// More reads at once than this only make a disk seek.
 const MAX_JOBS: usize = 16;
@@ -43,9 +43,9 @@ pub(crate) async fn verify(arguments: &Verify, config: &Config) -> Result<bool> 
     let root = root(config)?;
     // Who only reads may do so beside servers, and where nothing can be written.
     let mode = if *repair { LockMode::Exclusive } else { LockMode::ReadOnly };
-    let driver = config.storage.driver.clone();
-    let opened = tokio::task::spawn_blocking(move || settings::open_store(&driver, mode)).await?;
-    let (store, _lock) = opened.context("cannot open the store")?;
+    let opened = stores::open(&config.storage.driver, mode, None).await?;
+    opened.probe().await.context("cannot use the store")?;
+    let stores::Opened { store, exclude: _lock, .. } = opened;
     let options = Options {
         repair: *repair,
         content: !skip_content,

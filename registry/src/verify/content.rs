@@ -21,7 +21,8 @@ pub(super) type Blobs = BTreeMap<Digest, u64>;
 pub(super) async fn list(store: &dyn Store) -> Result<Blobs, Error> {
     let (below, mut after, mut blobs) = (layout::blobs(), None, Blobs::new());
     loop {
-        let request = ListRequest { below: &below, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
+        let request =
+            ListRequest { below: &below, behind: None, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
         let page = store.list(request).await?;
         for entry in &page.entries {
             if let (EntryKind::Object(stat), Some(digest)) = (entry.kind, layout::parse_blob_data(&entry.key)) {

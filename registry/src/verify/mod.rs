@@ -100,7 +100,8 @@ impl Verifier<'_> {
         let (below, mut after) = (layout::repositories(), None);
         let mut current: Option<(String, Objects)> = None;
         loop {
-            let request = ListRequest { below: &below, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
+            let request =
+                ListRequest { below: &below, behind: None, one_level: false, after: after.as_ref(), limit: MAX_PAGE };
             let page = self.store.list(request).await?;
             for entry in page.entries {
                 if !matches!(entry.kind, EntryKind::Object(_)) {

@@ -1,0 +1,85 @@
+//! A page of the catalog and of tags costs the store the same whatever lies behind it.
+
+use std::sync::Arc;
+
+use berth_storage::bucket::Bucket as _;
+use berth_storage::layout;
+use futures::{StreamExt, stream};
+
+use crate::bench::Bench;
+use crate::support::Client;
+
+const WRITES_AT_ONCE: usize = 32;
+
+/// How many there are; `BERTH_MANY` says otherwise.
+fn many() -> usize {
+    std::env::var("BERTH_MANY").ok().map_or(2_000, |count| count.parse().unwrap())
+}
+
+async fn names(client: &mut Client, target: &str, field: &str) -> Vec<String> {
+    let answer = client.get(target).await.expect(200).json();
+    answer[field].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the real servers: run `make stores`"]
+async fn the_price_of_a_page_does_not_depend_on_how_much_there_is() {
+    let bench = Bench::start().await;
+    let bucket = Arc::new(bench.bucket().await);
+    let replica = bench.replica(|_| ()).await;
+    let mut client = bench.client(&replica).await;
+    let digest = berth_oci::Digest::sha256(b"{}");
+    let mut prices = Vec::new();
+    let (mut begun, all) = (0, many());
+    for count in [all / 4, all] {
+        let keys = (begun..count).flat_map(|n| {
+            let namespace = if n % 2 == 0 { "org/" } else { "" };
+            let repository = format!("{namespace}r{n:06}-app/_manifests/tags/v1/current/link");
+            let tag = format!("many/_manifests/tags/1.{n:06}-rc.{}/current/link", n % 7);
+            [repository, tag]
+        });
+        let writes = stream::iter(keys.map(|key| {
+            let (bucket, digest) = (bucket.clone(), digest.clone());
+            async move {
+                let key = layout::repositories().join(&key).unwrap();
+                bucket.put(&key, digest.to_string().into()).await.unwrap();
+            }
+        }));
+        writes.buffer_unordered(WRITES_AT_ONCE).collect::<Vec<()>>().await;
+        begun = count;
+        let mut price = Vec::new();
+        for (target, field, last) in [
+            ("/v2/_catalog?n=100", "repositories", "many".to_owned()),
+            ("/v2/_catalog?n=100&last=org/r000050-app", "repositories", "org/r000052-app".to_owned()),
+            ("/v2/_catalog?n=100&last=r000051", "repositories", "r000051-app".to_owned()),
+            ("/v2/many/tags/list?n=100", "tags", "1.000000-rc.0".to_owned()),
+            ("/v2/many/tags/list?n=100&last=1.000049-rc.0", "tags", "1.000050-rc.1".to_owned()),
+        ] {
+            // A fresh process, which remembers nothing.
+            let replica = bench.replica(|config| config.health.storagedriver.enabled = false).await;
+            let mut client = bench.client(&replica).await;
+            bench.proxy.forget_counts();
+            let found = names(&mut client, target, field).await;
+            price.push(bench.proxy.counts().total());
+            assert_eq!(found[0], last, "{target}");
+            assert!(found.is_sorted(), "{target}");
+        }
+        println!("{count} repositories and {count} tags: {price:?} requests to the store");
+        prices.push(price);
+    }
+    let [few, many] = &prices[..] else { panic!("two rounds") };
+    for (few, many) in few.iter().zip(many) {
+        assert!(*many <= few + 40, "{few} {many}");
+    }
+    // Every page joined is everything, in order.
+    let (mut found, mut target) = (0, "/v2/many/tags/list?n=1000".to_owned());
+    loop {
+        let page = names(&mut client, &target, "tags").await;
+        found += page.len();
+        if page.len() < 1000 {
+            break;
+        }
+        target = format!("/v2/many/tags/list?n=1000&last={}", page.last().unwrap());
+    }
+    assert_eq!(found, begun);
+}

@@ -1,0 +1,76 @@
+//! Several replicas on one bucket, any of which goes on with what another began.
+
+use berth_oci::{Digest, Hasher};
+use bytes::Bytes;
+
+use crate::bench::Bench;
+
+/// Content of so many bytes that is nowhere the same.
+fn content(bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut content = Vec::with_capacity(bytes + 8);
+    while content.len() < bytes {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        content.extend_from_slice(&(state >> 11).to_le_bytes());
+    }
+    content.truncate(bytes);
+    content
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the real servers: run `make stores`"]
+async fn an_upload_goes_on_at_any_replica_in_chunks_of_any_size() {
+    let bench = Bench::start().await;
+    for (algorithm, chunks) in [
+        (berth_oci::Algorithm::Sha256, vec![1_000, 2_000_000, 11_000_000, 5, 7_000_000, 30_000_000]),
+        (berth_oci::Algorithm::Sha512, vec![6_000_000; 5]),
+        (berth_oci::Algorithm::Sha256, vec![300_000; 60]),
+    ] {
+        let whole = content(chunks.iter().sum());
+        let digest = Digest::of(algorithm, &whole);
+        let mut replica = bench.replica(|_| ()).await;
+        let mut client = bench.client(&replica).await;
+        let begun = client.post("/v2/team/app/blobs/uploads/", "").await.expect(202);
+        let (mut location, mut offset) = (begun.header("location").to_owned(), 0);
+        for (number, size) in chunks.iter().enumerate() {
+            // Each chunk goes to another process, for some of which the one before is only just gone.
+            if number % 3 != 2 {
+                let next = bench.replica(|_| ()).await;
+                replica.stop().await;
+                replica = next;
+                client = bench.client(&replica).await;
+            }
+            let path = location.split_once("/v2/").map_or(location.clone(), |(_, path)| format!("/v2/{path}"));
+            let range = format!("{offset}-{}", offset + size - 1);
+            let chunk = Bytes::copy_from_slice(&whole[offset..offset + size]);
+            let sent = client.patch(&path, &[("content-range", &range)], chunk).await.expect(202);
+            offset += size;
+            assert_eq!(sent.header("range"), format!("0-{}", offset - 1));
+            location = sent.header("location").to_owned();
+        }
+        let path = location.split_once("/v2/").map_or(location.clone(), |(_, path)| format!("/v2/{path}"));
+        client.put(&format!("{path}&digest={digest}"), &[], "").await.expect(201);
+        let answer = client.get(&format!("/v2/team/app/blobs/{digest}")).await.expect(200);
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(&answer.body);
+        assert_eq!(hasher.finish(), digest);
+        replica.stop().await;
+    }
+}
+
+/// What a replica has deleted, another gives out for no longer than half a minute, and a push does not build on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the real servers: run `make stores`"]
+async fn a_push_does_not_build_on_what_another_replica_has_deleted() {
+    let bench = Bench::start().await;
+    let (one, other) = (bench.replica(|_| ()).await, bench.replica(|_| ()).await);
+    let (mut one, mut other) = (bench.client(&one).await, bench.client(&other).await);
+    let layer = one.push_blob("team/app", "a layer").await;
+    one.push_blob("team/app", crate::support::config_of("v1")).await;
+    other.delete(&format!("/v2/team/app/blobs/{layer}")).await.expect(202);
+    let image = crate::support::Document::image("v1", &["a layer"]);
+    let refused = one.push_manifest("team/app", "v1", &image).await;
+    assert_eq!(refused.codes(), "400 MANIFEST_BLOB_UNKNOWN", "{refused:?}");
+    one.get("/v2/team/app/manifests/v1").await.expect(404);
+    other.get(&format!("/v2/team/app/manifests/{}", image.digest())).await.expect(404);
+}
