@@ -31,7 +31,8 @@ pub struct Azure {
     /// The address of the account. Unset: made from account and realm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub serviceurl: Option<String>,
-    /// Where in the container `docker/registry/v2` lies.
+    /// Where in the container `docker/registry/v2` lies. Unset: at its root, where a container of Distribution 2.8, which
+    /// began every name with a slash, is recognized; `/` says that names have none, and `//` that they have one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub rootdirectory: String,
     /// How the registry shows who it is. Unset: with the account's key.

@@ -2,6 +2,8 @@
 //!
 //! [`plan`] decides, without a look at the network or the disk; [`Access`] is a plan that was carried out.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::Uri;
@@ -14,13 +16,14 @@ use super::sas::Delegation;
 use crate::http::Http;
 use crate::{BoxError, StoreError};
 
+/// The domain of the public cloud.
+const REALM: &str = "core.windows.net";
+
 /// What the files of a directory of credentials hold, each named as in the configuration.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Files {
     pub(super) accountkey: Option<String>,
     pub(super) connectionstring: Option<String>,
-    pub(super) clientid: Option<String>,
-    pub(super) tenantid: Option<String>,
     pub(super) secret: Option<String>,
 }
 
@@ -72,19 +75,24 @@ pub(super) fn plan(
         Some(url) => Some(connection::split_signature(url)).unzip(),
         None => (None, None),
     };
-    let named = Some(options.account_name.clone()).filter(|name| !name.is_empty());
-    let account = named.or(connection.account).or_else(|| service_url.as_deref().and_then(connection::account_of));
-    let account = account.ok_or_else(|| unset("accountname", "the account has to be named"))?;
     let endpoint = service_url.or(connection.endpoint);
-    let endpoint = endpoint.unwrap_or_else(|| format!("https://{account}.blob.{}", options.realm));
+    // Inline, a key of its own is more particular than the connection string; a file is always newer.
+    let inline = options.account_key.clone().filter(|_| files.connectionstring.is_none());
+    let own_key = files.accountkey.clone().or(inline);
+    let named = Some(options.account_name.clone()).filter(|name| !name.is_empty());
+    // What opens an account belongs to the account that is named beside it.
+    let account = match own_key.is_some() {
+        true => named.or(connection.account),
+        false => connection.account.or(named),
+    };
+    let account = account.or_else(|| endpoint.as_deref().and_then(connection::account_of));
+    let account = account.ok_or_else(|| unset("accountname", "the account has to be named"))?;
+    let realm = if options.realm.is_empty() { REALM } else { &options.realm };
+    let endpoint = endpoint.unwrap_or_else(|| format!("https://{account}.blob.{realm}"));
     let encrypted = check_endpoint(&endpoint)?;
     let opener = match &options.login {
         None | Some(AzureLogin::SharedKey) => {
-            // Inline, a key of its own is more particular than the connection string; a file is always newer.
-            let inline = options.account_key.clone().filter(|_| files.connectionstring.is_none());
-            let key = files.accountkey.clone().or(inline).or(connection.key);
-            let signature = connection.signature.or(signature.flatten());
-            match (key, signature) {
+            match (own_key.or(connection.key), connection.signature.or(signature.flatten())) {
                 (Some(key), _) => Opener::Key(key),
                 (None, Some(signature)) => Opener::Signature(signature),
                 (None, None) => return Err(unset("accountkey", "is needed, or a connection string, or credentials")),
@@ -95,7 +103,7 @@ pub(super) fn plan(
         }
         Some(login) => {
             let authority = options.authority.clone().or_else(|| environment("AZURE_AUTHORITY_HOST"));
-            let authority = authority.unwrap_or_else(|| authority_of(&options.realm).to_owned());
+            let authority = authority.unwrap_or_else(|| authority_of(realm).to_owned());
             let proof = plan_proof(login, files, environment)?;
             Opener::Entra(Entra { authority: authority.trim_end_matches('/').to_owned(), proof })
         }
@@ -121,19 +129,18 @@ fn plan_proof(
     Ok(match login {
         AzureLogin::SharedKey => return Err(unset("credentials.type", "shared_key asks nothing of Microsoft Entra")),
         AzureLogin::ClientSecret { tenant_id, client_id, secret } => {
-            let of = |file: &Option<String>, inline: &Option<String>, key| {
-                file.clone().or(inline.clone()).ok_or_else(|| unset(key, "is needed for client_secret"))
-            };
+            let needed =
+                |value: Option<&String>, key| value.cloned().ok_or_else(|| unset(key, "is needed for client_secret"));
             Proof::Secret {
-                tenant: of(&files.tenantid, tenant_id, "credentials.tenantid")?,
-                client: of(&files.clientid, client_id, "credentials.clientid")?,
-                secret: of(&files.secret, secret, "credentials.secret")?,
+                tenant: needed(tenant_id.as_ref(), "credentials.tenantid")?,
+                client: needed(client_id.as_ref(), "credentials.clientid")?,
+                secret: needed(files.secret.as_ref().or(secret.as_ref()), "credentials.secret")?,
             }
         }
         AzureLogin::Default { tenant_id, client_id } => {
-            let tenant = files.tenantid.clone().or(tenant_id.clone()).or_else(|| environment("AZURE_TENANT_ID"));
-            let client = files.clientid.clone().or(client_id.clone()).or_else(|| environment("AZURE_CLIENT_ID"));
-            let secret = files.secret.clone().or_else(|| environment("AZURE_CLIENT_SECRET"));
+            let tenant = tenant_id.clone().or_else(|| environment("AZURE_TENANT_ID"));
+            let client = client_id.clone().or_else(|| environment("AZURE_CLIENT_ID"));
+            let secret = environment("AZURE_CLIENT_SECRET");
             let file = environment("AZURE_FEDERATED_TOKEN_FILE");
             match (tenant, client, secret, file) {
                 (Some(tenant), Some(client), Some(secret), _) => Proof::Secret { tenant, client, secret },
@@ -177,9 +184,9 @@ pub(super) struct Access {
 /// What opens an account, ready for use.
 pub(super) enum Login {
     /// The account's key, as it is and as the signer of requests has it.
-    Key { bytes: Vec<u8>, credential: std::sync::Arc<AzureCredential> },
+    Key { bytes: Vec<u8>, credential: Arc<AzureCredential> },
     /// A shared access signature.
-    Signature(std::sync::Arc<AzureCredential>),
+    Signature(Arc<AzureCredential>),
     /// Tokens, which are fetched when they are needed and kept until they end.
     Entra { tokens: AzureCredentialProvider, plan: Entra },
 }
@@ -207,7 +214,7 @@ impl Access {
     }
 
     /// What a request is signed with.
-    pub(super) async fn credential(&self) -> Result<std::sync::Arc<AzureCredential>, StoreError> {
+    pub(super) async fn credential(&self) -> Result<Arc<AzureCredential>, StoreError> {
         match &self.login {
             Login::Key { credential, .. } | Login::Signature(credential) => Ok(credential.clone()),
             Login::Entra { tokens, plan } => {
@@ -279,7 +286,7 @@ mod tests {
         let both = AzureOptions { connection_string: text(string), ..keyed.clone() };
         check(&both, &none, &[], "acct https://other.blob.core.example key a2V5");
         let file = Files { connectionstring: text("AccountName=other;AccountKey=ZmlsZQ=="), ..none.clone() };
-        check(&both, &file, &[], "acct https://acct.blob.core.windows.net key ZmlsZQ==");
+        check(&both, &file, &[], "other https://other.blob.core.windows.net key ZmlsZQ==");
         let signed = "BlobEndpoint=https://acct.blob.core.windows.net;SharedAccessSignature=sig=x";
         let signed = AzureOptions { connection_string: text(signed), ..options() };
         check(&signed, &none, &[], "acct https://acct.blob.core.windows.net signature sig=x");
@@ -288,6 +295,8 @@ mod tests {
     #[test]
     fn the_address_is_the_one_that_is_set_or_made_from_account_and_realm() {
         let none = Files::default();
+        let unsaid = AzureOptions { realm: String::new(), account_key: text("a2V5"), ..options() };
+        check(&unsaid, &none, &[], "acct https://acct.blob.core.windows.net key a2V5");
         let at = |url: &str| AzureOptions { service_url: text(url), account_key: text("a2V5"), ..options() };
         check(&at("http://azurite:10000/acct/"), &none, &[], "acct http://azurite:10000/acct key a2V5");
         check(

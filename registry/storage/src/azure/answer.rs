@@ -90,7 +90,9 @@ pub(super) async fn refusal(answer: Response<ResponseBody>) -> Refusal {
     if head.status.as_u16() == 403
         && let Some(skew) = text(&head.headers, DATE.as_str()).and_then(time).and_then(skew)
     {
-        refusal.message = format!("{}; the clock of this machine is {skew}", refusal.message.trim_end_matches('.'));
+        let said = refusal.message.trim_end_matches('.');
+        let separator = if said.is_empty() { "" } else { "; " };
+        refusal.message = format!("{said}{separator}the clock of this machine is {skew}");
     }
     refusal
 }

@@ -111,12 +111,21 @@ fn body(
              Content-ID: {number}\r\n\r\nDELETE {path} HTTP/1.1\r\n"
         )?;
         for (name, value) in &head.headers {
-            write!(body, "{name}: {}\r\n", value.to_str()?)?;
+            write!(body, "{}: {}\r\n", written(name.as_str()), value.to_str()?)?;
         }
         body.push_str("\r\n\r\n");
     }
     write!(body, "--{boundary}--\r\n")?;
     Ok(body.into())
+}
+
+/// The name of a header as people write it: within a body, the service is particular about that.
+fn written(name: &str) -> String {
+    let words = name.split('-').map(|word| match word.split_at_checked(1) {
+        Some((first, rest)) => first.to_ascii_uppercase() + rest,
+        None => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join("-")
 }
 
 /// The small answers: to which request, if that is said, and what the service says.
@@ -141,6 +150,13 @@ fn answer(part: &str) -> Option<(Option<usize>, Refusal)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_headers_are_written_as_people_do() {
+        for (name, expected) in [("content-length", "Content-Length"), ("x-ms-version", "X-Ms-Version"), ("-", "-")] {
+            assert_eq!(written(name), expected);
+        }
+    }
 
     #[test]
     fn small_answers_are_taken_from_a_large_one() {

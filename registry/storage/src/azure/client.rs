@@ -85,9 +85,18 @@ impl<'a> Call<'a> {
     }
 
     /// Sends this with it.
-    pub(super) fn body(mut self, body: Bytes) -> Self {
+    pub(super) fn body(self, body: Bytes) -> Self {
+        self.body_of("application/octet-stream", body)
+    }
+
+    /// Sends this document with it.
+    pub(super) fn xml(self, document: String) -> Self {
+        self.body_of("application/xml", document.into())
+    }
+
+    fn body_of(mut self, kind: &'static str, body: Bytes) -> Self {
         self.body = body;
-        self.header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+        self.header(CONTENT_TYPE, HeaderValue::from_static(kind))
     }
 
     /// Refuses to replace an object.

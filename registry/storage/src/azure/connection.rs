@@ -11,7 +11,7 @@ const EMULATED_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2U
 /// What a connection string says.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Connection {
-    /// The account.
+    /// The account, if it is named.
     pub(super) account: Option<String>,
     /// Its key.
     pub(super) key: Option<String>,
@@ -59,9 +59,6 @@ impl Connection {
             let protocol = protocol.as_deref().unwrap_or("https");
             found.endpoint = Some(format!("{protocol}://{account}.blob.{suffix}"));
         }
-        if found.account.is_none() {
-            found.account = found.endpoint.as_deref().and_then(account_of);
-        }
         Ok(found)
     }
 }
@@ -93,7 +90,8 @@ mod tests {
 
     fn check(text: &str, account: &str, opened_by: &str, endpoint: &str) {
         let found = Connection::parse(text).unwrap();
-        assert_eq!(found.account.as_deref().unwrap_or_default(), account, "{text}");
+        let named = found.account.clone().or_else(|| account_of(found.endpoint.as_deref()?));
+        assert_eq!(named.as_deref().unwrap_or_default(), account, "{text}");
         let opener = match (&found.key, &found.signature) {
             (Some(key), None) => format!("key {key}"),
             (None, Some(signature)) => format!("signature {signature}"),

@@ -128,13 +128,7 @@ fn read_and_plan(options: &AzureOptions) -> Result<Plan, StoreError> {
 
 fn read(directory: &Path) -> Result<Files, StoreError> {
     let file = |name: &str| read_file(&directory.join(name));
-    Ok(Files {
-        accountkey: file("accountkey")?,
-        connectionstring: file("connectionstring")?,
-        clientid: file("clientid")?,
-        tenantid: file("tenantid")?,
-        secret: file("secret")?,
-    })
+    Ok(Files { accountkey: file("accountkey")?, connectionstring: file("connectionstring")?, secret: file("secret")? })
 }
 
 /// What a file holds, without the white space around it; none if there is no such file, or nothing in it.

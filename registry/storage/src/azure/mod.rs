@@ -115,7 +115,7 @@ impl Azure {
             "<?xml version=\"1.0\" encoding=\"utf-8\"?><KeyInfo><Start>{start}</Start><Expiry>{end}</Expiry></KeyInfo>"
         );
         let call = Call::new(subject, Method::POST, Target::Account).query("restype", "service");
-        let answer = self.client.send(call.query("comp", "userdelegationkey").body(body.into())).await?;
+        let answer = self.client.send(call.query("comp", "userdelegationkey").xml(body)).await?;
         let body = subject.read(answer.into_body(), MAX_KEY_BYTES).await?;
         let key: DelegationKey = answer::xml(&body).map_err(|error| subject.unreachable(error))?;
         Ok(kept.insert(key.into()).clone())

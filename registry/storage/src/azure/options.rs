@@ -14,8 +14,8 @@ pub struct AzureOptions {
     pub account_key: Option<String>,
     /// Account, address, and a key or a shared access signature, in one text.
     pub connection_string: Option<String>,
-    /// A directory of files that take the place of what is given here: `accountkey`, `connectionstring`, `clientid`,
-    /// `tenantid` and `secret`. They are read again when they change.
+    /// A directory of files that take the place of what is given here: `accountkey`, `connectionstring`, and `secret` of an
+    /// application. They are read again when they change.
     pub credentials_directory: Option<PathBuf>,
     /// The container.
     pub container: String,

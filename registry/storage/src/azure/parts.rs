@@ -9,6 +9,8 @@
 //! A blob that CNCF Distribution has appended to takes no blocks. Where one is in the way, the assembly's blocks are kept
 //! beside a blob of their own, which then takes its place.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -25,7 +27,7 @@ use crate::bucket::{Assembly, PartTag};
 use crate::{BoxError, Key, StoreError, layout};
 
 /// For how long the service may read what it is told to copy.
-const SOURCE_VALIDITY: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+const SOURCE_VALIDITY: Duration = Duration::from_secs(15 * 60);
 /// What the text of an assembly ends with whose blocks are kept beside a blob of their own.
 const ASIDE: char = '+';
 
@@ -57,9 +59,9 @@ fn block(id: Uuid, number: usize) -> String {
 
 /// The list that makes blocks a blob: of each name the block that was written last, committed or not, so that a list can
 /// be sent again whose answer was lost.
-fn list(parts: &[PartTag]) -> Bytes {
+fn list(parts: &[PartTag]) -> String {
     let blocks: String = parts.iter().map(|PartTag(name)| format!("<Latest>{name}</Latest>")).collect();
-    format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{blocks}</BlockList>").into()
+    format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{blocks}</BlockList>")
 }
 
 impl Azure {
@@ -71,7 +73,7 @@ impl Azure {
 
     /// Whether there is a blob that was appended to.
     async fn is_appended(&self, key: &Key) -> Result<bool, StoreError> {
-        match self.properties(key, "look at the object").await {
+        match self.raw_properties(key, "look at the object").await {
             Ok(headers) => Ok(headers.get("x-ms-blob-type").is_some_and(|kind| kind != "BlockBlob")),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -164,7 +166,7 @@ impl Azure {
         let subject = self.subject(to, "make an object of its parts");
         let Parsed { aside, .. } = Parsed::of(assembly).map_err(|error| subject.unreachable(error))?;
         let name = self.name(aside.as_ref().unwrap_or(to)).await?;
-        let call = Call::new(subject, Method::PUT, Target::Blob(&name)).query("comp", "blocklist").body(list(parts));
+        let call = Call::new(subject, Method::PUT, Target::Blob(&name)).query("comp", "blocklist").xml(list(parts));
         match self.client.send(call).await {
             Ok(_) => {}
             Err(error) if are_gone(&error) => {

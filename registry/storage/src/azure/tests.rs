@@ -135,6 +135,17 @@ async fn new_credentials_are_looked_for_when_the_old_ones_are_not_believed() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_wrong_is_said_beside_the_refusal() {
+    let refused = "403 Forbidden\nDate: Wed, 21 Oct 2015 07:28:00 GMT\nx-ms-error-code: AuthenticationFailed";
+    let (endpoint, _) = serve(&[(refused, "")]).await;
+    let error = open(endpoint).await.put(&key("a"), Bytes::new()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("the clock of this machine is") && error.contains("seconds ahead of the server's"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_listing_goes_on_from_page_to_page_behind_a_name() {
     let page = |name: &str, next: &str| {
         format!(
