@@ -181,7 +181,7 @@ impl StoreError {
     /// Whether the same request may well succeed a moment later: the store was busy, restarted, or not to be reached.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        const CODES: [&str; 7] = [
+        const CODES: [&str; 9] = [
             "SlowDown",
             "InternalError",
             "ServiceUnavailable",
@@ -189,6 +189,8 @@ impl StoreError {
             "RequestTimeout",
             "OperationTimedOut",
             "ThrottlingException",
+            "rateLimitExceeded",
+            "userRateLimitExceeded",
         ];
         match self {
             StoreError::Unreachable { .. } => true,

@@ -80,6 +80,14 @@ struct Step {
     to: Key,
 }
 
+/// What the requests of one object that is put together have in common.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    about: About<'a>,
+    assembly: &'a Assembly,
+    size: u64,
+}
+
 /// The rounds in which objects are put together. Within a round nothing waits for another. The last has one step.
 fn rounds(sources: Vec<Key>, to: &Key, between: impl Fn(usize, usize) -> Key) -> Vec<Vec<Step>> {
     let mut rounds = Vec::new();
@@ -166,15 +174,18 @@ impl Gcs {
         if sources.is_empty() {
             return self.put(to, Bytes::new()).await;
         }
-        let rounds = rounds(sources, to, |round, at| Key::built(format!("{above}/together/{round}/{at}")));
-        if let Err(error) = self.compose_all(about, assembly, &rounds, size).await {
+        let mut rounds = rounds(sources, to, |round, at| Key::built(format!("{above}/together/{round}/{at}")));
+        let last =
+            rounds.pop().and_then(|mut steps| steps.pop()).ok_or_else(|| about.unreachable("there are no parts"))?;
+        let work = Work { about, assembly, size };
+        if let Err(error) = self.compose_all(work, &rounds, last, Key::built(format!("{above}/together/whole"))).await {
             // It may have been done before, and its parts be gone: an answer was lost, and this is another try.
             let is_refused = !matches!(error, StoreError::Unreachable { .. });
-            if !is_refused || !self.is_made_of(to, assembly, size).await {
+            if !is_refused || !self.is_made_of(to, work).await {
                 return Err(error);
             }
         }
-        temporary.extend(rounds.into_iter().flatten().map(|step| step.to).filter(|key| key != to));
+        temporary.extend(rounds.into_iter().flatten().map(|step| step.to));
         // The object is there: what is left of its parts is found by its age.
         if let Err(error) = self.remove(&temporary).await {
             tracing::debug!(key = %to, assembly = assembly.0, %error, "parts are left behind");
@@ -182,48 +193,68 @@ impl Gcs {
         Ok(())
     }
 
+    /// All rounds. In the last, nothing takes the place of an object before it is known to be whole: other objects that are
+    /// parts may have changed, which shows in the length of what comes of them. An object that is there already is replaced
+    /// by way of another, `aside`.
     async fn compose_all(
         &self,
-        about: About<'_>,
-        assembly: &Assembly,
+        work: Work<'_>,
         rounds: &[Vec<Step>],
-        size: u64,
+        last: Step,
+        aside: Key,
     ) -> Result<(), StoreError> {
-        let (last, before) = rounds.split_last().ok_or_else(|| about.unreachable("there are no parts"))?;
-        for steps in before {
-            let steps: Vec<_> = steps.iter().map(|step| self.compose(about, assembly, step)).collect();
+        for steps in rounds {
+            let steps: Vec<_> = steps.iter().map(|step| self.compose(work, step, false)).collect();
             stream::iter(steps).buffer_unordered(AT_ONCE).try_collect::<Vec<Resource>>().await?;
         }
-        for step in last {
-            let composed = self.compose(about, assembly, step).await?;
-            let bytes = composed.size().map_err(|error| about.unreachable(error))?;
-            if bytes != size {
-                // Another object has changed since it was named as a part. What has come of it goes again, and nothing
-                // that was written there since.
-                let query = [("ifGenerationMatch", composed.generation.as_str())];
-                let request = Request::delete(self.api.address.object(&self.root.name(&step.to), &query));
-                let _ = self.api.tell(about, request, Bytes::new()).await;
-                return Err(about.unreachable(format!("the parts have become {bytes} bytes, not {size}")));
+        match self.compose(work, &last, true).await {
+            Err(StoreError::AlreadyExists { .. }) if self.is_made_of(&last.to, work).await => Ok(()),
+            Err(StoreError::AlreadyExists { .. }) => {
+                let Step { sources, to } = last;
+                let step = Step { sources, to: aside };
+                let composed = self.compose(work, &step, false).await?;
+                self.must_be_whole(work, &step.to, &composed).await?;
+                self.copy(&step.to, &to).await?;
+                // If it stays, it is found by its age.
+                let _ = self.remove(&[step.to]).await;
+                Ok(())
             }
+            composed => self.must_be_whole(work, &last.to, &composed?).await,
         }
-        Ok(())
     }
 
-    /// One request.
-    async fn compose(&self, about: About<'_>, assembly: &Assembly, step: &Step) -> Result<Resource, StoreError> {
+    /// Removes what was put together if it has the wrong length, unless something else was written there since.
+    async fn must_be_whole(&self, work: Work<'_>, at: &Key, composed: &Resource) -> Result<(), StoreError> {
+        let Work { about, size, .. } = work;
+        let bytes = composed.size().map_err(|error| about.unreachable(error))?;
+        if bytes == size {
+            return Ok(());
+        }
+        let query = [("ifGenerationMatch", composed.generation.as_str())];
+        let request = Request::delete(self.api.address.object(&self.root.name(at), &query));
+        let _ = self.api.tell(about, request, Bytes::new()).await;
+        Err(about.unreachable(format!("the parts have become {bytes} bytes, not {size}")))
+    }
+
+    /// One request; [`StoreError::AlreadyExists`] if there is an object that may not be there.
+    async fn compose(&self, work: Work<'_>, step: &Step, must_be_new: bool) -> Result<Resource, StoreError> {
+        let Work { about, assembly, .. } = work;
         let name = |key: &Key| self.root.name(key);
         let body = Compose {
             source_objects: step.sources.iter().map(|key| Source { name: name(key) }).collect(),
             destination: Destination { content_type: OCTETS, metadata: [(ASSEMBLY, assembly.0.as_str())].into() },
         };
         let body = serde_json::to_vec(&body).map_err(|error| about.unreachable(error))?;
-        let address = self.api.address.compose(&name(&step.to), &[("fields", FIELDS)]);
+        let mut query = vec![("fields", FIELDS)];
+        query.extend(must_be_new.then_some(("ifGenerationMatch", "0")));
+        let address = self.api.address.compose(&name(&step.to), &query);
         let request = post(address).header(CONTENT_TYPE, "application/json");
         self.api.ask(about, request, body.into()).await
     }
 
     /// Whether an object is what has become of an assembly.
-    async fn is_made_of(&self, to: &Key, assembly: &Assembly, size: u64) -> bool {
+    async fn is_made_of(&self, to: &Key, work: Work<'_>) -> bool {
+        let Work { assembly, size, .. } = work;
         let resource = self.resource(About::object(to.as_str(), "look at the object"), to).await;
         resource.is_ok_and(|resource| {
             resource.metadata.get(ASSEMBLY) == Some(&assembly.0) && resource.size().is_ok_and(|bytes| bytes == size)

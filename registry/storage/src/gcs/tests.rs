@@ -332,3 +332,80 @@ async fn an_answer_that_is_no_listing_is_an_error() {
     assert_eq!(bucket.list(listing).await.unwrap(), Listed::default());
     script.had("range");
 }
+
+/// What a part of five bytes and another object of three are put together by.
+const COMPOSE: &str = "POST /storage/v1/b/b/o/r%2Fto/compose?fields=name%2Csize%2Cupdated%2Cgeneration%2CcontentType%2Cmetadata&ifGenerationMatch=0";
+const ASIDE: &str = "POST /storage/v1/b/b/o/r%2Fberth%2Fv1%2Fparts%2Fid%2Ftogether%2Fwhole/compose?fields=name%2Csize%2Cupdated%2Cgeneration%2CcontentType%2Cmetadata";
+const LOOK: &str = "GET /storage/v1/b/b/o/r%2Fto?fields=name%2Csize%2Cupdated%2Cgeneration%2CcontentType%2Cmetadata";
+const DELETE_PART: &str = "DELETE /storage/v1/b/b/o/r%2Fberth%2Fv1%2Fparts%2Fid%2F00001";
+const DELETE_ASIDE: &str = "DELETE /storage/v1/b/b/o/r%2Fberth%2Fv1%2Fparts%2Fid%2Ftogether%2Fwhole";
+
+async fn complete(script: &Script) -> Result<(), StoreError> {
+    let tags = ["part 5 1", "object 3 from"].map(|tag| PartTag(tag.to_owned())).into();
+    bucket(script).await.complete_parts(&key("to"), &Assembly("id".to_owned()), tags, 8).await
+}
+
+#[tokio::test]
+async fn an_object_is_replaced_only_by_what_is_whole() {
+    const EXISTS: &str = r#"{"error":{"code":412,"message":"no","errors":[{"reason":"conditionNotMet"}]}}"#;
+    const OTHER: &str = r#"{"name":"r/to","size":"8","updated":"2024-01-02T03:04:05Z"}"#;
+    let whole = r#"{"name":"x","size":"8","generation":"7"}"#;
+    let script = Script::start(&[(COMPOSE, 200, &[], whole), (DELETE_PART, 204, &[], "")]).await;
+    complete(&script).await.unwrap();
+    script.had("range");
+    let body: serde_json::Value = serde_json::from_slice(script.asked.lock().unwrap()[0].body()).unwrap();
+    let expected = serde_json::json!({
+        "sourceObjects": [{"name": "r/berth/v1/parts/id/00001"}, {"name": "r/from"}],
+        "destination": {"contentType": "application/octet-stream", "metadata": {"berth-assembly": "id"}},
+    });
+    assert_eq!(body, expected);
+
+    let script = Script::start(&[
+        (COMPOSE, 412, &[], EXISTS),
+        (LOOK, 200, &[], OTHER),
+        (ASIDE, 200, &[], whole),
+        (
+            "POST /storage/v1/b/b/o/r%2Fberth%2Fv1%2Fparts%2Fid%2Ftogether%2Fwhole/rewriteTo/b/b/o/r%2Fto?fields=done%2CrewriteToken",
+            200,
+            &[],
+            r#"{"done":true}"#,
+        ),
+        (DELETE_ASIDE, 204, &[], ""),
+        (DELETE_PART, 204, &[], ""),
+    ])
+    .await;
+    complete(&script).await.unwrap();
+    script.had("range");
+
+    let longer = r#"{"name":"x","size":"9","generation":"7"}"#;
+    let deletion = format!("{DELETE_ASIDE}?ifGenerationMatch=7");
+    let script = Script::start(&[
+        (COMPOSE, 412, &[], EXISTS),
+        (LOOK, 200, &[], OTHER),
+        (ASIDE, 200, &[], longer),
+        (deletion.leak(), 204, &[], ""),
+    ])
+    .await;
+    let error = complete(&script).await.unwrap_err();
+    assert!(error.to_string().ends_with("the parts have become 9 bytes, not 8"), "{error}");
+    script.had("range");
+}
+
+#[tokio::test]
+async fn what_was_put_together_before_is_done() {
+    let done = r#"{"name":"r/to","size":"8","metadata":{"berth-assembly":"id"}}"#;
+    for (status, text) in [(412, ""), (404, "Object r/from (generation: 0) not found.")] {
+        let script = Script::start(&[
+            (COMPOSE, status, &[], text),
+            (LOOK, 200, &[], done),
+            (DELETE_PART, 404, &[], "No such object: b/r/berth/v1/parts/id/00001"),
+        ])
+        .await;
+        complete(&script).await.unwrap();
+        script.had("range");
+    }
+    let others = r#"{"name":"r/to","size":"8","metadata":{"berth-assembly":"of another"}}"#;
+    let script = Script::start(&[(COMPOSE, 404, &[], "No such object: b/r/from"), (LOOK, 200, &[], others)]).await;
+    assert!(complete(&script).await.unwrap_err().is_not_found());
+    script.had("range");
+}
