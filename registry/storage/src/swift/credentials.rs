@@ -93,8 +93,11 @@ impl Credentials {
 
     /// Whether it is time to look. The first to ask is told so, and looks for all.
     fn is_due(&self) -> bool {
+        if self.directory.is_none() {
+            return false;
+        }
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = self.directory.is_some() && looked.at.elapsed() >= INTERVAL;
+        let is_due = looked.at.elapsed() >= INTERVAL;
         if is_due {
             looked.at = Instant::now();
         }

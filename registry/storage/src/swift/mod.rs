@@ -15,8 +15,10 @@
 //! one, which it does only to an upload's data, would make it a plain object of at most 5 GiB and leave the segments
 //! behind; no upload's data is static. The listings given here have no segments in them.
 //!
-//! docker-registry's dynamic objects are read as they are, copied piece by piece, and removed with their segments. An
-//! upload that it has begun is such an object already when it is between two requests, so there is nothing to adopt.
+//! docker-registry's dynamic objects are read as they are, copied piece by piece, and removed with their segments, where
+//! these lie where it puts them. An upload that it has begun is such an object already when it is between two requests, so
+//! there is nothing to adopt. It ends an upload by giving the blob the same segments and removing the upload's manifest; if
+//! it is cut off in between, whoever removes the upload removes the blob's segments with it, be it docker-registry or this.
 //!
 //! **What Swift does not promise.** Of two that create an object at once both are told that they did
 //! ([`Abilities::creates_atomically`] is false). Objects are read as they were written last, as long as all servers are
