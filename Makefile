@@ -69,7 +69,7 @@ $(PEBBLE): e2e/tools/pebble/go.mod e2e/tools/pebble/go.sum
 
 .PHONY: stores
 stores: toolchain ## Storage drivers on real servers of their kinds, which are installed once
-	e2e/stores/install.sh -- cargo test --package berth-stores --package berth-storage --package berth-registry --test servers --test buckets --test azure --test swift --test stores -- --ignored --nocapture
+	e2e/stores/install.sh -- cargo test --package berth-stores --package berth-storage --package berth-registry --test servers --test buckets --test azure --test gcs --test swift --test stores -- --ignored --nocapture
 
 .PHONY: peers
 peers: toolchain ## Berth beside CNCF Distribution 2.8 and 3, and with the clients that people use

@@ -11,6 +11,9 @@ use aws_smithy_types::date_time::Format;
 use super::S3;
 use crate::{BoxError, Key, Refusal, StoreError};
 
+/// The codes for what is not there.
+const MISSING: [&str; 4] = ["NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NotFound"];
+
 /// What a request is about.
 #[derive(Clone, Copy)]
 pub(super) enum At<'a> {
@@ -37,7 +40,8 @@ impl S3 {
         };
         // A document that has broken off says nothing that can be relied on, above all not that an object is missing. To
         // `HEAD`, which has none, the SDK gives a code by itself.
-        if error.code().is_none() && answer.status().as_u16() == 404 {
+        let code = error.code().unwrap_or_default();
+        if answer.status().as_u16() == 404 && MISSING.iter().any(|whole| *whole != code && whole.starts_with(code)) {
             return StoreError::unreachable(place, action, "an answer of status 404 without a reason that can be read");
         }
         let refusal = Refusal {
