@@ -85,6 +85,8 @@ recon_cache_path = {root}/cache
 }
 
 /// The middleware of an installation that keeps a registry: tokens, temporary URLs, large objects, copies, bulk deletes.
+///
+/// Where memcached is slow for a moment, on a busy machine, Swift would do without it for a minute, and believe no token.
 fn proxy(memcached: SocketAddrV4) -> String {
     format!(
         "\
@@ -104,6 +106,11 @@ use = egg:swift#healthcheck
 [filter:cache]
 use = egg:swift#memcache
 memcache_servers = {memcached}
+memcache_max_connections = 64
+connect_timeout = 20
+pool_timeout = 20
+io_timeout = 20
+error_suppression_limit = 1000000
 
 [filter:bulk]
 use = egg:swift#bulk
