@@ -65,6 +65,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_lock_is_waited_for() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        let path = temp.path().join("locks/one.lock");
+        let first = Lock::take(&path, || panic!("nobody holds it")).expect("taken");
+        let (waiting, waits) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| Lock::take(&path, || waiting.send(()).expect("heard")).map(drop));
+            waits.recv().expect("the second one waits");
+            assert!(!second.is_finished());
+            drop(first);
+            second.join().expect("no panic").expect("taken in its turn");
+        });
+    }
+
+    #[test]
     fn the_tail_is_the_end() {
         let temp = tempfile::tempdir().expect("a temporary directory");
         let path = temp.path().join("log");

@@ -5,9 +5,12 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::files::Lock;
+use crate::paths::Cache;
 use crate::progress::Step;
 use crate::run;
 
@@ -50,6 +53,9 @@ const UNITS: [(&str, &str); 7] = [
     ("podman", "podman-auto-update.timer"),
 ];
 
+/// How long an update of the package lists waits for another apt that is no process of ours.
+const PATIENCE: Duration = Duration::from_mins(10);
+
 /// dpkg asks this program whether a newly installed service may start.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -62,8 +68,12 @@ fn missing(packages: &[Package], exists: impl Fn(&Path) -> bool) -> Vec<&'static
     packages.iter().filter(|(_, file)| absent(file)).map(|(package, _)| *package).collect()
 }
 
-/// Installs what is missing of `packages`; needs root and apt.
+/// Installs what is missing of `packages`; needs root and apt. Callers in other threads and processes take turns.
 pub fn ensure(packages: &[Package]) -> Result<()> {
+    if missing(packages, Path::exists).is_empty() {
+        return Ok(());
+    }
+    let _turn = turn()?;
     let missing = missing(packages, Path::exists);
     if missing.is_empty() {
         return Ok(());
@@ -78,9 +88,9 @@ pub fn ensure(packages: &[Package]) -> Result<()> {
     }
     let policy = Policy::forbid_services()?;
     step.note("update the package lists");
-    run::checked(apt(&["update", "-qq"]))?;
+    update()?;
     step.note("install");
-    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    let mut args = vec!["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600"];
     args.extend(&missing);
     run::checked(apt(&args))?;
     drop(policy);
@@ -93,6 +103,28 @@ pub fn ensure(packages: &[Package]) -> Result<()> {
     }
     step.done("");
     Ok(())
+}
+
+/// Waits until no other thread or process of ours runs apt: a second one fails at once instead of waiting.
+fn turn() -> Result<Lock> {
+    Lock::take(&Cache::from_env()?.lock("apt"), || ())
+}
+
+/// Updates the package lists, whose lock has no waiting of its own: the machine may run apt by itself.
+fn update() -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match run::checked(apt(&["update", "-qq"])) {
+            Ok(_) => return Ok(()),
+            Err(error) if !is_locked(&error.to_string()) || Instant::now() >= deadline => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// Whether apt failed since another one was running.
+fn is_locked(said: &str) -> bool {
+    said.contains("Could not get lock")
 }
 
 fn apt(args: &[&str]) -> Command {
@@ -135,6 +167,10 @@ pub fn file_of_package(package: &str, file: &str, target: &Path) -> Result<()> {
     if target.exists() {
         return Ok(());
     }
+    let _turn = turn()?;
+    if target.exists() {
+        return Ok(());
+    }
     let parent = target.parent().with_context(|| format!("{}: no parent", target.display()))?;
     std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
     let temporary = parent.join(format!(".unpacking-{package}-{}", std::process::id()));
@@ -153,7 +189,7 @@ fn unpack(package: &str, file: &str, directory: &Path) -> Result<std::path::Path
         run::checked(command)
     };
     if download().is_err() {
-        run::checked(apt(&["update", "-qq"]))?;
+        update()?;
         download()?;
     }
     let archive = std::fs::read_dir(directory)?
@@ -174,6 +210,14 @@ fn unpack(package: &str, file: &str, directory: &Path) -> Result<std::path::Path
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_apt_is_waited_for_and_nothing_else() {
+        let said =
+            "`apt-get update -qq` failed:\nE: Could not get lock /var/lib/apt/lists/lock. It is held by process 7";
+        assert!(is_locked(said));
+        assert!(!is_locked("`apt-get update -qq` failed:\nE: The repository is not signed"));
+    }
 
     #[test]
     fn only_what_is_missing_is_installed() {

@@ -38,6 +38,7 @@ install_moto() {
 inputs_swift() { cat /etc/debian_version; declare -f packages_of_swift; }
 install_swift() {
   local packages
+  take_turns_with_apt
   packages=$(packages_of_swift) || { apt-get update -qq; packages=$(packages_of_swift); }
   # They are several words. A user of apt's own, who would download for root, may not write here.
   local download="apt-get download -qq -o APT::Sandbox::User=root $packages"
@@ -55,10 +56,19 @@ packages_of_swift() {
 # Not a store, but what takes turns with us on one.
 inputs_docker_registry() { cat /etc/debian_version; }
 install_docker_registry() {
+  take_turns_with_apt
   local download="apt-get download -qq -o APT::Sandbox::User=root docker-registry"
   $download || { apt-get update -qq; $download; }
   dpkg-deb --extract ./*.deb .
   rm -- *.deb
+}
+
+# A second apt fails at once instead of waiting. The lock, which the end-to-end tests take as well, ends with the subshell
+# that the installation runs in.
+take_turns_with_apt() {
+  local apt
+  exec {apt}>"$cache/locks/apt.lock"
+  flock "$apt"
 }
 
 go_inputs() { cat "$here/../tools/$1"/go.{mod,sum}; declare -f go_program; }
