@@ -127,6 +127,13 @@ pub trait Bucket: Send + Sync + 'static {
     /// Writes an object of any size with the content of another, in place of one that may be there.
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError>;
 
+    /// As [`Bucket::copy`], of an object whose size in bytes is known: a store that copies large objects in another way than
+    /// small ones need not be asked for it.
+    async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
+        let _ = size;
+        self.copy(from, to).await
+    }
+
     /// Removes an object.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
 

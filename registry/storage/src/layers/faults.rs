@@ -229,6 +229,10 @@ impl Bucket for Faulty {
         self.meet(to, self.next(), self.inner.copy(from, to)).await
     }
 
+    async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
+        self.meet(to, self.next(), self.inner.copy_sized(from, to, size)).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.meet(key, self.next(), self.inner.delete(key)).await
     }

@@ -93,6 +93,11 @@ impl Bucket for Limited {
         self.inner.copy(from, to).await
     }
 
+    async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
+        let _permit = self.permit().await;
+        self.inner.copy_sized(from, to, size).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let _permit = self.permit().await;
         self.inner.delete(key).await

@@ -237,6 +237,10 @@ impl Bucket for Observed {
         self.request("copy", to, self.inner.copy(from, to)).await
     }
 
+    async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
+        self.request("copy", to, self.inner.copy_sized(from, to, size)).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.request("delete", key, self.inner.delete(key)).await
     }

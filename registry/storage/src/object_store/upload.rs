@@ -170,7 +170,7 @@ impl ObjectStore {
                 self.bucket.head(&upload.started_at()).await?;
                 self.bucket.put(to, Bytes::new()).await?;
             }
-            Plan::Copy => self.bucket.copy(&key_of(upload, &segments[0])?, to).await?,
+            Plan::Copy => self.bucket.copy_sized(&key_of(upload, &segments[0])?, to, sizes[0]).await?,
             Plan::Rewrite => {
                 let _room = self.budget.take(chain.bytes()).await;
                 let content = self.read_segments(upload, segments).await?;

@@ -343,6 +343,10 @@ impl Bucket for Oss {
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
         let Stat { size, modified: _ } = self.head(from).await?;
+        self.copy_sized(from, to, size).await
+    }
+
+    async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
         if size > self.shared.copy_bytes {
             return self.copy_in_parts(from, to, size).await;
         }

@@ -17,6 +17,10 @@ const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.')
 impl S3 {
     pub(super) async fn copy_object(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
         let Stat { size, .. } = self.head_object(from).await?;
+        self.copy_object_of(from, to, size).await
+    }
+
+    pub(super) async fn copy_object_of(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
         let whole = if self.found().copies_parts { self.settings.copy_threshold_bytes } else { MAX_PART_BYTES };
         if size <= whole || size == 0 {
             self.copy_whole(from, to).await

@@ -202,6 +202,10 @@ impl Bucket for S3 {
         self.copy_object(from, to).await
     }
 
+    async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
+        self.copy_object_of(from, to, size).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         // The store says the same of an object that it has removed and of one that was never there.
         self.head_object(key).await?;

@@ -248,6 +248,10 @@ impl Bucket for Retrying {
         self.tries("copy", to, || self.inner.copy(from, to)).await.0
     }
 
+    async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
+        self.tries("copy", to, || self.inner.copy_sized(from, to, size)).await.0
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         match self.tries("delete", key, || self.inner.delete(key)).await {
             (Err(StoreError::NotFound { .. }), true) => Ok(()),
