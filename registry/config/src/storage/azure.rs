@@ -12,6 +12,7 @@ use crate::{Duration, Secret};
 #[serde(deny_unknown_fields, default)]
 pub struct Azure {
     /// The storage account.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub accountname: String,
     /// The account's key.
     #[serde(skip_serializing_if = "Option::is_none")]

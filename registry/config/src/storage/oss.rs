@@ -12,6 +12,7 @@ use crate::Secret;
 #[serde(deny_unknown_fields, default)]
 pub struct Oss {
     /// The name of the access key. Required, unless `credentialsdirectory` is set.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub accesskeyid: String,
     /// The access key. Required, unless `credentialsdirectory` is set.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ pub struct Swift {
     /// The address of the identity service.
     pub authurl: String,
     /// The user. Required, unless `credentialsdirectory` holds it.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub username: String,
     /// The user's password. Required, unless `credentialsdirectory` holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
