@@ -1,5 +1,7 @@
 //! The resource definitions as Kubernetes gets them, and the fields that they know.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
@@ -27,12 +29,8 @@ pub fn to_yaml(definition: &CustomResourceDefinition) -> Result<String, serde_sa
 /// is not known here.
 #[must_use]
 pub fn unknown_fields(kind: &str, resource: &Value) -> Vec<String> {
-    let Some((_, definition)) = definitions().into_iter().find(|(_, d)| d.spec.names.kind == kind) else {
-        return Vec::new();
-    };
     let mut found = Vec::new();
-    for version in definition.spec.versions {
-        let Ok(schema) = serde_json::to_value(version.schema.and_then(|v| v.open_api_v3_schema)) else { continue };
+    for (_, schema) in SCHEMAS.iter().filter(|(known, _)| known == kind) {
         for key in ["spec", "status"] {
             if let (Some(value), Some(schema)) = (resource.get(key), schema["properties"].get(key)) {
                 collect_unknown(value, schema, key, &mut found);
@@ -44,6 +42,19 @@ pub fn unknown_fields(kind: &str, resource: &Value) -> Vec<String> {
     }
     found
 }
+
+/// The schema of every version of every kind. To make one takes longer than to use it.
+static SCHEMAS: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
+    let mut schemas = Vec::new();
+    for (_, definition) in definitions() {
+        let kind = definition.spec.names.kind;
+        for version in definition.spec.versions {
+            let schema = version.schema.and_then(|validation| validation.open_api_v3_schema);
+            schemas.extend(serde_json::to_value(schema).ok().map(|schema| (kind.clone(), schema)));
+        }
+    }
+    schemas
+});
 
 fn collect_unknown(value: &Value, schema: &Value, path: &str, found: &mut Vec<String>) {
     match value {
