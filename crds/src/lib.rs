@@ -11,6 +11,7 @@
 
 mod definition;
 mod gc_policy;
+pub mod pattern;
 mod registry;
 mod size;
 mod span;
@@ -19,9 +20,18 @@ pub use definition::{definitions, to_yaml, unknown_fields};
 pub use gc_policy::{
     GCPolicy, GCPolicySpec, GCPolicyStatus, GcEffective, GcSummary, MAX_RUNS, Outcome, RegistryRef, Run,
 };
+pub use registry::object_store::{
+    SecretCredentials,
+    azure::{Azure, AzureClientSecret, AzureCredentials, AzureWorkloadIdentity},
+    gcs::{Gcs, GcsCredentials, GcsWorkloadIdentity},
+    oss::Oss,
+    s3::{S3, S3Credentials, S3Encryption, S3WorkloadIdentity},
+    swift::{Swift, SwiftEndpointType},
+};
+pub use registry::reference::{CertificateAuthority, KeyRef, SecretRef};
 pub use registry::status::{Effective, EffectiveStorage, RegistryStatus, Summary};
-pub use registry::storage::{AccessMode, EmptyDir, PersistentVolumeClaim, Storage};
-pub use registry::tls::{SecretRef, Tls, TlsVersion};
+pub use registry::storage::{AccessMode, EmptyDir, InMemory, PersistentVolumeClaim, Storage};
+pub use registry::tls::{Tls, TlsVersion};
 pub use registry::validation::{IndexPlatforms, IndexRules, ManifestValidation, Platform, UrlRules, Validation};
 pub use registry::{
     DeletionPolicy, ImagePullPolicy, Log, LogFormat, LogLevel, Registry, RegistrySpec, Service, ServiceAccount,

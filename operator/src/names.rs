@@ -10,6 +10,10 @@ pub const MANAGED: &str = "app.kubernetes.io/managed-by=berth-operator";
 pub const REGISTRY_LABEL: &str = "berth.dev/registry";
 /// The label that names the GCPolicy of an object.
 pub const POLICY_LABEL: &str = "berth.dev/gcpolicy";
+/// The annotation of pods that tells which identity they were made for.
+pub const IDENTITY_ANNOTATION: &str = "berth.dev/storage-identity";
+/// The annotation of pods that tells by which authorities they trust their object store.
+pub const AUTHORITIES_ANNOTATION: &str = "berth.dev/storage-ca";
 /// The finalizer of a Registry whose volume is deleted with it.
 pub const VOLUME_FINALIZER: &str = "berth.dev/volume";
 
@@ -17,6 +21,9 @@ pub const VOLUME_FINALIZER: &str = "berth.dev/volume";
 pub const REGISTRY_PORT: i32 = 5000;
 /// The port of health, metrics and administration.
 pub const DEBUG_PORT: i32 = 5001;
+
+/// Where metrics are, at [`DEBUG_PORT`].
+pub const METRICS_PATH: &str = "/metrics";
 
 /// The directory of the mounted configuration.
 pub const CONFIG_DIRECTORY: &str = "/etc/berth";
@@ -30,6 +37,10 @@ pub const CERTIFICATE_FILE: &str = "tls/tls.crt";
 pub const PRIVATE_KEY_FILE: &str = "tls/tls.key";
 /// The keys of a Secret of the type kubernetes.io/tls.
 pub const TLS_KEYS: [&str; 2] = ["tls.crt", "tls.key"];
+/// The credentials of the object store, one file each, inside [`CONFIG_DIRECTORY`].
+pub const STORAGE_DIRECTORY: &str = "storage";
+/// The certificates of authorities that the object store is trusted by, inside [`CONFIG_DIRECTORY`].
+pub const STORAGE_CA_FILE: &str = "storage-ca/ca.crt";
 /// What says whether writes are refused, inside [`CONFIG_DIRECTORY`].
 pub const READ_ONLY_FILE: &str = "state/read-only";
 /// The key of the ConfigMap that becomes [`READ_ONLY_FILE`].

@@ -1,7 +1,7 @@
 //! [pure] `berth-operator render`: resources in files to the objects that the operator would apply, with no cluster.
 //!
 //! The same validation and the same rendering as in a cluster. What only a cluster knows is left out: owner references,
-//! and the Secret with the admin token, which is random.
+//! the Secret with the admin token, which is random, and what is in Secrets and ConfigMaps that a spec names.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -169,7 +169,7 @@ pub fn render(sources: &[Source], settings: &Settings) -> Result<String, RenderE
 fn write_registry(text: &mut String, valid: &ValidRegistry) -> Result<(), RenderError> {
     let secret = names::admin_secret(&valid.name);
     let _ = writeln!(text, "# Secret {secret} is not shown: the operator makes it once, with a random token.");
-    write_objects(text, &registry::render::render(valid).objects()?)
+    write_objects(text, &registry::render::render(valid, None).objects()?)
 }
 
 fn write_objects(text: &mut String, objects: &[Value]) -> Result<(), RenderError> {

@@ -1,9 +1,11 @@
-//! One HTTP request: for images without a shell, where `helm test` and exec probes have nothing else to ask with.
+//! One HTTP request. As a command it is for images without a shell, where `helm test` and exec probes have nothing else to
+//! ask with; the operator asks its registries by it.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
+use futures::future::{Either, select};
 use http::{Request, StatusCode, Uri};
-use http_body_util::Empty;
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -33,6 +35,22 @@ pub enum Error {
         /// What was wrong with it.
         source: hyper::Error,
     },
+    /// The body of the answer broke off.
+    #[error("{uri}: no answer: {source}")]
+    Body {
+        /// The address.
+        uri: Uri,
+        /// What was wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The answer is too long.
+    #[error("{uri}: the answer has more than {max_body_bytes} bytes")]
+    TooLong {
+        /// The address.
+        uri: Uri,
+        /// The most that it may have.
+        max_body_bytes: usize,
+    },
     /// The answer is not one of success.
     #[error("{uri}: answered {status}")]
     Status {
@@ -52,26 +70,52 @@ pub enum Error {
 /// [`Error`], which names the address.
 pub async fn probe(uri: Uri) -> Result<StatusCode, Error> {
     let slow = Error::Timeout(uri.clone());
-    tokio::time::timeout(TIMEOUT, get(uri)).await.unwrap_or(Err(slow))
+    let asked = exchange(uri.clone(), None);
+    let (status, _) = tokio::time::timeout(TIMEOUT, asked).await.unwrap_or(Err(slow))?;
+    if status.is_success() { Ok(status) } else { Err(Error::Status { uri, status }) }
 }
 
-async fn get(uri: Uri) -> Result<StatusCode, Error> {
+/// `GET uri`, and what is answered, whatever the status; no redirect is followed. How long it may take is the caller's
+/// matter: nothing is left of it when it is dropped.
+///
+/// # Errors
+/// [`Error`], which names the address.
+pub async fn get(uri: Uri, max_body_bytes: usize) -> Result<(StatusCode, Bytes), Error> {
+    exchange(uri, Some(max_body_bytes)).await
+}
+
+/// One request and its answer; the body is read if a bound is given.
+async fn exchange(uri: Uri, max_body_bytes: Option<usize>) -> Result<(StatusCode, Bytes), Error> {
     let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority().cloned()) else {
         return Err(Error::Address(uri));
     };
-    let stream = TcpStream::connect((authority.host(), authority.port_u16().unwrap_or(80))).await;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await;
     let stream = stream.map_err(|source| Error::Connect { uri: uri.clone(), source })?;
     let answer = |source| Error::Answer { uri: uri.clone(), source };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(answer)?;
-    tokio::spawn(connection);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = path.parse().map_err(|_| Error::Address(uri.clone()))?;
     if let Ok(host) = authority.as_str().parse() {
         request.headers_mut().insert(http::header::HOST, host);
     }
-    let status = sender.send_request(request).await.map_err(answer)?.status();
-    if status.is_success() { Ok(status) } else { Err(Error::Status { uri, status }) }
+    let exchanged = pin!(async {
+        let response = sender.send_request(request).await.map_err(answer)?;
+        let status = response.status();
+        let Some(max_body_bytes) = max_body_bytes else { return Ok((status, Bytes::new())) };
+        let body = Limited::new(response.into_body(), max_body_bytes).collect().await;
+        match body {
+            Ok(body) => Ok((status, body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLong { uri: uri.clone(), max_body_bytes }),
+            Err(source) => Err(Error::Body { uri: uri.clone(), source }),
+        }
+    });
+    // The connection is served here and not in a task of its own, so that it ends with the exchange.
+    match select(exchanged, pin!(connection)).await {
+        Either::Left((exchanged, _)) => exchanged,
+        Either::Right((_, exchanged)) => exchanged.await,
+    }
 }
 
 #[cfg(test)]

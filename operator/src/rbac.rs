@@ -47,7 +47,12 @@ pub const WORK: &[Permission] = &[
     permission("", "configmaps", APPLY_AND_DELETE, "its configuration, and the end of old ones"),
     permission("", "serviceaccounts", APPLY_AND_DELETE, "its account, until the spec names another"),
     permission("", "persistentvolumeclaims", APPLY_AND_DELETE, "its volume; deletion by deletionPolicy alone"),
-    permission("", "secrets", &["create", "get"], "its admin token: made once, and its metadata read"),
+    permission(
+        "",
+        "secrets",
+        &["create", "get"],
+        "its admin token, made once; whether those that a spec names are there",
+    ),
     permission("", "pods", &["list", "watch"], "why a pod is not ready; the report of a run"),
     permission("batch", "cronjobs", APPLY, "the schedule of a GCPolicy"),
     permission("batch", "jobs", &["create", "get", "list", "watch"], "its requested runs, and how runs end"),

@@ -27,7 +27,7 @@ fn examples() -> Vec<Source> {
             file: file.file_name().unwrap().to_str().unwrap().to_owned(),
         })
         .collect();
-    assert!(sources.len() >= 14, "the examples are not where they were");
+    assert!(sources.len() >= 23, "the examples are not where they were");
     sources
 }
 
@@ -103,6 +103,43 @@ fn every_pod_is_restricted() {
     }
 }
 
+/// Credentials reach a pod as files that the node keeps up to date: no copy of one is anywhere else, and no file is
+/// mounted by a path of its own, which would stay as it was.
+#[test]
+fn credentials_are_files() {
+    let mut with_secret = 0;
+    for example in examples().iter().filter(|example| example.text.contains("kind: Registry\n")) {
+        let registry: Registry = serde_saphyr::from_str(&example.text).unwrap();
+        let valid = validate(&registry, &Settings::default()).unwrap();
+        let text = render(std::slice::from_ref(example), &Settings::default()).unwrap();
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        assert!(objects.iter().all(|object| object["kind"] != "Secret"), "{}", example.file);
+        let pod = objects.iter().find_map(pod_of).unwrap();
+        let container = &pod["containers"][0];
+        assert!(container["env"].is_null() && container["envFrom"].is_null(), "{}", example.file);
+        for mount in container["volumeMounts"].as_array().unwrap() {
+            assert!(mount["subPath"].is_null(), "{}: {mount}", example.file);
+        }
+        let Some(store) = valid.storage.object_store() else { continue };
+        let volumes = pod["volumes"].as_array().unwrap();
+        assert_eq!(volumes.len(), 1, "{}: no content is in the pod", example.file);
+        let projected = &volumes[0]["projected"];
+        assert_eq!(projected["defaultMode"], 0o440);
+        let Some(secret) = store.secret() else { continue };
+        with_secret += 1;
+        let sources = projected["sources"].as_array().unwrap();
+        for key in &secret.required {
+            let item = serde_json::json!({"key": key, "path": format!("storage/{key}")});
+            let holds =
+                |source: &&Value| source["secret"]["items"].as_array().is_some_and(|items| items.contains(&item));
+            let source = sources.iter().find(holds).unwrap_or_else(|| panic!("{}: {key}", example.file));
+            assert_eq!(source["secret"]["name"], secret.name);
+            assert!(source["secret"]["optional"].is_null(), "a pod does not start without {key}");
+        }
+    }
+    assert!(with_secret >= 5, "{with_secret}");
+}
+
 fn pod_of(object: &Value) -> Option<&Value> {
     match object["kind"].as_str()? {
         "Deployment" | "Job" => Some(&object["spec"]["template"]["spec"]),
@@ -133,9 +170,10 @@ fn what_is_wrong_is_named_with_file_resource_and_field() {
         ),
         (
             registry("{replicas: 2, storage: {emptyDir: {}}, service: {nodePort: 1}}"),
-            "a.yaml: Registry main: spec.replicas: 2 replicas cannot share an emptyDir: use one replica, or a \
-             persistentVolumeClaim with accessModes [ReadWriteMany]\na.yaml: Registry main: spec.service.nodePort: needs \
-             type NodePort or LoadBalancer: set type, or leave out nodePort",
+            "a.yaml: Registry main: spec.replicas: 2 replicas cannot share an emptyDir: use one replica, a \
+             persistentVolumeClaim with accessModes [ReadWriteMany], or an object store (spec.storage.s3, azure, gcs, swift, \
+             oss)\na.yaml: Registry main: spec.service.nodePort: needs type NodePort or LoadBalancer: set type, or leave out \
+             nodePort",
         ),
         (
             policy("{registryRef: {name: main}, schedule: '@daily'}"),
@@ -149,6 +187,15 @@ fn what_is_wrong_is_named_with_file_resource_and_field() {
             ),
             "a.yaml: GCPolicy nightly: spec.registryRef.name: Registry main has several replicas on one volume, where a \
              collection is not safe while they serve: set its spec.replicas to 1",
+        ),
+        (
+            format!(
+                "{}---\n{}",
+                registry("{storage: {s3: {bucket: b, region: r, credentials: {workloadIdentity: {}}}}}"),
+                policy("{registryRef: {name: main}, schedule: '@daily'}")
+            ),
+            "a.yaml: GCPolicy nightly: spec.registryRef.name: the content of Registry main is on an object store, s3://b, \
+             where this version of Berth cannot collect garbage while it is served: nothing is run and nothing deleted",
         ),
     ] {
         let found = render(&[Source { file: "a.yaml".into(), text }], &Settings::default()).unwrap_err().to_string();

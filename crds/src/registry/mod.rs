@@ -1,5 +1,7 @@
 //! The kind `Registry`: a container registry that runs in the cluster.
 
+pub(crate) mod object_store;
+pub(crate) mod reference;
 pub(crate) mod status;
 pub(crate) mod storage;
 pub(crate) mod tls;
@@ -54,19 +56,43 @@ use self::{status::RegistryStatus, storage::Storage, tls::Tls, validation::Valid
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.replicas) || self.replicas <= 1 || !has(self.storage.emptyDir)")
-        .message("replicas cannot share an emptyDir: use one replica, or a \
-            persistentVolumeClaim with accessModes [ReadWriteMany]")
+        .message("replicas cannot share an emptyDir: use one replica, a persistentVolumeClaim with accessModes \
+            [ReadWriteMany], or an object store (s3, azure, gcs, swift, oss)")
+        .field_path(".replicas"),
+    validation = Rule::new("!has(self.replicas) || self.replicas <= 1 || !has(self.storage.inMemory)")
+        .message("replicas cannot share the memory of one process: use one replica, a persistentVolumeClaim with \
+            accessModes [ReadWriteMany], or an object store (s3, azure, gcs, swift, oss)")
         .field_path(".replicas"),
     validation = Rule::new("!has(self.replicas) || self.replicas <= 1 || !has(self.storage.persistentVolumeClaim) \
         || (has(self.storage.persistentVolumeClaim.accessModes) \
         && self.storage.persistentVolumeClaim.accessModes.exists(m, m == 'ReadWriteMany'))")
-        .message("replicas share a ReadWriteOnce volume: use one replica, or a \
-            volume with accessModes [ReadWriteMany]")
+        .message("replicas share a ReadWriteOnce volume: use one replica, a volume with accessModes [ReadWriteMany], or an \
+            object store (s3, azure, gcs, swift, oss)")
         .field_path(".replicas"),
     validation = Rule::new("!has(self.deletionPolicy) || self.deletionPolicy != 'Delete' \
         || !has(self.storage.persistentVolumeClaim) || !has(self.storage.persistentVolumeClaim.existingClaim)")
         .message("deletionPolicy Delete does not go with existingClaim, which Berth never deletes: use Retain")
-        .field_path(".deletionPolicy")
+        .field_path(".deletionPolicy"),
+    validation = Rule::new("!has(self.deletionPolicy) || self.deletionPolicy != 'Delete' || !(has(self.storage.s3) \
+        || has(self.storage.azure) || has(self.storage.gcs) || has(self.storage.swift) || has(self.storage.oss))")
+        .message("deletionPolicy Delete does not go with an object store, of which Berth never deletes anything by itself: \
+            use Retain, and delete the bucket or container yourself")
+        .field_path(".deletionPolicy"),
+    validation = Rule::new(crate::registry::identity_rule("s3", "roleArn", "eks.amazonaws.com/role-arn"))
+        .message("workloadIdentity.roleArn is for the ServiceAccount that Berth makes: give the one of serviceAccount.name \
+            the annotation eks.amazonaws.com/role-arn, and write workloadIdentity: {}; and leave that annotation out of \
+            serviceAccount.annotations")
+        .field_path(".storage"),
+    validation = Rule::new(crate::registry::identity_rule("azure", "clientId", "azure.workload.identity/client-id"))
+        .message("workloadIdentity.clientId is for the ServiceAccount that Berth makes: give the one of serviceAccount.name \
+            the annotation azure.workload.identity/client-id, podLabels the label azure.workload.identity/use: \"true\", and \
+            write workloadIdentity: {}; and leave that annotation out of serviceAccount.annotations")
+        .field_path(".storage"),
+    validation = Rule::new(crate::registry::identity_rule("gcs", "serviceAccount", "iam.gke.io/gcp-service-account"))
+        .message("workloadIdentity.serviceAccount is for the ServiceAccount that Berth makes: give the one of \
+            serviceAccount.name the annotation iam.gke.io/gcp-service-account, and write workloadIdentity: {}; and leave \
+            that annotation out of serviceAccount.annotations")
+        .field_path(".storage")
 )]
 pub struct RegistrySpec {
     /// The image of the registry server. The one that belongs to the operator's version when it is left out.
@@ -83,11 +109,13 @@ pub struct RegistrySpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub image_pull_secrets: Vec<LocalObjectReference>,
-    /// The number of pods. 1 when it is left out; more need storage that they can share. 0 stops the registry.
+    /// The number of pods. 1 when it is left out; more need storage that they can share: an object store, or a volume with
+    /// accessModes [ReadWriteMany]. 0 stops the registry.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
-    /// Where the content is kept. The kind of storage cannot change later.
+    /// Where the content is kept. The kind of storage, and the bucket or container of an object store, cannot change
+    /// later.
     pub storage: Storage,
     /// Whether tags, manifests and blobs may be deleted through the API. true when it is left out, unlike in CNCF
     /// Distribution, because garbage collection frees what clients delete.
@@ -160,9 +188,22 @@ pub struct RegistrySpec {
     /// out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
-    /// What happens to the volume that Berth made when the Registry is deleted. Retain when it is left out.
+    /// What happens to the volume that Berth made when the Registry is deleted. A bucket or container always stays. Retain
+    /// when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// The rule that an identity which is an annotation of the ServiceAccount that Berth makes needs that account, and is said
+/// once.
+fn identity_rule(driver: &str, field: &str, annotation: &str) -> String {
+    let credentials = format!("self.storage.{driver}.credentials");
+    format!(
+        "!has(self.serviceAccount) || !has(self.storage.{driver}) || !has({credentials}) \
+         || !has({credentials}.workloadIdentity) || !has({credentials}.workloadIdentity.{field}) \
+         || (!has(self.serviceAccount.name) && (!has(self.serviceAccount.annotations) \
+         || !('{annotation}' in self.serviceAccount.annotations)))"
+    )
 }
 
 /// When an image is pulled.

@@ -13,8 +13,9 @@ pub struct RegistryStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The state in conditions: Ready always, Reconciling and Stalled while they are true (kstatus), StorageReady,
-    /// CertificateReady where the spec has tls, and Paused while changes are held back.
+    /// The state in conditions: Ready always, Reconciling and Stalled while they are true (kstatus), StorageReady, or
+    /// StorageReachable where the content is on an object store, CertificateReady where the spec has tls, and Paused while
+    /// changes are held back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -79,7 +80,7 @@ pub struct Effective {
 }
 
 /// The storage in effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EffectiveStorage {
     /// The name of the volume claim, if there is one.
@@ -91,6 +92,15 @@ pub struct EffectiveStorage {
     /// How nodes may mount the volume.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access_modes: Vec<String>,
+    /// The bucket or container, as s3://acme-images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The Secret with the credentials of the object store, if they are in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials_secret: Option<String>,
+    /// Whether clients are sent to the object store for blobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<bool>,
 }
 
 /// Texts for the columns of `kubectl get`.
@@ -99,6 +109,6 @@ pub struct EffectiveStorage {
 pub struct Summary {
     /// Ready and wanted pods: `1/1`.
     pub replicas: String,
-    /// Size and access of the storage: `20Gi RWO`.
+    /// Size and access of a volume, or the bucket or container: `20Gi RWO`, `s3://acme-images`.
     pub storage: String,
 }

@@ -4,17 +4,28 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::object_store::{azure::Azure, gcs::Gcs, oss::Oss, s3::S3, swift::Swift};
 use crate::Size;
+
+/// The fields of [`Storage`], each a kind of storage.
+const KINDS: [&str; 8] = ["persistentVolumeClaim", "emptyDir", "inMemory", "s3", "azure", "gcs", "swift", "oss"];
+
+/// A list in CEL of whether each kind is named.
+fn named(object: &str) -> String {
+    format!("[{}]", KINDS.map(|kind| format!("has({object}.{kind})")).join(", "))
+}
 
 /// Where the content of a registry is kept: exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.persistentVolumeClaim) || has(self.emptyDir)")
-        .message("storage names no place: set exactly one of persistentVolumeClaim and emptyDir"),
-    validation = Rule::new("!(has(self.persistentVolumeClaim) && has(self.emptyDir))")
-        .message("storage names two places: keep exactly one of persistentVolumeClaim and emptyDir"),
-    validation = Rule::new("has(self.persistentVolumeClaim) == has(oldSelf.persistentVolumeClaim)")
+    validation = Rule::new(format!("{}.exists(named, named)", crate::registry::storage::named("self")))
+        .message("storage names no place: set exactly one of persistentVolumeClaim, emptyDir, inMemory, s3, azure, gcs, \
+            swift and oss"),
+    validation = Rule::new(format!("{}.filter(named, named).size() <= 1", crate::registry::storage::named("self")))
+        .message("storage names two places: keep exactly one of persistentVolumeClaim, emptyDir, inMemory, s3, azure, gcs, \
+            swift and oss"),
+    validation = Rule::new(format!("{} == {}", crate::registry::storage::named("self"), crate::registry::storage::named("oldSelf")))
         .message("the kind of storage cannot change: make a Registry of another name and copy the content to it")
 )]
 pub struct Storage {
@@ -24,6 +35,25 @@ pub struct Storage {
     /// A directory that lives as long as the pod: every restart on another node starts empty. For trials and caches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub empty_dir: Option<EmptyDir>,
+    /// The memory of the registry's process: every restart starts empty. For trials and tests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_memory: Option<InMemory>,
+    /// A bucket of Amazon S3, or of a store that speaks its protocol. Any number of replicas may share it, and Berth never
+    /// deletes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<Box<S3>>,
+    /// A container of Azure Blob Storage. Any number of replicas may share it, and Berth never deletes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub azure: Option<Box<Azure>>,
+    /// A bucket of Google Cloud Storage. Any number of replicas may share it, and Berth never deletes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gcs: Option<Box<Gcs>>,
+    /// A container of OpenStack Swift. Any number of replicas may share it, and Berth never deletes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swift: Option<Box<Swift>>,
+    /// A bucket of Alibaba Cloud's object store. Any number of replicas may share it, and Berth never deletes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oss: Option<Box<Oss>>,
 }
 
 /// A volume: a claim that Berth makes, or one that exists.
@@ -126,3 +156,8 @@ pub struct EmptyDir {
         .message("sizeLimit must be a quantity of at least 1Mi, such as 1Gi"))]
     pub size_limit: Option<Size>,
 }
+
+/// The memory of the registry's process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InMemory {}

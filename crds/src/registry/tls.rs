@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::reference::SecretRef;
+
 /// TLS at the registry's own port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -14,17 +16,6 @@ pub struct Tls {
     /// The oldest version of TLS that is spoken: "1.2" or "1.3". "1.2" when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_version: Option<TlsVersion>,
-}
-
-/// A Secret in the same namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretRef {
-    /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')")
-        .message("name must be that of a Secret: a-z, 0-9, '-' and '.'"))]
-    pub name: String,
 }
 
 /// Versions of TLS.

@@ -20,6 +20,13 @@ pub enum Blocked {
     RegistryStopped(String),
     /// Several replicas share the volume, and only one of them would know of the run.
     SharedVolume(String),
+    /// The content is on an object store, which this version cannot collect on.
+    ObjectStore {
+        /// The Registry.
+        registry: String,
+        /// Where its content lies.
+        place: String,
+    },
 }
 
 impl Blocked {
@@ -31,6 +38,7 @@ impl Blocked {
             Self::RegistryInvalid(_) => "RegistryInvalid",
             Self::RegistryStopped(_) => "RegistryStopped",
             Self::SharedVolume(_) => "SharedVolume",
+            Self::ObjectStore { .. } => "ObjectStore",
         };
         Progress::stalled(reason, self.message())
     }
@@ -51,6 +59,11 @@ impl Blocked {
             Self::SharedVolume(name) => format!(
                 "Registry {name} has several replicas on one volume, where a collection is not safe while they serve: \
                  set its spec.replicas to 1"
+            ),
+            Self::ObjectStore { registry, place } => format!(
+                "the content of Registry {registry} is on an object store, {place}, where this version of Berth cannot \
+                 collect garbage while it is served: nothing is run and nothing deleted; delete the GCPolicy, or keep it \
+                 for a version that can"
             ),
         }
     }
@@ -74,8 +87,11 @@ pub fn resolve(name: &str, registry: Option<&Stored<Registry>>, settings: &Setti
 /// Checks that the garbage of a valid Registry can be collected.
 ///
 /// # Errors
-/// [`Blocked::RegistryStopped`] and [`Blocked::SharedVolume`].
+/// [`Blocked::ObjectStore`], [`Blocked::RegistryStopped`] and [`Blocked::SharedVolume`].
 pub fn check(registry: &ValidRegistry) -> Result<(), Blocked> {
+    if let Some(store) = registry.storage.object_store() {
+        return Err(Blocked::ObjectStore { registry: registry.name.clone(), place: store.place() });
+    }
     match registry.replicas {
         0 => Err(Blocked::RegistryStopped(registry.name.clone())),
         1 => Ok(()),
@@ -107,5 +123,11 @@ mod tests {
         assert_eq!(resolve(json!({"replicas": 0, "storage": shared})), Err(Blocked::RegistryStopped("main".into())));
         assert_eq!(resolve(json!({"replicas": 2, "storage": shared})), Err(Blocked::SharedVolume("main".into())));
         assert_eq!(resolve(json!({"replicas": 1, "storage": shared})), Ok("main".into()));
+        let s3 = json!({"s3": {"bucket": "b", "region": "r", "credentials": {"workloadIdentity": {}}}});
+        let on_s3 = Err(Blocked::ObjectStore { registry: "main".into(), place: "s3://b".into() });
+        for replicas in [0, 1, 3] {
+            assert_eq!(resolve(json!({"replicas": replicas, "storage": s3})), on_s3, "{replicas}");
+        }
+        assert_eq!(resolve(json!({"storage": {"inMemory": {}}})), Ok("main".into()));
     }
 }

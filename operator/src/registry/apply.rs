@@ -11,10 +11,10 @@ use k8s_openapi::{
 use kube::{Api, Client, ResourceExt as _, api::PostParams};
 
 use super::{
-    certificate::Unusable,
     fetch::Observed,
     render::Rendered,
     rollout::{Rollout, rollout},
+    source::Sources,
     validate::{ValidRegistry, ValidServiceAccount, ValidStorage},
     volume,
 };
@@ -37,8 +37,8 @@ pub struct Applied {
     pub volume_claim: Option<PersistentVolumeClaim>,
     /// Why the server refused a change of the claim.
     pub refusal: Option<String>,
-    /// Whether the Secret with the certificate can be used, if there is to be one.
-    pub certificate: Result<(), Unusable>,
+    /// Whether what the spec names beside the Registry can be used.
+    pub sources: Sources,
 }
 
 impl Applied {
@@ -49,7 +49,7 @@ impl Applied {
             deployment: observed.deployment.clone(),
             volume_claim: observed.volume_claim.clone(),
             refusal: None,
-            certificate: check_certificate(registry, observed),
+            sources: Sources::of(registry, observed),
         }
     }
 }
@@ -63,8 +63,11 @@ pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Obser
     let Observed {
         service_account,
         admin_secret,
-        config_maps: _, // found by our label, and checked by name when it is applied
-        certificate: _, // the user's own
+        config_maps: _,    // found by our label, and checked by name when it is applied
+        certificate: _,    // the user's own
+        storage_secret: _, // the user's own
+        storage_ca: _,     // the user's own
+        storage_ca_digest: _,
         volume_claim,
         service,
         debug_service,
@@ -82,17 +85,6 @@ pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Obser
     owner.check("Service", service.as_ref().map(|object| &object.metadata))?;
     owner.check("Service", debug_service.as_ref().map(|object| &object.metadata))?;
     owner.check("Deployment", deployment.as_ref().map(|object| &object.metadata))
-}
-
-/// [pure] Checks that pods can start with the Secret that holds the certificate, if there is to be one.
-///
-/// # Errors
-/// [`Unusable`], which says what to do.
-pub fn check_certificate(registry: &ValidRegistry, observed: &Observed) -> Result<(), Unusable> {
-    match (&registry.tls, observed.certificate) {
-        (Some(tls), Some(certificate)) => certificate.check(&tls.secret),
-        _ => Ok(()),
-    }
 }
 
 /// Why applying stopped.
@@ -155,8 +147,8 @@ pub async fn apply(
             cluster::delete(&accounts, stale, announcer).await?;
         }
     }
-    let certificate = check_certificate(registry, observed);
-    Ok(Applied { deployment: Some(deployment), volume_claim, refusal, certificate })
+    let sources = Sources::of(registry, observed);
+    Ok(Applied { deployment: Some(deployment), volume_claim, refusal, sources })
 }
 
 /// Made once, with `create`: a token that is there is never written again.
@@ -282,6 +274,9 @@ mod tests {
             admin_secret: None,
             config_maps: Vec::new(),
             certificate: None,
+            storage_secret: None,
+            storage_ca: None,
+            storage_ca_digest: None,
             volume_claim: None,
             service: None,
             debug_service: None,

@@ -3,73 +3,22 @@
 //! Whether the certificate is right for its key or its host is the server's to say: it reads the files, and goes on with
 //! the last pair that was.
 
-use k8s_openapi::api::core::v1::Secret;
-
-use crate::{
-    conditions::{Progress, Wanted},
-    names,
+use super::{
+    source::{Remedy, Seen, Unusable},
+    validate::{ObjectKind, ValidTls},
 };
+use crate::conditions::Wanted;
 
-/// What was seen of the Secret, and nothing of its content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certificate {
-    /// There is no such Secret.
-    Absent,
-    /// It does not have this key, or has nothing under it.
-    Incomplete(&'static str),
-    /// It has both keys.
-    Present,
-}
-
-impl Certificate {
-    /// Looks at a Secret.
-    #[must_use]
-    pub fn of(secret: Option<&Secret>) -> Self {
-        let Some(secret) = secret else { return Self::Absent };
-        let has =
-            |key: &str| secret.data.as_ref().and_then(|data| data.get(key)).is_some_and(|text| !text.0.is_empty());
-        names::TLS_KEYS.into_iter().find(|key| !has(key)).map_or(Self::Present, Self::Incomplete)
-    }
-
-    /// What keeps a pod from starting with the Secret of this name, if anything does.
-    ///
-    /// # Errors
-    /// [`Unusable`], which says what to do.
-    pub fn check(self, secret: &str) -> Result<(), Unusable> {
-        let (reason, message) = match self {
-            Self::Present => return Ok(()),
-            Self::Absent => (
-                "SecretNotFound",
-                format!(
-                    "spec.tls.secretRef: there is no Secret {secret} in this namespace: create it with kubectl create \
-                     secret tls {secret} --cert=FILE --key=FILE, or let cert-manager"
-                ),
-            ),
-            Self::Incomplete(key) => (
-                "SecretIncomplete",
-                format!("spec.tls.secretRef: Secret {secret} has no {key}: it must be of the type kubernetes.io/tls"),
-            ),
-        };
-        Err(Unusable { reason, message })
-    }
-}
-
-/// Why a Secret cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Unusable {
-    /// A word for it.
-    pub reason: &'static str,
-    /// A sentence that says what to do.
-    pub message: String,
-}
-
-impl Unusable {
-    /// What it means for the Registry.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        Progress::stalled(self.reason, &self.message)
-    }
+/// Checks that pods can start with the Secret that holds the certificate.
+///
+/// # Errors
+/// [`Unusable`], which says what to do.
+pub fn check(tls: &ValidTls, seen: &Seen) -> Result<(), Unusable> {
+    let secret = &tls.secret;
+    let if_absent =
+        format!("create it with kubectl create secret tls {secret} --cert=FILE --key=FILE, or let cert-manager");
+    let remedy = Remedy { if_absent: &if_absent, if_incomplete: "it must be of the type kubernetes.io/tls" };
+    seen.check(ObjectKind::Secret, secret, "spec.tls.secretRef", &remedy)
 }
 
 /// The condition `CertificateReady`, for a Secret of this name.
@@ -77,7 +26,7 @@ impl Unusable {
 pub fn condition(secret: &str, checked: &Result<(), Unusable>) -> Wanted {
     let (holds, reason, message) = match checked {
         Ok(()) => (true, "SecretFound", format!("Secret {secret} has a certificate and its key")),
-        Err(Unusable { reason, message }) => (false, *reason, message.clone()),
+        Err(Unusable { reason, message }) => (false, reason.as_str(), message.clone()),
     };
     Wanted { type_: "CertificateReady", holds: Some(holds), reason: reason.to_owned(), message }
 }
@@ -85,6 +34,9 @@ pub fn condition(secret: &str, checked: &Result<(), Unusable>) -> Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names;
+    use berth_crds::TlsVersion;
+    use k8s_openapi::api::core::v1::Secret;
     use serde_json::{Value, json};
 
     #[test]
@@ -97,7 +49,9 @@ mod tests {
             (json!({"data": {"tls.crt": "YQ==", "tls.key": "YQ=="}}), "SecretFound", "has a certificate and its key"),
         ] {
             let secret = (secret != Value::Null).then(|| serde_json::from_value::<Secret>(secret).unwrap());
-            let found = condition("main-tls", &Certificate::of(secret.as_ref()).check("main-tls"));
+            let tls = ValidTls { secret: "main-tls".into(), min_version: TlsVersion::default() };
+            let seen = Seen::of_secret(secret.as_ref(), names::TLS_KEYS);
+            let found = condition("main-tls", &check(&tls, &seen));
             assert_eq!((found.reason.as_str(), found.holds), (reason, Some(reason == "SecretFound")));
             assert!(found.message.contains(part), "{}", found.message);
         }

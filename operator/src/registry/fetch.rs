@@ -1,13 +1,15 @@
 //! [client] What there is in the cluster for a Registry, before anything is decided.
 
-use berth_crds::Registry;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
 };
-use kube::{Api, Client, ResourceExt as _, api::ListParams, core::PartialObjectMeta};
+use kube::{Api, Client, api::ListParams, core::PartialObjectMeta};
 
-use super::certificate::Certificate;
+use super::{
+    source::Seen,
+    validate::{ObjectKind, ValidCa, ValidObjectStore, ValidRegistry},
+};
 use crate::{cluster::Error, names};
 
 /// The most objects of a kind that are looked at; a Registry has a handful.
@@ -21,7 +23,13 @@ pub struct Observed {
     /// The Secret with the admin token.
     pub admin_secret: Option<PartialObjectMeta<Secret>>,
     /// The Secret with the certificate, where the spec names one.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<Seen>,
+    /// The Secret with the credentials of the object store, where the spec names one.
+    pub storage_secret: Option<Seen>,
+    /// What holds the authorities that the object store is trusted by, where the spec names it.
+    pub storage_ca: Option<Seen>,
+    /// The digest of those authorities, which are no secret.
+    pub storage_ca_digest: Option<String>,
     /// Every configuration with the Registry's label.
     pub config_maps: Vec<PartialObjectMeta<ConfigMap>>,
     /// The claim that the spec names, or that has the Registry's name.
@@ -40,16 +48,10 @@ pub struct Observed {
 ///
 /// # Errors
 /// [`Error::Read`].
-pub async fn fetch(client: &Client, namespace: &str, registry: &Registry) -> Result<Observed, Error> {
-    let name = registry.name_any();
-    let claim_name = registry
-        .spec
-        .storage
-        .persistent_volume_claim
-        .as_ref()
-        .and_then(|claim| claim.existing_claim.clone())
-        .unwrap_or_else(|| name.clone());
-    let (admin_secret_name, debug_service_name) = (names::admin_secret(&name), names::debug_service(&name));
+pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed, Error> {
+    let (name, namespace) = (registry.name.as_str(), registry.namespace.as_str());
+    let claim_name = registry.storage.claim().unwrap_or(name);
+    let (admin_secret_name, debug_service_name) = (names::admin_secret(name), names::debug_service(name));
     let labelled =
         ListParams::default().labels(&format!("{},{}={name}", names::MANAGED, names::REGISTRY_LABEL)).limit(MAX_LISTED);
     let service_accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
@@ -60,11 +62,13 @@ pub async fn fetch(client: &Client, namespace: &str, registry: &Registry) -> Res
     let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
     let pods = Api::<Pod>::namespaced(client.clone(), namespace);
     let read = |what| move |source| Error::Read { what, source };
-    let certificate_name = registry.spec.tls.as_ref().map(|tls| tls.secret_ref.name.as_str());
+    let store = registry.storage.object_store();
     let (
         service_account,
         admin_secret,
         certificate,
+        storage_secret,
+        (storage_ca, storage_ca_digest),
         config_maps,
         volume_claim,
         service,
@@ -72,24 +76,56 @@ pub async fn fetch(client: &Client, namespace: &str, registry: &Registry) -> Res
         deployment,
         pods,
     ) = tokio::try_join!(
-        async { service_accounts.get_metadata_opt(&name).await.map_err(read("the ServiceAccount")) },
+        async { service_accounts.get_metadata_opt(name).await.map_err(read("the ServiceAccount")) },
         async { secrets.get_metadata_opt(&admin_secret_name).await.map_err(read("the Secret's metadata")) },
         async {
-            let Some(name) = certificate_name.filter(|name| !name.is_empty()) else { return Ok(None) };
-            let found = secrets.get_opt(name).await.map_err(read("the Secret with the certificate"))?;
-            Ok(Some(Certificate::of(found.as_ref())))
+            let Some(tls) = &registry.tls else { return Ok(None) };
+            let found = secrets.get_opt(&tls.secret).await.map_err(read("the Secret with the certificate"))?;
+            Ok(Some(Seen::of_secret(found.as_ref(), names::TLS_KEYS)))
+        },
+        async {
+            let Some(secret) = store.and_then(ValidObjectStore::secret) else { return Ok(None) };
+            let found =
+                secrets.get_opt(&secret.name).await.map_err(read("the Secret with the storage's credentials"))?;
+            Ok(Some(Seen::of_secret(found.as_ref(), secret.required.iter().copied())))
+        },
+        async {
+            let Some(ValidCa { kind, name, key }) = store.and_then(|store| store.ca.as_ref()) else {
+                return Ok((None, None));
+            };
+            let what = read("the authorities that the storage is trusted by");
+            let (seen, content) = match kind {
+                ObjectKind::Secret => {
+                    let found = secrets.get_opt(name).await.map_err(what)?;
+                    let content =
+                        found.as_ref().and_then(|secret| secret.data.as_ref()?.get(key)).map(|text| text.0.clone());
+                    (Seen::of_secret(found.as_ref(), [key.as_str()]), content)
+                }
+                ObjectKind::ConfigMap => {
+                    let found = config_maps.get_opt(name).await.map_err(what)?;
+                    let content = found
+                        .as_ref()
+                        .and_then(|map| map.data.as_ref()?.get(key))
+                        .map(|text| text.clone().into_bytes());
+                    (Seen::of_config_map(found.as_ref(), key), content)
+                }
+            };
+            Ok((Some(seen), content.map(|content| names::digest(&content))))
         },
         async { config_maps.list_metadata(&labelled).await.map_err(read("the ConfigMaps")) },
-        async { claims.get_opt(&claim_name).await.map_err(read("the PersistentVolumeClaim")) },
-        async { services.get_metadata_opt(&name).await.map_err(read("the Service")) },
+        async { claims.get_opt(claim_name).await.map_err(read("the PersistentVolumeClaim")) },
+        async { services.get_metadata_opt(name).await.map_err(read("the Service")) },
         async { services.get_metadata_opt(&debug_service_name).await.map_err(read("the debug Service")) },
-        async { deployments.get_opt(&name).await.map_err(read("the Deployment")) },
+        async { deployments.get_opt(name).await.map_err(read("the Deployment")) },
         async { pods.list(&labelled).await.map_err(read("the pods")) },
     )?;
     Ok(Observed {
         service_account,
         admin_secret,
         certificate,
+        storage_secret,
+        storage_ca,
+        storage_ca_digest,
         config_maps: config_maps.items,
         volume_claim,
         service,

@@ -6,6 +6,7 @@
 //! | [`validate`] | no |
 //! | [`render`] | no |
 //! | [`apply`] | writes |
+//! | [`reach`] | asks the pods, not the cluster |
 //! | [`status`] | no; this file writes what it computes |
 //!
 //! Two reconciliations of one Registry never run at once (the controller sees to it), and only the elected operator
@@ -16,8 +17,11 @@ pub mod apply;
 pub mod certificate;
 mod delete;
 pub mod fetch;
+pub mod object_store;
+pub mod reach;
 pub mod render;
 pub mod rollout;
+pub mod source;
 pub mod status;
 pub mod validate;
 pub mod volume;
@@ -26,11 +30,13 @@ use std::{sync::Arc, time::Duration};
 
 use berth_crds::{DeletionPolicy, Registry, RegistryStatus};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _, core::PartialObjectMeta, runtime::controller::Action};
 
 use self::{
     apply::{Applied, ApplyError},
-    certificate::Unusable,
+    reach::Answer,
+    source::{Missing, Sources},
     validate::{ValidRegistry, ValidStorage},
 };
 use crate::{
@@ -47,6 +53,12 @@ use crate::{
 const REVISIT: Duration = Duration::from_secs(300);
 /// How soon what is in the way is looked at again when it is not watched: somebody else's object, or a missing Secret.
 const REVISIT_BLOCKED: Duration = Duration::from_secs(10);
+/// How often pods are asked whether they still reach their store. One that does not becomes unready, and then is asked at
+/// once; this is for what that does not show.
+const REVISIT_REACHED: Duration = Duration::from_secs(60);
+/// How often they are asked while one does not. One that does again becomes ready, and is asked at once; this is for a
+/// store that says something else. An answer may take its time, so it is not asked for all the time.
+const REVISIT_UNREACHED: Duration = Duration::from_secs(30);
 
 /// Why a Registry could not be brought to what its spec asks for.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +68,7 @@ enum Failure {
     #[error(transparent)]
     Taken(#[from] Taken),
     #[error(transparent)]
-    Certificate(#[from] Unusable),
+    Missing(#[from] Box<Missing>),
     #[error(transparent)]
     Cluster(#[from] Error),
 }
@@ -76,7 +88,7 @@ impl Failure {
             Self::Invalid(problems) => Progress::stalled("InvalidSpec", problems.to_string()),
             Self::Taken(taken @ Taken::Foreign { .. }) => Progress::stalled("NameTaken", taken.to_string()),
             Self::Taken(taken @ Taken::Leaving { .. }) => Progress::underway("NameLeaving", taken.to_string()),
-            Self::Certificate(unusable) => unusable.progress(),
+            Self::Missing(missing) => missing.first.progress(),
             Self::Cluster(error) if error.refusal().is_some() => Progress::stalled("Refused", error.to_string()),
             Self::Cluster(error) => Progress::underway("Error", error.to_string()),
         }
@@ -111,12 +123,16 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
     }
     let now = Timestamp::now();
     let (status, result) = match advance(&api, &registry, &context, &announcer).await {
-        Ok((valid, applied, pods)) => (status::of_applied(&registry, &valid, &applied, &pods, now), Ok(REVISIT)),
+        Ok(Advanced { valid, applied, pods, answers }) => {
+            let status = status::of_applied(&registry, &valid, &applied, &pods, &answers, now);
+            let revisit = revisit(&valid, &status);
+            (status, Ok(revisit))
+        }
         Err(failure) => {
-            let status = status::of_failure(&registry, &failure.progress(), certificate_of(&failure), now);
+            let status = status::of_failure(&registry, &failure.progress(), sources_of(&failure), now);
             let result = match failure {
                 Failure::Invalid(_) => Ok(REVISIT),
-                Failure::Taken(_) | Failure::Certificate(_) => Ok(REVISIT_BLOCKED),
+                Failure::Taken(_) | Failure::Missing(_) => Ok(REVISIT_BLOCKED),
                 Failure::Cluster(error) => Err(error),
             };
             (status, result)
@@ -128,14 +144,32 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
     Ok(Action::requeue(revisit))
 }
 
-fn certificate_of(failure: &Failure) -> Option<&Unusable> {
+fn sources_of(failure: &Failure) -> Option<&Sources> {
     match failure {
-        Failure::Certificate(unusable) => Some(unusable),
+        Failure::Missing(missing) => Some(&missing.sources),
         Failure::Invalid(_) | Failure::Taken(_) | Failure::Cluster(_) => None,
     }
 }
 
-type Advanced = (ValidRegistry, Applied, Vec<k8s_openapi::api::core::v1::Pod>);
+/// [pure] When a Registry whose objects are applied is looked at again.
+fn revisit(valid: &ValidRegistry, status: &RegistryStatus) -> Duration {
+    match conditions::find(&status.conditions, object_store::CONDITION) {
+        // There is nobody to ask, until a change of the spec starts somebody.
+        _ if valid.replicas == 0 => REVISIT,
+        None => REVISIT,
+        Some(reachable) if reachable.status == "True" => REVISIT_REACHED,
+        Some(_) => REVISIT_UNREACHED,
+    }
+}
+
+/// How far a Registry came.
+struct Advanced {
+    valid: ValidRegistry,
+    applied: Applied,
+    pods: Vec<Pod>,
+    /// What the pods say of their object store, if they have one.
+    answers: Vec<Answer>,
+}
 
 async fn advance(
     api: &Api<Registry>,
@@ -144,21 +178,31 @@ async fn advance(
     announcer: &Announcer<'_>,
 ) -> Result<Advanced, Failure> {
     let valid = validate::validate(registry, &context.settings)?;
-    let observed = fetch::fetch(&context.client, &valid.namespace, registry).await?;
+    let observed = fetch::fetch(&context.client, &valid).await?;
     if valid.paused {
         let applied = Applied::nothing(&valid, &observed);
-        return Ok((valid, applied, observed.pods));
+        return Ok(told(valid, applied, observed.pods).await);
     }
     let owner = owner_of(registry);
     apply::check_names(&owner, &valid, &observed)?;
-    // Before anything is changed: what runs with another certificate, or with none, goes on until this one is there.
-    apply::check_certificate(&valid, &observed)?;
+    // Before anything is changed: what runs with another certificate, or with none, goes on until this one is there; and
+    // so with the credentials of a store.
+    Sources::of(&valid, &observed).require_all()?;
     let deletes_volume =
         valid.deletion_policy == DeletionPolicy::Delete && matches!(valid.storage, ValidStorage::OwnClaim { .. });
     cluster::set_finalizer(api, registry, names::VOLUME_FINALIZER, deletes_volume).await?;
-    let rendered = render::render(&valid);
+    let rendered = render::render(&valid, observed.storage_ca_digest.as_deref());
     let applied = apply::apply(&context.client, &owner, &valid, rendered, &observed, announcer).await?;
-    Ok((valid, applied, observed.pods))
+    Ok(told(valid, applied, observed.pods).await)
+}
+
+/// Asks the pods of a Registry on an object store what they say of it.
+async fn told(valid: ValidRegistry, applied: Applied, pods: Vec<Pod>) -> Advanced {
+    let answers = match valid.storage.object_store() {
+        Some(_) => reach::ask(&pods).await,
+        None => Vec::new(),
+    };
+    Advanced { valid, applied, pods, answers }
 }
 
 fn owner_of(registry: &Registry) -> Owner<'_> {
@@ -196,4 +240,38 @@ async fn report(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_store_that_is_not_reached_is_looked_at_soon() {
+        let s3 = json!({"s3": {"bucket": "b", "region": "r", "credentials": {"workloadIdentity": {}}}});
+        for (replicas, storage, condition, expected) in [
+            (1, json!({"emptyDir": {}}), json!([]), REVISIT),
+            (2, s3.clone(), json!("True"), REVISIT_REACHED),
+            (2, s3.clone(), json!("False"), REVISIT_UNREACHED),
+            (2, s3.clone(), json!("Unknown"), REVISIT_UNREACHED),
+            (0, s3, json!("Unknown"), REVISIT),
+        ] {
+            let registry = serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
+                "metadata": {"name": "main"}, "spec": {"replicas": replicas, "storage": storage}}))
+            .unwrap();
+            let valid = validate::validate(&registry, &Settings::default()).unwrap();
+            let conditions: Vec<Value> = condition
+                .as_str()
+                .iter()
+                .map(|status| {
+                    json!({"type": "StorageReachable", "status": status, "reason": "X", "message": "",
+                        "lastTransitionTime": "2026-01-01T00:00:00Z"})
+                })
+                .collect();
+            let status: RegistryStatus = serde_json::from_value(json!({ "conditions": conditions })).unwrap();
+            assert_eq!(revisit(&valid, &status), expected, "{replicas} {condition}");
+        }
+    }
 }

@@ -6,8 +6,11 @@ use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Conditi
 
 use super::{
     apply::Applied,
-    certificate::{self, Unusable},
+    certificate,
+    object_store::{self, Reach},
+    reach::Answer,
     rollout::{Rollout, rollout},
+    source::Sources,
     validate::{ValidRegistry, ValidStorage},
     volume::{self, VolumeState},
 };
@@ -23,17 +26,21 @@ pub fn of_applied(
     valid: &ValidRegistry,
     applied: &Applied,
     pods: &[Pod],
+    answers: &[Answer],
     now: Timestamp,
 ) -> RegistryStatus {
-    let Applied { deployment, volume_claim, refusal, certificate } = applied;
-    let storage = volume::state(&valid.storage, volume_claim.as_ref(), refusal.as_deref());
+    let Applied { deployment, volume_claim, refusal, sources } = applied;
+    let storage = match valid.storage.object_store() {
+        Some(store) => StorageState::Object(Reach::of(valid, store, &sources.storage, answers)),
+        None => StorageState::Volume(volume::state(&valid.storage, volume_claim.as_ref(), refusal.as_deref())),
+    };
     let rollout = deployment
         .as_ref()
         .map_or_else(|| Rollout::Progressing("nothing is applied while the Registry is paused".into()), rollout);
     let progress = progress(valid, &rollout, &storage, pods);
     let mut wanted = progress.conditions();
-    wanted.push(storage_condition(&storage));
-    wanted.extend(valid.tls.as_ref().map(|tls| certificate::condition(&tls.secret, certificate)));
+    wanted.push(storage.condition());
+    wanted.extend(valid.tls.as_ref().map(|tls| certificate::condition(&tls.secret, &sources.certificate)));
     if valid.paused {
         wanted.push(Wanted {
             type_: "Paused",
@@ -67,16 +74,20 @@ pub fn of_applied(
 pub fn of_failure(
     registry: &Registry,
     progress: &Progress,
-    certificate: Option<&Unusable>,
+    sources: Option<&Sources>,
     now: Timestamp,
 ) -> RegistryStatus {
     let previous = registry.status.clone().unwrap_or_default();
     let mut wanted = progress.conditions();
     // What else was known stays as it was.
     wanted.extend(known(&previous.conditions, "StorageReady"));
+    wanted.extend(match sources.map(|sources| &sources.storage) {
+        Some(Err(unusable)) => Some(object_store::unusable_condition(unusable)),
+        Some(Ok(())) | None => known(&previous.conditions, object_store::CONDITION),
+    });
     let secret = registry.spec.tls.as_ref().map(|tls| &tls.secret_ref.name);
-    wanted.extend(secret.and_then(|secret| match certificate {
-        Some(unusable) => Some(certificate::condition(secret, &Err(unusable.clone()))),
+    wanted.extend(secret.and_then(|secret| match sources {
+        Some(sources) => Some(certificate::condition(secret, &sources.certificate)),
         None => known(&previous.conditions, "CertificateReady"),
     }));
     RegistryStatus {
@@ -99,9 +110,37 @@ fn known(conditions: &[Condition], type_: &'static str) -> Option<Wanted> {
     })
 }
 
-fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &VolumeState, pods: &[Pod]) -> Progress {
-    if let VolumeState::Stuck { reason, message } = storage {
-        return Progress::stalled(*reason, message);
+/// What is known of where the content is kept.
+enum StorageState {
+    /// In a volume, or in the pod.
+    Volume(VolumeState),
+    /// On an object store.
+    Object(Reach),
+}
+
+impl StorageState {
+    fn condition(&self) -> Wanted {
+        let state = match self {
+            Self::Object(reach) => return reach.condition(),
+            Self::Volume(state) => state,
+        };
+        let (holds, reason, message) = match state {
+            VolumeState::Ready { reason, message } => (true, reason, message),
+            VolumeState::Underway { reason, message } | VolumeState::Stuck { reason, message } => {
+                (false, reason, message)
+            }
+        };
+        Wanted { type_: "StorageReady", holds: Some(holds), reason: (*reason).to_owned(), message: message.clone() }
+    }
+}
+
+fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &StorageState, pods: &[Pod]) -> Progress {
+    match storage {
+        StorageState::Volume(VolumeState::Stuck { reason, message }) => return Progress::stalled(*reason, message),
+        // Why pods are not ready, mostly, so it comes before that they are not.
+        StorageState::Object(Reach::Unreached { reason, message }) => return Progress::stalled(reason, message),
+        StorageState::Volume(VolumeState::Ready { .. } | VolumeState::Underway { .. })
+        | StorageState::Object(Reach::Reached { .. } | Reach::Unknown { .. }) => {}
     }
     match (rollout, pods::trouble(pods)) {
         (Rollout::Failed(_), Some(trouble)) => return Progress::stalled(trouble.reason, trouble.message),
@@ -112,9 +151,11 @@ fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &VolumeState, pod
     }
     match storage {
         // Many volumes are made or grown only when a pod uses them, and here there shall be none.
-        VolumeState::Underway { .. } if valid.replicas == 0 => {}
-        VolumeState::Underway { reason, message } => return Progress::underway(*reason, message),
-        VolumeState::Ready { .. } | VolumeState::Stuck { .. } => {}
+        StorageState::Volume(VolumeState::Underway { reason, message }) if valid.replicas > 0 => {
+            return Progress::underway(*reason, message);
+        }
+        // A pod that is ready says so of its store as well, also where the operator is kept from asking it.
+        StorageState::Volume(_) | StorageState::Object(_) => {}
     }
     let message = match valid.replicas {
         0 => "stopped: spec.replicas is 0".to_owned(),
@@ -124,28 +165,27 @@ fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &VolumeState, pod
     Progress::Done { message }
 }
 
-fn storage_condition(state: &VolumeState) -> Wanted {
-    let (holds, reason, message) = match state {
-        VolumeState::Ready { reason, message } => (true, reason, message),
-        VolumeState::Underway { reason, message } | VolumeState::Stuck { reason, message } => (false, reason, message),
-    };
-    Wanted { type_: "StorageReady", holds: Some(holds), reason: (*reason).to_owned(), message: message.clone() }
-}
-
 fn effective(valid: &ValidRegistry) -> Effective {
     let modes = |modes: &[berth_crds::AccessMode]| modes.iter().map(|mode| mode.as_str().to_owned()).collect();
+    let none = EffectiveStorage::default();
     let storage = match &valid.storage {
         ValidStorage::OwnClaim { name, size, class: _, access_modes } => EffectiveStorage {
             claim: Some(name.clone()),
             size: Some(size.to_string()),
             access_modes: modes(access_modes),
+            ..none
         },
         ValidStorage::ExistingClaim { name, access_modes } => {
-            EffectiveStorage { claim: Some(name.clone()), size: None, access_modes: modes(access_modes) }
+            EffectiveStorage { claim: Some(name.clone()), access_modes: modes(access_modes), ..none }
         }
-        ValidStorage::EmptyDir { limit } => {
-            EffectiveStorage { claim: None, size: limit.as_ref().map(ToString::to_string), access_modes: Vec::new() }
-        }
+        ValidStorage::EmptyDir { limit } => EffectiveStorage { size: limit.as_ref().map(ToString::to_string), ..none },
+        ValidStorage::InMemory => none,
+        ValidStorage::Object(store) => EffectiveStorage {
+            place: Some(store.place()),
+            credentials_secret: store.secret().map(|secret| secret.name.clone()),
+            redirect: Some(store.redirect),
+            ..none
+        },
     };
     Effective {
         image: valid.image.clone(),
@@ -207,15 +247,22 @@ fn storage_summary(
         ValidStorage::ExistingClaim { name, access_modes } => with_modes(capacity.unwrap_or(name), access_modes),
         ValidStorage::EmptyDir { limit: Some(limit) } => format!("emptyDir {limit}"),
         ValidStorage::EmptyDir { limit: None } => "emptyDir".to_owned(),
+        ValidStorage::InMemory => "inMemory".to_owned(),
+        ValidStorage::Object(store) => store.place(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Settings, registry::validate::validate};
+    use crate::{
+        Settings,
+        registry::{reach::Told, source::Unusable, validate::validate},
+    };
     use k8s_openapi::api::{apps::v1::Deployment, core::v1::PersistentVolumeClaim};
     use serde_json::{Value, json};
+
+    const FINE: Sources = Sources { certificate: Ok(()), storage: Ok(()) };
 
     fn registry(status: &Value) -> Registry {
         serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
@@ -244,7 +291,7 @@ mod tests {
             "reason": "Rollout", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}));
         let valid = validate(&registry, &Settings::default()).unwrap();
         let pods: Vec<Pod> = serde_json::from_value(pods.clone()).unwrap();
-        of_applied(&registry, &valid, applied, &pods, "2026-01-02T00:00:00.5Z".parse().unwrap())
+        of_applied(&registry, &valid, applied, &pods, &[], "2026-01-02T00:00:00.5Z".parse().unwrap())
     }
 
     #[test]
@@ -253,7 +300,7 @@ mod tests {
             deployment: Some(deployment(1)),
             volume_claim: Some(claim("20Gi")),
             refusal: None,
-            certificate: Ok(()),
+            sources: FINE,
         };
         insta::assert_yaml_snapshot!(status(&applied, &json!([])));
     }
@@ -291,7 +338,7 @@ mod tests {
                 deployment: Some(deployment(available)),
                 volume_claim: Some(claim(capacity)),
                 refusal: refusal.map(str::to_owned),
-                certificate: Ok(()),
+                sources: FINE,
             };
             let status = status(&applied, &pods);
             let (type_, reason, message) = expected;
@@ -307,8 +354,8 @@ mod tests {
         registry.spec = serde_json::from_value(spec.clone()).unwrap();
         let valid = validate(&registry, &Settings::default()).unwrap();
         let volume_claim = claim.map(|claim| serde_json::from_value(claim.clone()).unwrap());
-        let applied = Applied { deployment, volume_claim, refusal: None, certificate: Ok(()) };
-        of_applied(&registry, &valid, &applied, &[], "2026-01-02T00:00:00Z".parse().unwrap())
+        let applied = Applied { deployment, volume_claim, refusal: None, sources: FINE };
+        of_applied(&registry, &valid, &applied, &[], &[], "2026-01-02T00:00:00Z".parse().unwrap())
     }
 
     fn told<'a>(status: &'a RegistryStatus, type_: &str) -> Option<(&'a str, &'a str)> {
@@ -340,6 +387,76 @@ mod tests {
         assert_eq!(told(&status, "Ready"), Some(("False", "nothing is applied while the Registry is paused")));
         let storage = Some(("False", "PersistentVolumeClaim main is made when the Registry is no longer paused"));
         assert_eq!(told(&status, "StorageReady"), storage);
+    }
+
+    fn on_s3(replicas: i32, status: &Value) -> Registry {
+        let mut registry = registry(status);
+        registry.spec =
+            serde_json::from_value(json!({"replicas": replicas, "storage": {"s3": {"bucket": "acme-images",
+            "region": "eu-central-1", "credentials": {"secretRef": {"name": "s3"}}}}}))
+            .unwrap();
+        registry
+    }
+
+    fn answer(reachable: bool) -> Answer {
+        let reason = (!reachable).then(|| "AccessDenied".to_owned());
+        let message = (!reachable).then(|| "the server says: Access Denied".to_owned());
+        Answer { pod: "main-1".into(), told: Ok(Told { place: None, reachable, reason, message }) }
+    }
+
+    #[test]
+    fn a_store_that_is_not_reached_is_why_nothing_is_ready() {
+        let denied = "s3://acme-images: the server says: Access Denied (credentials from Secret apps/s3)";
+        for (replicas, available, answers, reachable, ready) in [
+            (1, 1, vec![answer(true)], ("True", "s3://acme-images is reached"), ("True", "the replica is ready")),
+            (1, 0, vec![answer(false)], ("False", denied), ("False", denied)),
+            (1, 1, vec![answer(true), answer(false)], ("False", denied), ("False", denied)),
+            (
+                1,
+                1,
+                vec![],
+                ("Unknown", "there is no pod yet that could tell whether it reaches s3://acme-images"),
+                ("True", "the replica is ready"),
+            ),
+        ] {
+            let registry = on_s3(replicas, &json!({}));
+            let valid = validate(&registry, &Settings::default()).unwrap();
+            let applied =
+                Applied { deployment: Some(deployment(available)), volume_claim: None, refusal: None, sources: FINE };
+            let status = of_applied(&registry, &valid, &applied, &[], &answers, Timestamp::UNIX_EPOCH);
+            assert_eq!(told(&status, "StorageReachable"), Some(reachable));
+            assert_eq!(told(&status, "Ready"), Some(ready));
+            assert_eq!(told(&status, "StorageReady"), None);
+            assert_eq!(told(&status, "Stalled").is_some(), reachable.0 == "False");
+            assert_eq!(status.summary.unwrap().storage, "s3://acme-images");
+            let storage = status.effective.unwrap().storage;
+            assert_eq!((storage.credentials_secret.as_deref(), storage.redirect), (Some("s3"), Some(false)));
+        }
+    }
+
+    /// What is missing is said, and what was known besides stays.
+    #[test]
+    fn a_missing_secret_is_a_condition() {
+        let missing = |what: &str| {
+            Err(Unusable { reason: "SecretNotFound".into(), message: format!("there is no Secret {what}") })
+        };
+        let known = json!({"conditions": [{"type": "StorageReachable", "status": "True", "reason": "Reachable",
+            "message": "s3://acme-images is reached", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+        let mut registry = on_s3(1, &known);
+        registry.spec.tls = Some(serde_json::from_value(json!({"secretRef": {"name": "tls"}})).unwrap());
+        let reached = Some(("True", "s3://acme-images is reached"));
+        let of = |sources: Option<&Sources>| {
+            of_failure(&registry, &Progress::stalled("X", "x"), sources, Timestamp::UNIX_EPOCH)
+        };
+        let both = Sources { certificate: missing("tls"), storage: missing("s3") };
+        assert_eq!(told(&of(Some(&both)), "StorageReachable"), Some(("False", "there is no Secret s3")));
+        assert_eq!(told(&of(Some(&both)), "CertificateReady"), Some(("False", "there is no Secret tls")));
+        let one = Sources { certificate: missing("tls"), storage: Ok(()) };
+        assert_eq!(told(&of(Some(&one)), "StorageReachable"), reached);
+        assert_eq!(told(&of(None), "StorageReachable"), reached);
+        assert_eq!(told(&of(None), "CertificateReady"), None);
+        assert_eq!(both.require_all().unwrap_err().first.message, "there is no Secret tls");
+        assert_eq!(FINE.require_all(), Ok(()));
     }
 
     #[test]

@@ -4,14 +4,13 @@
 //! Admission checks the same rules before anything is stored. They are checked here again because a resource may come
 //! from a file (`render`), or have been stored before a rule was there.
 
+mod object_store;
 mod serving;
+mod storage;
 
 use std::collections::BTreeMap;
 
-use berth_crds::{
-    AccessMode, DeletionPolicy, EmptyDir, ImagePullPolicy, Log, LogFormat, LogLevel, PersistentVolumeClaim, Registry,
-    RegistrySpec, ServiceType, Size, Storage,
-};
+use berth_crds::{DeletionPolicy, ImagePullPolicy, Log, LogFormat, LogLevel, Registry, RegistrySpec, ServiceType};
 use k8s_openapi::api::core::v1::{
     Affinity, LocalObjectReference, ResourceRequirements, Toleration, TopologySpreadConstraint,
 };
@@ -21,8 +20,14 @@ use kube::Resource as _;
 use crate::{Settings, names, pods, problem::Problems};
 
 use serving::{check_headers, tls_of, validation_of};
+use storage::{check_deletion, check_sharing, storage_of};
 
+pub use object_store::{
+    ObjectKind, ValidAzure, ValidCa, ValidCredentials, ValidDriver, ValidGcs, ValidIdentity, ValidObjectStore,
+    ValidOss, ValidS3, ValidSecret, ValidSwift,
+};
 pub use serving::{ValidPlatforms, ValidTls, ValidValidation};
+pub use storage::ValidStorage;
 
 /// A Registry that can be rendered.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,56 +88,6 @@ pub struct ValidRegistry {
     pub paused: bool,
     /// What happens to the volume in the end.
     pub deletion_policy: DeletionPolicy,
-}
-
-/// Where the content is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ValidStorage {
-    /// On a volume whose claim Berth makes.
-    OwnClaim {
-        /// The claim's name.
-        name: String,
-        /// How large the volume is.
-        size: Size,
-        /// The class, or the cluster's default.
-        class: Option<String>,
-        /// How nodes may mount it; not empty.
-        access_modes: Vec<AccessMode>,
-    },
-    /// On a volume whose claim was there before.
-    ExistingClaim {
-        /// The claim's name.
-        name: String,
-        /// What it offers, as the spec says.
-        access_modes: Vec<AccessMode>,
-    },
-    /// In the pod.
-    EmptyDir {
-        /// The most that may be stored.
-        limit: Option<Size>,
-    },
-}
-
-impl ValidStorage {
-    /// Whether several pods may use it at once.
-    #[must_use]
-    pub fn is_shared(&self) -> bool {
-        match self {
-            Self::OwnClaim { access_modes, .. } | Self::ExistingClaim { access_modes, .. } => {
-                access_modes.contains(&AccessMode::ReadWriteMany)
-            }
-            Self::EmptyDir { .. } => false,
-        }
-    }
-
-    /// The name of the claim, if there is one.
-    #[must_use]
-    pub fn claim(&self) -> Option<&str> {
-        match self {
-            Self::OwnClaim { name, .. } | Self::ExistingClaim { name, .. } => Some(name),
-            Self::EmptyDir { .. } => None,
-        }
-    }
 }
 
 /// The Service in front of the pods.
@@ -213,12 +168,7 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
     let storage = storage_of(&name, storage, &mut problems);
     if let Some(storage) = &storage {
         check_sharing(storage, replicas, &mut problems);
-        if deletion_policy == DeletionPolicy::Delete && matches!(storage, ValidStorage::ExistingClaim { .. }) {
-            problems.add(
-                "spec.deletionPolicy",
-                "Delete does not go with existingClaim, which Berth never deletes: use Retain",
-            );
-        }
+        check_deletion(storage, deletion_policy, &mut problems);
     }
     for key in pod_labels
         .keys()
@@ -227,7 +177,12 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
         problems.add("spec.podLabels", format!("must leave out {key}, which Berth sets itself"));
     }
     let service = service_of(service.unwrap_or_default(), &mut problems);
-    let service_account = account_of(service_account.unwrap_or_default(), &mut problems);
+    let mut service_account = account_of(service_account.unwrap_or_default(), &mut problems);
+    let mut pod_labels = pod_labels;
+    let credentials = storage.as_ref().and_then(ValidStorage::object_store).map(|store| &store.credentials);
+    if let Some(ValidCredentials::Identity(identity)) = credentials {
+        give_identity(identity, &mut service_account, &mut pod_labels, &mut problems);
+    }
     let Log { level, format, requests, fields } = log.unwrap_or_default();
     check_headers(&headers, &mut problems);
     let validation = validation_of(validation.unwrap_or_default(), &mut problems);
@@ -265,71 +220,6 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
     })
 }
 
-fn storage_of(registry: &str, storage: Storage, problems: &mut Problems) -> Option<ValidStorage> {
-    const BOTH_OR_NEITHER: &str = "must have exactly one of persistentVolumeClaim and emptyDir";
-    let Storage { persistent_volume_claim, empty_dir } = storage;
-    match (persistent_volume_claim, empty_dir) {
-        (Some(claim), None) => claim_of(registry, claim, problems),
-        (None, Some(EmptyDir { size_limit })) => {
-            if let Some(limit) = &size_limit {
-                problems.check_size("spec.storage.emptyDir.sizeLimit", limit);
-            }
-            Some(ValidStorage::EmptyDir { limit: size_limit })
-        }
-        (None, None) | (Some(_), Some(_)) => {
-            problems.add("spec.storage", BOTH_OR_NEITHER);
-            None
-        }
-    }
-}
-
-fn claim_of(registry: &str, claim: PersistentVolumeClaim, problems: &mut Problems) -> Option<ValidStorage> {
-    const FIELD: &str = "spec.storage.persistentVolumeClaim";
-    let PersistentVolumeClaim { size, storage_class_name, access_modes, existing_claim } = claim;
-    let mut access_modes = access_modes.unwrap_or_else(|| vec![AccessMode::ReadWriteOnce]);
-    // A claim cannot change, not even the order of its modes.
-    access_modes.sort_unstable_by_key(|mode| mode.as_str());
-    access_modes.dedup();
-    if access_modes.is_empty() {
-        problems.add(format!("{FIELD}.accessModes"), "must not be empty: leave it out for ReadWriteOnce");
-    }
-    match (existing_claim, size) {
-        (None, Some(size)) => {
-            problems.check_size(&format!("{FIELD}.size"), &size);
-            Some(ValidStorage::OwnClaim { name: registry.to_owned(), size, class: storage_class_name, access_modes })
-        }
-        (None, None) => {
-            problems.add(format!("{FIELD}.size"), "is missing: say how large the volume shall be, such as 20Gi");
-            None
-        }
-        (Some(name), size) => {
-            if size.is_some() || storage_class_name.is_some() {
-                problems.add(
-                    format!("{FIELD}.existingClaim"),
-                    "has a size and class of its own: leave out size and storageClassName",
-                );
-            }
-            Some(ValidStorage::ExistingClaim { name, access_modes })
-        }
-    }
-}
-
-fn check_sharing(storage: &ValidStorage, replicas: i32, problems: &mut Problems) {
-    if replicas > 1 && !storage.is_shared() {
-        let message = match storage {
-            ValidStorage::EmptyDir { .. } => format!(
-                "{replicas} replicas cannot share an emptyDir: use one replica, or a persistentVolumeClaim with \
-                 accessModes [ReadWriteMany]"
-            ),
-            ValidStorage::OwnClaim { .. } | ValidStorage::ExistingClaim { .. } => format!(
-                "{replicas} replicas share a ReadWriteOnce volume: use one replica, or a volume with accessModes \
-                 [ReadWriteMany]"
-            ),
-        };
-        problems.add("spec.replicas", message);
-    }
-}
-
 fn service_of(service: berth_crds::Service, problems: &mut Problems) -> ValidService {
     let berth_crds::Service { type_, port, node_port, annotations } = service;
     let type_ = type_.unwrap_or_default();
@@ -362,6 +252,37 @@ fn account_of(account: berth_crds::ServiceAccount, problems: &mut Problems) -> V
     }
 }
 
+/// Gives the pods an identity by the ServiceAccount that Berth makes. One that exists is not Berth's to annotate.
+fn give_identity(
+    identity: &ValidIdentity,
+    account: &mut ValidServiceAccount,
+    pod_labels: &mut BTreeMap<String, String>,
+    problems: &mut Problems,
+) {
+    let ValidIdentity { annotations: wanted, pod_labels: labels, field } = identity;
+    let Some(first) = wanted.keys().next() else { return };
+    match account {
+        ValidServiceAccount::Existing(name) => {
+            let label = labels.keys().next().map(|key| format!(", spec.podLabels the label {key}: \"true\""));
+            problems.add(
+                field,
+                format!(
+                    "is for the ServiceAccount that Berth makes: give ServiceAccount {name} the annotation {first}{}, and \
+                     write workloadIdentity: {{}}",
+                    label.unwrap_or_default()
+                ),
+            );
+        }
+        ValidServiceAccount::Own(annotations) => {
+            if let Some(key) = wanted.keys().find(|key| annotations.contains_key(*key)) {
+                problems.add("spec.serviceAccount.annotations", format!("must leave out {key}, which {field} sets"));
+            }
+            annotations.extend(wanted.clone());
+            pod_labels.extend(labels.clone());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,7 +303,10 @@ mod tests {
     fn every_problem_is_named_with_its_field() {
         let pvc = json!({"persistentVolumeClaim": {"size": "1Gi"}});
         check(&json!({"storage": pvc}), &[]);
-        check(&json!({"storage": {}}), &["spec.storage: must have exactly one of persistentVolumeClaim and emptyDir"]);
+        let none = "spec.storage: must have exactly one of persistentVolumeClaim, emptyDir, inMemory, s3, azure, gcs, swift \
+                    and oss";
+        check(&json!({"storage": {}}), &[none]);
+        check(&json!({"storage": {"inMemory": {}, "emptyDir": {}}}), &[none]);
         check(
             &json!({"storage": {"persistentVolumeClaim": {}}}),
             &["spec.storage.persistentVolumeClaim.size: is missing: say how large the volume shall be, such as 20Gi"],
@@ -397,15 +321,21 @@ mod tests {
         check(
             &json!({"storage": pvc, "replicas": 3, "service": {"nodePort": 30500}}),
             &[
-                "spec.replicas: 3 replicas share a ReadWriteOnce volume: use one replica, or a volume with accessModes \
-                 [ReadWriteMany]",
+                "spec.replicas: 3 replicas share a ReadWriteOnce volume: use one replica, a volume with accessModes \
+                 [ReadWriteMany], or an object store (spec.storage.s3, azure, gcs, swift, oss)",
                 "spec.service.nodePort: needs type NodePort or LoadBalancer: set type, or leave out nodePort",
             ],
         );
         check(
             &json!({"storage": {"emptyDir": {}}, "replicas": 2}),
-            &["spec.replicas: 2 replicas cannot share an emptyDir: use one replica, or a persistentVolumeClaim with \
-               accessModes [ReadWriteMany]"],
+            &["spec.replicas: 2 replicas cannot share an emptyDir: use one replica, a persistentVolumeClaim with \
+               accessModes [ReadWriteMany], or an object store (spec.storage.s3, azure, gcs, swift, oss)"],
+        );
+        check(
+            &json!({"storage": {"inMemory": {}}, "replicas": 2}),
+            &["spec.replicas: 2 replicas cannot share the memory of one process: use one replica, a \
+               persistentVolumeClaim with accessModes [ReadWriteMany], or an object store (spec.storage.s3, azure, gcs, \
+               swift, oss)"],
         );
         check(
             &json!({"storage": {"persistentVolumeClaim": {"existingClaim": "data"}}, "deletionPolicy": "Delete"}),

@@ -59,6 +59,14 @@ pub fn state(storage: &ValidStorage, claim: Option<&PersistentVolumeClaim>, refu
         ValidStorage::EmptyDir { .. } => {
             return VolumeState::Ready { reason: "EmptyDir", message: "the content lives as long as the pod".into() };
         }
+        ValidStorage::InMemory => {
+            let message = "the content lives as long as the process";
+            return VolumeState::Ready { reason: "InMemory", message: message.into() };
+        }
+        ValidStorage::Object(store) => {
+            let message = format!("no volume: the content is on {}", store.place());
+            return VolumeState::Ready { reason: "ObjectStore", message };
+        }
         ValidStorage::OwnClaim { name, access_modes, .. } | ValidStorage::ExistingClaim { name, access_modes } => {
             (name, access_modes)
         }
@@ -70,7 +78,10 @@ pub fn state(storage: &ValidStorage, claim: Option<&PersistentVolumeClaim>, refu
                 reason: "ClaimNotMade",
                 message: format!("PersistentVolumeClaim {name} is made when the Registry is no longer paused"),
             },
-            ValidStorage::ExistingClaim { .. } | ValidStorage::EmptyDir { .. } => VolumeState::Stuck {
+            ValidStorage::ExistingClaim { .. }
+            | ValidStorage::EmptyDir { .. }
+            | ValidStorage::InMemory
+            | ValidStorage::Object(_) => VolumeState::Stuck {
                 reason: "ClaimNotFound",
                 message: format!("PersistentVolumeClaim {name} does not exist: create it in the Registry's namespace"),
             },
@@ -185,6 +196,7 @@ mod tests {
         let lost = claim("1Gi", &json!({"phase": "Lost"}));
         for (storage, claim, refusal, expected) in [
             (&ValidStorage::EmptyDir { limit: None }, None, None, "the content lives as long as the pod"),
+            (&ValidStorage::InMemory, None, None, "the content lives as long as the process"),
             (&once, None, None, "PersistentVolumeClaim main does not exist: create it in the Registry's namespace"),
             (&own, None, None, "PersistentVolumeClaim main is made when the Registry is no longer paused"),
             (&once, Some(&bound), None, "PersistentVolumeClaim main is bound to 1Gi"),

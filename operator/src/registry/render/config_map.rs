@@ -3,15 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use berth_config::{
-    AccessLog, Admin, Catalog, Compatibility, Config, Debug, Delete, Driver, Duration, Events, Filesystem, H2c, Health,
-    Http, Http2, IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net,
-    Notifications, Platform, Platforms, Policy, Prometheus, ReadOnly, Redirect, RepositoryPolicy, Schema1, Storage,
-    StorageHealth, Tags, Tls, TlsVersion, UploadPurging, Urls, Validation, Version,
+    AccessLog, Admin, Catalog, Compatibility, Config, Debug, Delete, Duration, Events, H2c, Health, Http, Http2,
+    IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net, Notifications, Platform,
+    Platforms, Policy, Prometheus, ReadOnly, RepositoryPolicy, Schema1, Storage, StorageHealth, Tags, Tls, TlsVersion,
+    UploadPurging, Urls, Validation, Version,
 };
 use berth_crds::{LogLevel, UrlRules};
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use super::{ValidRegistry, deployment::DRAIN_SECONDS, metadata};
+use super::{
+    ValidRegistry,
+    deployment::DRAIN_SECONDS,
+    metadata,
+    store::{build_driver, build_redirect},
+};
 use crate::{
     names,
     registry::validate::{ValidPlatforms, ValidTls, ValidValidation},
@@ -40,10 +45,7 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
             accesslog: AccessLog { disabled: !registry.log_requests },
         },
         storage: Storage {
-            driver: Driver::Filesystem(Filesystem {
-                rootdirectory: names::DATA_DIRECTORY.into(),
-                maxthreads: Filesystem::DEFAULT_MAX_THREADS,
-            }),
+            driver: build_driver(&registry.storage),
             delete: Delete { enabled: registry.delete },
             maintenance: Maintenance {
                 uploadpurging: UploadPurging {
@@ -54,7 +56,7 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
                 },
                 readonly: ReadOnly { enabled: false, file: Some(mounted(names::READ_ONLY_FILE)) },
             },
-            redirect: Redirect { disable: false },
+            redirect: build_redirect(&registry.storage),
         },
         auth: None,
         middleware: Middleware { registry: [].into(), repository: [].into(), storage: [].into() },
@@ -72,7 +74,7 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
             headers: registry.headers.clone(),
             debug: Some(Debug {
                 addr: format!(":{}", names::DEBUG_PORT),
-                prometheus: Prometheus { enabled: true, path: "/metrics".into() },
+                prometheus: Prometheus { enabled: true, path: names::METRICS_PATH.into() },
                 admin: Some(Admin { tokenfile: mounted(names::TOKEN_FILE) }),
             }),
         },
@@ -92,7 +94,8 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
     }
 }
 
-fn mounted(file: &str) -> PathBuf {
+/// Where a file of the configuration's volume is.
+pub(super) fn mounted(file: &str) -> PathBuf {
     Path::new(names::CONFIG_DIRECTORY).join(file)
 }
 

@@ -18,7 +18,10 @@ use k8s_openapi::{
 };
 
 use super::{ValidRegistry, metadata};
-use crate::{names, pods, registry::validate::ValidStorage};
+use crate::{
+    names, pods,
+    registry::validate::{ObjectKind, ValidCa, ValidCredentials, ValidObjectStore, ValidSecret, ValidStorage},
+};
 
 /// How long a stopping server waits for requests in flight.
 pub(super) const DRAIN_SECONDS: i64 = 60;
@@ -27,13 +30,16 @@ const UNROUTE_SECONDS: i64 = 5;
 /// What a pod is given on top of both, before it is killed.
 const EXIT_SECONDS: i64 = 10;
 
+/// Where a server says whether it can serve.
+const HEALTH: &str = "/debug/health";
+
 /// How long a rollout may go on without progress before it counts as failed.
 const PROGRESS_DEADLINE_SECONDS: i32 = 600;
 
 /// The least privilege that lets the server, and nobody else, read its mounted files.
 const FILE_MODE: i32 = 0o440;
 
-pub(super) fn build_deployment(registry: &ValidRegistry, config_map: &str) -> Deployment {
+pub(super) fn build_deployment(registry: &ValidRegistry, config_map: &str, authorities: Option<&str>) -> Deployment {
     let selector =
         LabelSelector { match_labels: Some(names::registry_selector(&registry.name)), ..LabelSelector::default() };
     Deployment {
@@ -48,7 +54,7 @@ pub(super) fn build_deployment(registry: &ValidRegistry, config_map: &str) -> De
             revision_history_limit: Some(3),
             strategy: Some(build_strategy(registry)),
             template: PodTemplateSpec {
-                metadata: Some(build_pod_metadata(registry)),
+                metadata: Some(build_pod_metadata(registry, authorities)),
                 spec: Some(build_pod(registry, config_map, &selector)),
             },
             selector,
@@ -72,14 +78,26 @@ fn build_strategy(registry: &ValidRegistry) -> DeploymentStrategy {
     }
 }
 
-fn build_pod_metadata(registry: &ValidRegistry) -> ObjectMeta {
+fn build_pod_metadata(registry: &ValidRegistry, authorities: Option<&str>) -> ObjectMeta {
     let mut labels = registry.pod_labels.clone();
     labels.extend(names::registry_labels(&registry.name));
+    let mut annotations = registry.pod_annotations.clone();
+    annotations.extend(build_identity_annotation(&registry.storage));
+    // Credentials are read again when they change; authorities are read once, so other ones make other pods.
+    annotations.extend(authorities.map(|digest| (names::AUTHORITIES_ANNOTATION.to_owned(), digest.to_owned())));
     ObjectMeta {
         labels: Some(labels),
-        annotations: Some(registry.pod_annotations.clone()).filter(|annotations| !annotations.is_empty()),
+        annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
         ..ObjectMeta::default()
     }
+}
+
+/// Pods are given an identity when they are made, from the annotations of their ServiceAccount: others make other pods.
+fn build_identity_annotation(storage: &ValidStorage) -> Option<(String, String)> {
+    let ValidCredentials::Identity(identity) = &storage.object_store()?.credentials else { return None };
+    let annotations = identity.annotations.iter().map(|(key, value)| format!("{key}={value}\n"));
+    let told = annotations.collect::<String>();
+    (!told.is_empty()).then(|| (names::IDENTITY_ANNOTATION.to_owned(), names::digest(told.as_bytes())))
 }
 
 fn build_pod(registry: &ValidRegistry, config_map: &str, selector: &LabelSelector) -> PodSpec {
@@ -87,6 +105,8 @@ fn build_pod(registry: &ValidRegistry, config_map: &str, selector: &LabelSelecto
         label_selector: constraint.label_selector.or_else(|| Some(selector.clone())),
         ..constraint
     });
+    let mut volumes = vec![build_config_volume(registry, config_map)];
+    volumes.extend(build_data_volume(&registry.storage));
     PodSpec {
         affinity: registry.affinity.clone(),
         automount_service_account_token: Some(false),
@@ -104,7 +124,7 @@ fn build_pod(registry: &ValidRegistry, config_map: &str, selector: &LabelSelecto
         termination_grace_period_seconds: Some(UNROUTE_SECONDS + DRAIN_SECONDS + EXIT_SECONDS),
         tolerations: non_empty(registry.tolerations.clone()),
         topology_spread_constraints: non_empty(spread.collect()),
-        volumes: Some(vec![build_config_volume(registry, config_map), build_data_volume(&registry.storage)]),
+        volumes: Some(volumes),
         ..PodSpec::default()
     }
 }
@@ -132,6 +152,13 @@ fn build_container(registry: &ValidRegistry) -> Container {
         }),
         ..Lifecycle::default()
     });
+    let mut volume_mounts = vec![mount("config", names::CONFIG_DIRECTORY, Some(true))];
+    if build_data_volume(&registry.storage).is_some() {
+        volume_mounts.push(mount("data", names::DATA_DIRECTORY, None));
+    }
+    // A server that cannot use its object store is not ready, and goes on to try: to start it anew would not help, and
+    // nobody could ask it what the store says. That it answers at all, without a look at the store, is enough.
+    let alive = if registry.storage.object_store().is_some() { names::METRICS_PATH } else { HEALTH };
     Container {
         name: "registry".into(),
         image: Some(registry.image.clone()),
@@ -141,23 +168,20 @@ fn build_container(registry: &ValidRegistry) -> Container {
         ports: Some(vec![port("registry", names::REGISTRY_PORT), port("debug", names::DEBUG_PORT)]),
         resources: Some(registry.resources.clone()),
         security_context: Some(pods::container_security()),
-        startup_probe: Some(probe(1, 300)),
-        readiness_probe: Some(probe(5, 2)),
-        liveness_probe: Some(probe(10, 6)),
+        startup_probe: Some(probe(alive, 1, 300)),
+        readiness_probe: Some(probe(HEALTH, 5, 2)),
+        liveness_probe: Some(probe(alive, 10, 6)),
         // The last lines of the log become the message of the Registry's condition.
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        volume_mounts: Some(vec![
-            mount("config", names::CONFIG_DIRECTORY, Some(true)),
-            mount("data", names::DATA_DIRECTORY, None),
-        ]),
+        volume_mounts: Some(volume_mounts),
         ..Container::default()
     }
 }
 
-fn probe(period_seconds: i32, failure_threshold: i32) -> Probe {
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
-            path: Some("/debug/health".into()),
+            path: Some(path.into()),
             port: IntOrString::String("debug".into()),
             scheme: Some("HTTP".into()),
             ..HTTPGetAction::default()
@@ -170,7 +194,7 @@ fn probe(period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-/// Configuration, state, token and certificate in one volume: a mount inside a read-only mount has no place to be made.
+/// Configuration, state, token, certificate and credentials in one volume: a mount inside a read-only mount has no place to be made.
 fn build_config_volume(registry: &ValidRegistry, config_map: &str) -> Volume {
     let mut sources = vec![
         project_config_map(config_map, names::CONFIG_FILE, names::CONFIG_FILE),
@@ -182,6 +206,7 @@ fn build_config_volume(registry: &ValidRegistry, config_map: &str) -> Volume {
         let items = [(certificate, names::CERTIFICATE_FILE), (key, names::PRIVATE_KEY_FILE)];
         sources.push(project_secret(&tls.secret, &items));
     }
+    sources.extend(registry.storage.object_store().into_iter().flat_map(project_store));
     Volume {
         name: "config".into(),
         projected: Some(ProjectedVolumeSource { default_mode: Some(FILE_MODE), sources: Some(sources) }),
@@ -189,13 +214,37 @@ fn build_config_volume(registry: &ValidRegistry, config_map: &str) -> Volume {
     }
 }
 
+/// The credentials of an object store, each in a file of its key's name, and the authorities that it is trusted by.
+fn project_store(store: &ValidObjectStore) -> Vec<VolumeProjection> {
+    let mut sources = Vec::new();
+    if let Some(ValidSecret { name, required, optional, .. }) = store.secret() {
+        let files = |keys: &[&'static str]| -> Vec<_> {
+            keys.iter().map(|key| (*key, format!("{}/{key}", names::STORAGE_DIRECTORY))).collect()
+        };
+        sources.push(project_secret(name, &files(required)));
+        if !optional.is_empty() {
+            // The Secret must be there all the same: the projection before this one says so.
+            let mut projection = project_secret(name, &files(optional));
+            projection.secret.iter_mut().for_each(|secret| secret.optional = Some(true));
+            sources.push(projection);
+        }
+    }
+    if let Some(ValidCa { kind, name, key }) = &store.ca {
+        sources.push(match kind {
+            ObjectKind::Secret => project_secret(name, &[(key, names::STORAGE_CA_FILE)]),
+            ObjectKind::ConfigMap => project_config_map(name, key, names::STORAGE_CA_FILE),
+        });
+    }
+    sources
+}
+
 fn project_config_map(name: &str, key: &str, path: &str) -> VolumeProjection {
     let projection = ConfigMapProjection { name: name.into(), items: Some(vec![item(key, path)]), optional: None };
     VolumeProjection { config_map: Some(projection), ..VolumeProjection::default() }
 }
 
-fn project_secret(name: &str, items: &[(&str, &str)]) -> VolumeProjection {
-    let items = items.iter().map(|(key, path)| item(key, path)).collect();
+fn project_secret(name: &str, items: &[(impl AsRef<str>, impl AsRef<str>)]) -> VolumeProjection {
+    let items = items.iter().map(|(key, path)| item(key.as_ref(), path.as_ref())).collect();
     let projection = SecretProjection { name: name.into(), items: Some(items), optional: None };
     VolumeProjection { secret: Some(projection), ..VolumeProjection::default() }
 }
@@ -204,7 +253,8 @@ fn item(key: &str, path: &str) -> KeyToPath {
     KeyToPath { key: key.into(), path: path.into(), mode: None }
 }
 
-fn build_data_volume(storage: &ValidStorage) -> Volume {
+/// The volume with the content, where it is on one.
+fn build_data_volume(storage: &ValidStorage) -> Option<Volume> {
     let mut volume = Volume { name: "data".into(), ..Volume::default() };
     match storage {
         ValidStorage::OwnClaim { name, .. } | ValidStorage::ExistingClaim { name, .. } => {
@@ -217,10 +267,40 @@ fn build_data_volume(storage: &ValidStorage) -> Volume {
                 size_limit: limit.as_ref().map(|limit| Quantity(limit.to_string())),
             });
         }
+        ValidStorage::InMemory | ValidStorage::Object(_) => return None,
     }
-    volume
+    Some(volume)
 }
 
 fn non_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
     Some(list).filter(|list| !list.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Settings, registry::validate::validate};
+    use serde_json::{Value, json};
+
+    fn pod_annotations(credentials: &Value, authorities: Option<&str>) -> Value {
+        let registry = serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
+            "metadata": {"name": "main"}, "spec": {"storage": {"s3": {"bucket": "b", "region": "r",
+                "credentials": credentials}}}}))
+        .unwrap();
+        let deployment = build_deployment(&validate(&registry, &Settings::default()).unwrap(), "c", authorities);
+        json!(deployment.spec.unwrap().template.metadata.unwrap().annotations)
+    }
+
+    /// What a pod takes up only when it is made changes its template; what it takes up while it runs does not.
+    #[test]
+    fn another_identity_or_authority_makes_other_pods() {
+        let role = |name: &str| json!({"workloadIdentity": {"roleArn": format!("arn:aws:iam::1:role/{name}")}});
+        let secret = json!({"secretRef": {"name": "s3"}});
+        assert_eq!(pod_annotations(&secret, None), json!(null));
+        assert_eq!(pod_annotations(&json!({"workloadIdentity": {}}), None), json!(null));
+        assert_eq!(pod_annotations(&secret, Some("d1")), json!({"berth.dev/storage-ca": "d1"}));
+        let (one, other) = (pod_annotations(&role("one"), None), pod_annotations(&role("other"), None));
+        assert_ne!(one["berth.dev/storage-identity"], other["berth.dev/storage-identity"]);
+        assert_eq!(one, pod_annotations(&role("one"), None));
+    }
 }

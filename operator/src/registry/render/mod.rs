@@ -7,6 +7,7 @@ mod deployment;
 mod service;
 mod service_account;
 mod state;
+mod store;
 mod volume_claim;
 
 use k8s_openapi::{
@@ -42,9 +43,10 @@ pub struct Rendered {
     pub deployment: Deployment,
 }
 
-/// Renders a Registry.
+/// Renders a Registry. `authorities` is the digest of the certificates that its object store is trusted by, where they are
+/// known.
 #[must_use]
-pub fn render(registry: &ValidRegistry) -> Rendered {
+pub fn render(registry: &ValidRegistry, authorities: Option<&str>) -> Rendered {
     let config_map = config_map::build_config_map(registry);
     Rendered {
         service_account: service_account::build_service_account(registry),
@@ -52,7 +54,11 @@ pub fn render(registry: &ValidRegistry) -> Rendered {
         volume_claim: volume_claim::build_volume_claim(registry),
         service: service::build_service(registry),
         debug_service: service::build_debug_service(registry),
-        deployment: deployment::build_deployment(registry, config_map.metadata.name.as_deref().unwrap_or_default()),
+        deployment: deployment::build_deployment(
+            registry,
+            config_map.metadata.name.as_deref().unwrap_or_default(),
+            authorities,
+        ),
         config_map,
     }
 }

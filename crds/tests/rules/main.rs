@@ -1,9 +1,43 @@
 //! The rules of the definitions, run as the API server runs them: what they refuse, and with which words.
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 
+mod object_stores;
+
 use berth_crds::{GCPolicy, Registry};
-use kube::core::cel::{validate_cel, validate_cel_update};
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+use kube::{
+    CustomResourceExt,
+    core::cel::{CompiledSchema, ValidationErrors, compile_schema, validate_compiled},
+};
+use serde::Serialize;
 use serde_json::{Value, json};
+
+/// The rules of a kind, compiled once a test: that takes longer than running them.
+fn rules<K: CustomResourceExt>() -> Rc<CompiledSchema> {
+    thread_local! {
+        static COMPILED: RefCell<HashMap<&'static str, Rc<CompiledSchema>>> = RefCell::default();
+    }
+    let compile = || {
+        let crd = K::crd();
+        let schema = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
+        let compiled = compile_schema(&serde_json::to_value(schema).unwrap());
+        assert!(!compiled.has_errors(), "{:?}", compiled.compilation_errors());
+        Rc::new(compiled)
+    };
+    COMPILED.with_borrow_mut(|all| Rc::clone(all.entry(K::crd_name()).or_insert_with(compile)))
+}
+
+/// Creates a resource, as far as the rules have a say.
+fn validate_cel<K: CustomResourceExt + Serialize>(new: &K) -> Result<(), ValidationErrors> {
+    validate_compiled(&rules::<K>(), &serde_json::to_value(new).unwrap(), None)
+}
+
+/// Changes a resource, as far as the rules have a say.
+fn validate_cel_update<K: CustomResourceExt + Serialize>(new: &K, old: &K) -> Result<(), ValidationErrors> {
+    let (new, old) = (serde_json::to_value(new).unwrap(), serde_json::to_value(old).unwrap());
+    validate_compiled(&rules::<K>(), &new, Some(&old))
+}
 
 fn registry(spec: &Value) -> Registry {
     serde_json::from_value(json!({
@@ -20,7 +54,7 @@ fn policy(spec: &Value) -> GCPolicy {
 }
 
 /// The messages of the refusal, or nothing.
-fn refusal(result: Result<(), kube::core::cel::ValidationErrors>) -> String {
+fn refusal(result: Result<(), ValidationErrors>) -> String {
     result.err().map(|errors| errors.to_string()).unwrap_or_default()
 }
 
@@ -90,7 +124,7 @@ fn creating_a_registry() {
         (
             "three replicas on a ReadWriteOnce volume",
             json!({"replicas": 3, "storage": pvc}),
-            "replicas share a ReadWriteOnce volume: use one replica, or a volume with accessModes [ReadWriteMany]",
+            "replicas share a ReadWriteOnce volume: use one replica, a volume with accessModes [ReadWriteMany], or an object",
         ),
         (
             "three replicas on a ReadWriteMany volume",
@@ -101,6 +135,12 @@ fn creating_a_registry() {
             "two replicas on an emptyDir",
             json!({"replicas": 2, "storage": {"emptyDir": {}}}),
             "replicas cannot share an emptyDir",
+        ),
+        ("memory", json!({"storage": {"inMemory": {}}}), ""),
+        (
+            "two replicas in memory",
+            json!({"replicas": 2, "storage": {"inMemory": {}}}),
+            "replicas cannot share the memory of one process: use one replica, a persistentVolumeClaim",
         ),
         (
             "deletion of an existing claim",
@@ -174,6 +214,12 @@ fn changing_a_registry() {
         (
             "another kind of storage",
             claim(json!({"size": "1Gi"})),
+            json!({"storage": {"emptyDir": {}}}),
+            "the kind of storage cannot change",
+        ),
+        (
+            "a directory for the memory",
+            json!({"storage": {"inMemory": {}}}),
             json!({"storage": {"emptyDir": {}}}),
             "the kind of storage cannot change",
         ),

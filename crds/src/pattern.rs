@@ -1,0 +1,39 @@
+//! What a text of a spec must look like: for the rules of the schema, and for the operator when it validates.
+
+/// The CEL rule that a text is of a pattern.
+pub(crate) fn rule(pattern: &str) -> String {
+    format!("self.matches('{pattern}')")
+}
+
+/// The name of a Secret or ConfigMap.
+pub const OBJECT_NAME: &str = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
+/// A key of a Secret or ConfigMap.
+pub const OBJECT_KEY: &str = "^[-._a-zA-Z0-9]+$";
+
+/// An address, of which no part is a name or a password.
+pub const ADDRESS: &str = "^https?://[^/?#@ ]+(/[^?# ]*)?$";
+/// The same without a path.
+pub const HOST_ADDRESS: &str = "^https?://[^/?#@ ]+$";
+/// The name of a domain.
+pub const DOMAIN: &str = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
+/// The name of a bucket.
+pub const BUCKET: &str = "^[A-Za-z0-9][A-Za-z0-9._-]*$";
+/// The name of a region.
+pub const REGION: &str = "^[A-Za-z0-9][A-Za-z0-9_-]*$";
+/// A path in a bucket. No part begins with a dot, so that none of them is `..`.
+pub const ROOT_DIRECTORY: &str = "^/?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$";
+
+/// A storage class of Amazon S3.
+pub const S3_STORAGE_CLASS: &str = "^[A-Z][A-Z0-9_]*$";
+/// A role at Amazon.
+pub const S3_ROLE: &str = "^arn:[a-z0-9-]+:iam::[0-9]+:role/[^ ]+$";
+/// A storage account at Azure.
+pub const AZURE_ACCOUNT: &str = "^[a-z0-9]+$";
+/// A container at Azure.
+pub const AZURE_CONTAINER: &str = "^([a-z0-9]([a-z0-9-]*[a-z0-9])?|[$]root)$";
+/// An id at Azure: a UUID, and of a directory also a name such as acme.onmicrosoft.com.
+pub const AZURE_ID: &str = "^[A-Za-z0-9.-]+$";
+/// The address of a service account of Google's.
+pub const GCS_ACCOUNT: &str = "^[a-z0-9-]+@[a-z0-9.-]+$";
+/// A container of Swift.
+pub const SWIFT_CONTAINER: &str = "^[^/ ]+$";

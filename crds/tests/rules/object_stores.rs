@@ -1,0 +1,201 @@
+//! The rules of `spec.storage.{s3,azure,gcs,swift,oss}`, and of what stands beside them.
+
+use serde_json::{Value, json};
+
+use super::{check, refusal, registry, validate_cel, validate_cel_update};
+
+/// The smallest storage on each driver, and where its content lies.
+fn smallest() -> [(&'static str, Value, &'static str); 5] {
+    let secret = json!({"secretRef": {"name": "store"}});
+    [
+        ("s3", json!({"bucket": "acme-images", "region": "eu-central-1", "credentials": secret}), "bucket"),
+        ("azure", json!({"accountName": "acme", "container": "images", "credentials": secret}), "container"),
+        ("gcs", json!({"bucket": "acme-images", "credentials": secret}), "bucket"),
+        (
+            "swift",
+            json!({"authUrl": "https://keystone.example/v3", "container": "images", "credentials": secret}),
+            "container",
+        ),
+        ("oss", json!({"bucket": "acme-images", "region": "oss-eu-central-1", "credentials": secret}), "bucket"),
+    ]
+}
+
+/// `fields` of a driver over its smallest storage; null takes one away.
+fn with(driver: &str, fields: &Value) -> Value {
+    let (_, mut storage, _) = smallest().into_iter().find(|(name, ..)| *name == driver).unwrap();
+    for (key, value) in fields.as_object().unwrap() {
+        match value {
+            Value::Null => drop(storage.as_object_mut().unwrap().remove(key)),
+            value => storage[key] = value.clone(),
+        }
+    }
+    json!({ driver: storage })
+}
+
+fn created(spec: &Value) -> String {
+    refusal(validate_cel(&registry(spec)))
+}
+
+fn changed(old: &Value, new: &Value) -> String {
+    refusal(validate_cel_update(&registry(&json!({"storage": new})), &registry(&json!({"storage": old}))))
+}
+
+#[test]
+fn every_driver_serves_any_number_of_replicas_and_is_never_deleted() {
+    for (driver, ..) in smallest() {
+        let storage = with(driver, &json!({}));
+        check(driver, &created(&json!({"storage": storage})), "");
+        check(driver, &created(&json!({"storage": storage, "replicas": 50})), "");
+        check(driver, &created(&json!({"storage": storage, "deletionPolicy": "Retain"})), "");
+        let deleted = created(&json!({"storage": storage, "deletionPolicy": "Delete"}));
+        check(driver, &deleted, "deletionPolicy Delete does not go with an object store");
+        let mut two = storage.clone();
+        two["emptyDir"] = json!({});
+        check(driver, &created(&json!({"storage": two})), "storage names two places: keep exactly one");
+    }
+}
+
+#[test]
+fn every_driver_is_checked() {
+    let secret = json!({"secretRef": {"name": "store"}});
+    for (driver, ..) in smallest() {
+        let of = |fields: Value| created(&json!({"storage": with(driver, &fields)}));
+        check(driver, &of(json!({"credentials": null})), "credentials are missing: name a Secret");
+        check(
+            driver,
+            &of(json!({"credentials": {"secretRef": {"name": "other/store"}}})),
+            "name must be that of a Secret",
+        );
+        check(driver, &of(json!({"rootDirectory": "team/images"})), "");
+        check(driver, &of(json!({"rootDirectory": "/team"})), "");
+        for path in ["team/", "/", "../team", "a//b", "a b"] {
+            check(path, &of(json!({"rootDirectory": path})), "rootDirectory must be a path such as");
+        }
+        check(driver, &of(json!({"ca": {"configMapRef": {"name": "ca"}}, "redirect": true})), "");
+        check(driver, &of(json!({"ca": {"secretRef": {"name": "ca", "key": "tls.crt"}}})), "");
+        check(driver, &of(json!({"ca": {}})), "ca must be from one place");
+        let two = json!({"configMapRef": {"name": "ca"}, "secretRef": {"name": "ca"}});
+        check(driver, &of(json!({ "ca": two })), "ca must be from one place");
+        check(driver, &of(json!({"credentials": secret})), "");
+    }
+}
+
+#[test]
+fn what_is_peculiar_to_a_driver() {
+    let secret = json!({"secretRef": {"name": "store"}});
+    for (driver, fields, expected) in [
+        ("s3", json!({"bucket": "s3://acme"}), "bucket must be the name alone, without a scheme"),
+        ("s3", json!({"region": null}), "region is missing: name the bucket's region"),
+        ("s3", json!({"region": null, "endpoint": "https://minio.store.svc:9000"}), ""),
+        ("s3", json!({"endpoint": "minio:9000"}), "endpoint must be an address such as"),
+        ("s3", json!({"endpoint": "https://me:pass@minio"}), "endpoint must be an address such as"),
+        ("s3", json!({"redirectEndpoint": "minio"}), "redirectEndpoint must be an address such as"),
+        ("s3", json!({"endpoint": "https://minio", "accelerate": true}), "choose among Amazon's own addresses"),
+        ("s3", json!({"endpoint": "https://minio", "useFips": false}), ""),
+        ("s3", json!({"chunkSize": "5Mi"}), ""),
+        ("s3", json!({"chunkSize": "5M"}), "chunkSize must be a quantity from 5Mi to 5Gi"),
+        ("s3", json!({"chunkSize": "6Gi"}), "chunkSize must be a quantity from 5Mi to 5Gi"),
+        ("s3", json!({"chunkSize": "large"}), "chunkSize must be a quantity from 5Mi to 5Gi"),
+        ("s3", json!({"storageClass": "standard"}), "storageClass must be the name of a storage class of objects"),
+        ("s3", json!({"encryption": {}}), ""),
+        ("s3", json!({"encryption": {"keyId": "alias/images"}}), ""),
+        ("s3", json!({"credentials": {}}), "set exactly one of secretRef and workloadIdentity"),
+        ("s3", json!({"credentials": {"secretRef": {"name": "a"}, "workloadIdentity": {}}}), "set exactly one of"),
+        ("s3", json!({"credentials": {"workloadIdentity": {}}}), ""),
+        ("s3", json!({"credentials": {"workloadIdentity": {"roleArn": "arn:aws-cn:iam::123456789012:role/a/b"}}}), ""),
+        ("s3", json!({"credentials": {"workloadIdentity": {"roleArn": "registry"}}}), "roleArn must be that of a role"),
+        ("azure", json!({"accountName": null}), ""),
+        (
+            "azure",
+            json!({"accountName": null, "credentials": {"workloadIdentity": {}}}),
+            "accountName is missing: name the storage account",
+        ),
+        ("azure", json!({"container": "Images"}), "container must be the name of a container"),
+        ("azure", json!({"container": "$root"}), ""),
+        ("azure", json!({"accountName": "acme.blob"}), "accountName must be that of a storage account"),
+        ("azure", json!({"realm": "core.chinacloudapi.cn", "endpoint": "http://127.0.0.1:10000/acme"}), ""),
+        ("azure", json!({"credentials": {}}), "set exactly one of secretRef, clientSecret and workloadIdentity"),
+        (
+            "azure",
+            json!({"credentials": {"workloadIdentity": {}, "secretRef": {"name": "a"}}}),
+            "set exactly one of secretRef, clientSecret and workloadIdentity",
+        ),
+        (
+            "azure",
+            json!({"credentials": {"clientSecret": {"clientId": "i", "tenantId": "t", "secretRef": {"name": "a"}}}}),
+            "",
+        ),
+        ("azure", json!({"credentials": {"workloadIdentity": {"tenantId": "t"}}}), "tenantId goes with clientId"),
+        ("azure", json!({"credentials": {"workloadIdentity": {"clientId": "a b"}}}), "clientId must be an id"),
+        ("gcs", json!({"chunkSize": "256Ki"}), ""),
+        ("gcs", json!({"chunkSize": "300Ki"}), "chunkSize must be a multiple of 256Ki"),
+        ("gcs", json!({"chunkSize": "16M"}), "chunkSize must be a multiple of 256Ki"),
+        ("gcs", json!({"chunkSize": "0"}), "chunkSize must be a multiple of 256Ki"),
+        ("gcs", json!({"credentials": {}}), "set exactly one of secretRef and workloadIdentity"),
+        ("gcs", json!({"credentials": {"workloadIdentity": {"serviceAccount": "a@b.iam.gserviceaccount.com"}}}), ""),
+        (
+            "gcs",
+            json!({"credentials": {"workloadIdentity": {"serviceAccount": "a"}}}),
+            "serviceAccount must be the address",
+        ),
+        ("swift", json!({"authUrl": "keystone"}), "authUrl must be an address such as"),
+        ("swift", json!({"authVersion": 3, "tenant": "acme", "domain": "Default", "endpointType": "Internal"}), ""),
+        ("swift", json!({"authVersion": 4}), "authVersion must be 1, 2 or 3"),
+        ("swift", json!({"chunkSize": "1023Ki"}), "chunkSize must be a quantity from 1Mi to 5Gi"),
+        ("swift", json!({"container": "a/b"}), "container must be the name alone"),
+        ("oss", json!({"endpoint": "https://oss.example", "encrypt": true}), ""),
+        ("oss", json!({"endpoint": "https://oss.example", "internal": true}), "internal chooses among Alibaba's own"),
+        ("oss", json!({"endpoint": "https://oss.example/a"}), "endpoint must be an address such as"),
+        ("oss", json!({"credentials": secret, "chunkSize": "4Mi"}), "chunkSize must be a quantity from 5Mi to 5Gi"),
+    ] {
+        let found = created(&json!({"storage": with(driver, &fields)}));
+        check(&format!("{driver} {fields}"), &found, expected);
+    }
+}
+
+#[test]
+fn content_stays_where_it_is() {
+    for (driver, _, place) in smallest() {
+        let old = with(driver, &json!({"rootDirectory": "a"}));
+        let to = |fields: Value| changed(&old, &with(driver, &fields));
+        check(driver, &to(json!({"rootDirectory": "a", "redirect": true, "insecureSkipVerify": true})), "");
+        check(driver, &to(json!({"rootDirectory": "b"})), "cannot change, because the content would not move with");
+        check(driver, &to(json!({})), "cannot change, because the content would not move with");
+        check(
+            driver,
+            &to(json!({"rootDirectory": "a", place: "other"})),
+            "cannot change, because the content would not",
+        );
+        check(driver, &changed(&old, &json!({"emptyDir": {}})), "the kind of storage cannot change");
+        for (other, ..) in smallest().into_iter().filter(|(other, ..)| *other != driver) {
+            check(other, &changed(&old, &with(other, &json!({}))), "the kind of storage cannot change");
+        }
+    }
+    let azure = |name: Value| with("azure", &json!({ "accountName": name }));
+    check("another account", &changed(&azure(json!("a")), &azure(json!("b"))), "accountName, container and");
+    check("a key for a connection string", &changed(&azure(json!(null)), &azure(json!("b"))), "");
+    let swift = |tenant: &str| with("swift", &json!({ "tenant": tenant }));
+    check("another tenant", &changed(&swift("a"), &swift("b")), "container, rootDirectory and tenant cannot change");
+}
+
+/// An annotation that Berth sets is set on an account that Berth makes.
+#[test]
+fn identities_belong_to_the_account_that_is_made() {
+    for (driver, identity, annotation) in [
+        ("s3", json!({"roleArn": "arn:aws:iam::123456789012:role/registry"}), "eks.amazonaws.com/role-arn"),
+        ("azure", json!({"clientId": "i"}), "azure.workload.identity/client-id"),
+        ("gcs", json!({"serviceAccount": "a@b.example"}), "iam.gke.io/gcp-service-account"),
+    ] {
+        let of = |identity: &Value, account: Value| {
+            let storage = with(driver, &json!({"credentials": {"workloadIdentity": identity}}));
+            created(&json!({"storage": storage, "serviceAccount": account}))
+        };
+        let message = format!("the annotation {annotation}");
+        check(driver, &of(&identity, json!({})), "");
+        check(driver, &of(&identity, json!({"annotations": {"team": "images"}})), "");
+        check(driver, &of(&json!({}), json!({"name": "mine"})), "");
+        check(driver, &of(&json!({}), json!({"annotations": {annotation: "x"}})), "");
+        check(driver, &of(&identity, json!({"name": "mine"})), &message);
+        check(driver, &of(&identity, json!({"annotations": {annotation: "x"}})), &message);
+    }
+}

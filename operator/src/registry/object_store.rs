@@ -1,0 +1,259 @@
+//! [pure] The object store of a registry: whether pods can start with what it needs, and what they say of it.
+//!
+//! Nobody but the server speaks to the store, so nothing is guessed here: the pods are asked (`reach`), and their answers
+//! become the condition `StorageReachable`.
+
+use std::fmt::Write as _;
+
+use super::{
+    fetch::Observed,
+    reach::{Answer, Told},
+    source::{Remedy, Unusable},
+    validate::{ObjectKind, ValidCa, ValidCredentials, ValidObjectStore, ValidRegistry},
+};
+use crate::conditions::Wanted;
+
+/// The type of the condition.
+pub const CONDITION: &str = "StorageReachable";
+
+/// The most of a server's message that is kept, in bytes: what follows it, the name of a Secret, must not be cut.
+const MAX_TOLD_BYTES: usize = 600;
+
+/// Checks that pods can start with the Secrets and ConfigMaps that the store needs.
+///
+/// # Errors
+/// [`Unusable`], which says what to do.
+pub fn check(store: &ValidObjectStore, observed: &Observed) -> Result<(), Unusable> {
+    if let (ValidCredentials::Secret(secret), Some(seen)) = (&store.credentials, &observed.storage_secret) {
+        let if_absent = format!("create it with {}", keys_in_words(&secret.required));
+        let remedy = Remedy { if_absent: &if_absent, if_incomplete: "add it" };
+        seen.check(ObjectKind::Secret, &secret.name, &secret.field, &remedy)?;
+    }
+    if let (Some(ValidCa { kind, name, key }), Some(seen)) = (&store.ca, &observed.storage_ca) {
+        let field = format!("spec.storage.{}.ca", store.driver.name());
+        let if_absent = format!("create it with {}", keys_in_words(&[key]));
+        let remedy = Remedy { if_absent: &if_absent, if_incomplete: "add it, with certificates in PEM" };
+        seen.check(*kind, name, &field, &remedy)?;
+    }
+    Ok(())
+}
+
+/// `the key a`, or `the keys a and b`.
+fn keys_in_words(keys: &[impl AsRef<str>]) -> String {
+    let keys: Vec<_> = keys.iter().map(AsRef::as_ref).collect();
+    match keys.as_slice() {
+        [one] => format!("the key {one}"),
+        several => format!("the keys {}", several.join(" and ")),
+    }
+}
+
+/// What is known of whether the pods reach their store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Every pod that answered does.
+    Reached {
+        /// A sentence for people.
+        message: String,
+    },
+    /// One does not, or none can start.
+    Unreached {
+        /// A word for it: the server's own where it has one.
+        reason: String,
+        /// A sentence that says what to do, or what the store says.
+        message: String,
+    },
+    /// Nobody can tell.
+    Unknown {
+        /// A word for why.
+        reason: &'static str,
+        /// A sentence for people.
+        message: String,
+    },
+}
+
+impl Reach {
+    /// What is known after a check of what the store needs, and of what the pods answered.
+    #[must_use]
+    pub fn of(
+        registry: &ValidRegistry,
+        store: &ValidObjectStore,
+        checked: &Result<(), Unusable>,
+        answers: &[Answer],
+    ) -> Self {
+        if let Err(Unusable { reason, message }) = checked {
+            return Self::Unreached { reason: reason.clone(), message: message.clone() };
+        }
+        let place = store.place();
+        let told = || answers.iter().filter_map(|answer| answer.told.as_ref().ok());
+        if let Some(told) = told().find(|told| !told.reachable) {
+            return Self::Unreached { reason: reason_of(told), message: complaint(registry, store, told) };
+        }
+        if told().next().is_some() {
+            return Self::Reached { message: format!("{place} is reached") };
+        }
+        let silence = answers.iter().find_map(|answer| Some((&answer.pod, answer.told.as_ref().err()?)));
+        match silence {
+            _ if registry.replicas == 0 => Self::Unknown {
+                reason: "Stopped",
+                message: format!("spec.replicas is 0: there is no pod to ask whether it reaches {place}"),
+            },
+            None => Self::Unknown {
+                reason: "NoAnswer",
+                message: format!("there is no pod yet that could tell whether it reaches {place}"),
+            },
+            Some((pod, silence)) => Self::Unknown {
+                reason: "NoAnswer",
+                message: format!("pod {pod} does not tell whether it reaches {place}: {silence}"),
+            },
+        }
+    }
+
+    /// The condition that says it.
+    #[must_use]
+    pub fn condition(&self) -> Wanted {
+        let (holds, reason, message) = match self {
+            Self::Reached { message } => (Some(true), "Reachable", message),
+            Self::Unreached { reason, message } => (Some(false), reason.as_str(), message),
+            Self::Unknown { reason, message } => (None, *reason, message),
+        };
+        Wanted { type_: CONDITION, holds, reason: reason.to_owned(), message: message.clone() }
+    }
+}
+
+/// The condition where the store needs what is not there.
+#[must_use]
+pub fn unusable_condition(Unusable { reason, message }: &Unusable) -> Wanted {
+    Wanted { type_: CONDITION, holds: Some(false), reason: reason.clone(), message: message.clone() }
+}
+
+/// The server's word for it, if it can be that of a condition.
+fn reason_of(told: &Told) -> String {
+    const MAX_REASON_BYTES: usize = 64;
+    let is_reason = |text: &&str| {
+        text.len() <= MAX_REASON_BYTES
+            && text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    told.reason.as_deref().filter(is_reason).unwrap_or("Unreachable").to_owned()
+}
+
+/// What the store says, where, and whose credentials it says it to.
+fn complaint(registry: &ValidRegistry, store: &ValidObjectStore, told: &Told) -> String {
+    let place = store.place();
+    let said = told.message.as_deref().unwrap_or("it cannot be reached, and the pod does not say why");
+    // A server's message begins with the place as it writes it, which is said already.
+    let named = told.place.iter().map(String::as_str).chain([place.as_str()]);
+    let said = named.filter_map(|name| said.strip_prefix(name)?.strip_prefix(": ")).next().unwrap_or(said);
+    // One line, whatever the store sent.
+    let said: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let said = match said.len() {
+        0..=MAX_TOLD_BYTES => said,
+        _ => format!("{}…", &said[..said.floor_char_boundary(MAX_TOLD_BYTES)]),
+    };
+    let mut message = format!("{place}: {said}");
+    if let Some(secret) = store.secret() {
+        let _ = write!(message, " (credentials from Secret {}/{})", registry.namespace, secret.name);
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Settings, registry::reach::Silence, registry::validate::validate};
+    use serde_json::{Value, json};
+
+    fn registry(replicas: i32, credentials: &Value) -> ValidRegistry {
+        let registry = serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
+            "metadata": {"name": "main", "namespace": "apps"}, "spec": {"replicas": replicas, "storage": {"s3": {
+                "bucket": "acme-images", "region": "eu-central-1", "credentials": credentials}}}}))
+        .unwrap();
+        validate(&registry, &Settings::default()).unwrap()
+    }
+
+    fn told(reachable: bool, reason: &str, message: &str) -> Answer {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Answer {
+            pod: "main-1".into(),
+            told: Ok(Told {
+                place: Some("s3://acme-images/".into()),
+                reachable,
+                reason: text(reason),
+                message: text(message),
+            }),
+        }
+    }
+
+    #[test]
+    fn what_pods_say_becomes_the_condition() {
+        let secret = json!({"secretRef": {"name": "s3"}});
+        let silent = || Answer { pod: "main-2".into(), told: Err(Silence::Timeout) };
+        let long = "é".repeat(1000);
+        for (replicas, credentials, answers, expected) in [
+            (1, &secret, vec![told(true, "", "")], (Some(true), "Reachable", "s3://acme-images is reached")),
+            (2, &secret, vec![silent(), told(true, "", "")], (Some(true), "Reachable", "s3://acme-images is reached")),
+            (
+                2,
+                &secret,
+                vec![
+                    told(true, "", ""),
+                    told(false, "AccessDenied", "s3://acme-images/: the server says: Access Denied"),
+                ],
+                (
+                    Some(false),
+                    "AccessDenied",
+                    "s3://acme-images: the server says: Access Denied (credentials from Secret apps/s3)",
+                ),
+            ),
+            (
+                1,
+                &json!({"workloadIdentity": {}}),
+                vec![told(false, "no such\nbucket", "s3://acme-images: no\nbucket")],
+                (Some(false), "Unreachable", "s3://acme-images: no bucket"),
+            ),
+            (
+                1,
+                &json!({"workloadIdentity": {}}),
+                vec![told(false, "", "")],
+                (Some(false), "Unreachable", "s3://acme-images: it cannot be reached, and the pod does not say why"),
+            ),
+            (
+                1,
+                &secret,
+                vec![told(false, "Timeout", &long)],
+                (Some(false), "Timeout", "(credentials from Secret apps/s3)"),
+            ),
+            (1, &secret, vec![], (None, "NoAnswer", "there is no pod yet that could tell whether it reaches s3://")),
+            (
+                1,
+                &secret,
+                vec![silent()],
+                (None, "NoAnswer", "pod main-2 does not tell whether it reaches s3://acme-images: "),
+            ),
+            (0, &secret, vec![silent()], (None, "Stopped", "spec.replicas is 0: there is no pod to ask")),
+        ] {
+            let registry = registry(replicas, credentials);
+            let store = registry.storage.object_store().unwrap();
+            let found = Reach::of(&registry, store, &Ok(()), &answers).condition();
+            let (holds, reason, message) = expected;
+            assert_eq!((found.holds, found.reason.as_str()), (holds, reason), "{found:?}");
+            assert!(found.message.contains(message) && found.message.len() < 800, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_comes_first() {
+        let registry = registry(1, &json!({"secretRef": {"name": "s3"}}));
+        let store = registry.storage.object_store().unwrap();
+        let missing = Unusable { reason: "SecretNotFound".into(), message: "there is no Secret s3".into() };
+        let found = Reach::of(&registry, store, &Err(missing.clone()), &[told(true, "", "")]).condition();
+        assert_eq!(found, unusable_condition(&missing));
+        assert_eq!((found.holds, found.reason.as_str()), (Some(false), "SecretNotFound"));
+    }
+
+    #[test]
+    fn keys_are_named_together() {
+        assert_eq!(keys_in_words(&["a"]), "the key a");
+        assert_eq!(keys_in_words(&["a", "b"]), "the keys a and b");
+    }
+}
