@@ -55,11 +55,11 @@ async fn a_new_resource_is_refused_with_what_to_do() -> Result<()> {
     in_namespace("refused", async |space| {
         let pvc = json!({"size": "1Gi"});
         for (case, resource, expected) in [
-            ("no storage", registry(json!({"storage": {}})), "set exactly one of persistentVolumeClaim and emptyDir"),
+            ("no storage", registry(json!({"storage": {}})), "set exactly one of persistentVolumeClaim, emptyDir,"),
             (
                 "two storages",
                 registry(json!({"storage": {"persistentVolumeClaim": pvc, "emptyDir": {}}})),
-                "keep exactly one of persistentVolumeClaim and emptyDir",
+                "keep exactly one of persistentVolumeClaim, emptyDir,",
             ),
             ("no size", registry(volume(json!({}))), "size is missing: say how large the volume shall be"),
             (
@@ -145,6 +145,41 @@ async fn a_new_resource_is_refused_with_what_to_do() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_bucket_is_refused_with_what_to_do() -> Result<()> {
+    in_namespace("refused-bucket", async |space| {
+        for (case, resource, expected) in [
+            (
+                "no credentials for a bucket",
+                registry(json!({"storage": {"s3": {"bucket": "acme-images", "region": "eu-central-1"}}})),
+                "credentials are missing: name a Secret in secretRef, or write workloadIdentity: {}",
+            ),
+            (
+                "no region of a bucket",
+                registry(json!({"storage": {"s3": {
+                    "bucket": "acme-images", "credentials": {"workloadIdentity": {}}}}})),
+                "region is missing: name the bucket's region",
+            ),
+            (
+                "an identity of an account that exists",
+                registry(json!({"serviceAccount": {"name": "mine"}, "storage": {"gcs": {
+                    "bucket": "acme-images", "credentials": {"workloadIdentity": {"serviceAccount": "a@b.example"}}}}})),
+                "give the one of serviceAccount.name the annotation iam.gke.io/gcp-service-account",
+            ),
+            (
+                "deleting a bucket",
+                registry(json!({"deletionPolicy": "Delete", "storage": {"oss": {"bucket": "acme-images",
+                    "region": "oss-eu-central-1", "credentials": {"secretRef": {"name": "oss"}}}}})),
+                "deletionPolicy Delete does not go with an object store",
+            ),
+        ] {
+            check(space, case, &resource, expected)?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_change_is_refused_with_what_to_do() -> Result<()> {
     in_namespace("refused-change", async |space| {
         // Paused: nothing needs to run for the API server to refuse.
@@ -164,6 +199,14 @@ async fn a_change_is_refused_with_what_to_do() -> Result<()> {
         }
         let elsewhere = registry(json!({"paused": true, "storage": {"emptyDir": {}}}));
         check(space, "another kind of storage", &elsewhere, "the kind of storage cannot change")?;
+        let on_s3 = |bucket: &str| {
+            let mut registry = registry(json!({"paused": true, "storage": {"s3": {
+                "bucket": bucket, "region": "eu-central-1", "credentials": {"workloadIdentity": {}}}}}));
+            registry["metadata"]["name"] = json!("bucket");
+            registry
+        };
+        space.apply(&on_s3("a").to_string())?;
+        check(space, "another bucket", &on_s3("b"), "bucket and rootDirectory cannot change")?;
         let other = policy(beside_schedule(json!({"registryRef": {"name": "other"}})));
         check(space, "another registry", &other, "registryRef cannot change")
     })

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use berth_crds::Registry;
 use berth_e2e::kit::{Space, condition, in_namespace, ready, until};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Event, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, ListParams};
@@ -12,7 +13,7 @@ use kube::api::{DeleteParams, ListParams};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The conditions of an object, which kubectl names.
-fn conditions(space: &Space, object: &str) -> Result<Vec<Condition>> {
+pub(crate) fn conditions(space: &Space, object: &str) -> Result<Vec<Condition>> {
     let text = space.kubectl(&["get", object, "-o", "jsonpath={.status.conditions}"])?;
     if text.is_empty() {
         return Ok(Vec::new());
@@ -55,6 +56,33 @@ async fn a_service_of_somebody_else_is_not_taken_over() -> Result<()> {
         ensure!(ports.len() == 1 && ports[0].port == 80, "the Service was changed: {ports:?}");
         space.api::<Service>().delete("main", &DeleteParams::default()).await?;
         ready(space, "main").await.map(drop)
+    })
+    .await
+}
+
+/// Nobody has to touch the Registry for it to go on once its Secret is whole.
+#[tokio::test]
+async fn the_secret_of_an_object_store_is_awaited() -> Result<()> {
+    in_namespace("store-secret", async |space| {
+        let s3 = "{bucket: images, endpoint: \"http://store.invalid:9000\", credentials: {secretRef: {name: s3}}}";
+        let registry = super::TRANSIENT.replace("{emptyDir: {}}", &format!("{{s3: {s3}}}"));
+        space.apply(&registry)?;
+        stalled(space, "reg/main", "there is no Secret s3 in this namespace").await?;
+        ensure!(space.api::<Deployment>().get_opt("main").await?.is_none(), "pods cannot start without it");
+        let secret =
+            |keys: &str| format!("{{apiVersion: v1, kind: Secret, metadata: {{name: s3}}, stringData: {{{keys}}}}}");
+        space.apply(&secret("accesskey: A"))?;
+        stalled(space, "reg/main", "Secret s3 has no secretkey").await?;
+        space.apply(&secret("accesskey: A, secretkey: B"))?;
+        until("the pods are made", DEADLINE, async || {
+            let found = space.api::<Deployment>().get_opt("main").await?.is_some();
+            ensure!(found, "there is no Deployment yet");
+            let conditions = conditions(space, "reg/main")?;
+            let reachable = condition(&conditions, "StorageReachable").with_context(|| format!("{conditions:#?}"))?;
+            ensure!(!reachable.reason.starts_with("Secret"), "{reachable:#?}");
+            Ok(())
+        })
+        .await
     })
     .await
 }

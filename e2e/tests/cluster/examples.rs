@@ -12,9 +12,17 @@ use berth_e2e::kit::{self, Space, in_namespace};
 use berth_e2e::run;
 use serde_json::{Value, json};
 
+use super::conditions::conditions;
+
 /// Examples that need what this cluster cannot have, such as another pool of nodes. They are accepted and rendered, and
 /// not waited for.
 const NOT_HERE: [&str; 1] = ["placement"];
+
+/// The kinds of storage whose stores this cluster does not have.
+const OBJECT_STORES: [&str; 5] = ["s3", "azure", "gcs", "swift", "oss"];
+
+/// How long an operator may take to say what is missing.
+const TOLD_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The example that the others name a Registry of.
 const SMALLEST: &str = "registry.yaml";
@@ -106,8 +114,34 @@ async fn comes_up(example: &Path) -> Result<()> {
         }
         for document in documents.iter().filter(|document| here && document["kind"] == "Registry") {
             let name = document["metadata"]["name"].as_str().context("an example without a name")?;
-            kit::ready(space, name).await.with_context(|| format!("example {stem}"))?;
+            let store = OBJECT_STORES.iter().map(|kind| &document["spec"]["storage"][*kind]).find(|s| !s.is_null());
+            match store {
+                Some(store) => says_what_is_missing(space, name, store).await,
+                None => kit::ready(space, name).await.map(drop),
+            }
+            .with_context(|| format!("example {stem}"))?;
         }
+        Ok(())
+    })
+    .await
+}
+
+/// A store that is not here is not reached, and the Secret that is not here is what is named first.
+async fn says_what_is_missing(space: &Space, name: &str, store: &Value) -> Result<()> {
+    let secret = store["credentials"]["secretRef"]["name"].as_str();
+    kit::until(&format!("Registry {name} says that its store is not reached"), TOLD_DEADLINE, async || {
+        let conditions = conditions(space, &format!("reg/{name}"))?;
+        let reachable = kit::condition(&conditions, "StorageReachable").with_context(|| format!("{conditions:#?}"))?;
+        match secret {
+            Some(secret) => ensure!(
+                (reachable.status.as_str(), reachable.reason.as_str()) == ("False", "SecretNotFound")
+                    && reachable.message.contains(&format!("there is no Secret {secret} in this namespace")),
+                "{reachable:#?}"
+            ),
+            None => ensure!(reachable.status != "True", "{reachable:#?}"),
+        }
+        let ready = kit::condition(&conditions, "Ready").context("it has no condition Ready")?;
+        ensure!(ready.status == "False", "{ready:#?}");
         Ok(())
     })
     .await
