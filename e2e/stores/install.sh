@@ -75,7 +75,8 @@ go_inputs() { cat "$here/../tools/$1"/go.{mod,sum}; declare -f go_program; }
 go_program() { # MODULE PACKAGE [LDFLAGS]
   local place=$PWD
   cd "$here/../tools/$1"
-  GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -ldflags "-s -w ${3:-}" -o "$place/" "$2"
+  # Without C, so that the program runs in an image with nothing else.
+  CGO_ENABLED=0 GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -ldflags "-s -w ${3:-}" -o "$place/" "$2"
 }
 
 ensure() { # SERVER
@@ -83,16 +84,19 @@ ensure() { # SERVER
   key=$({ "inputs_$name"; declare -f "install_$name"; } | sha256sum)
   place=$cache/tools/$server-${key:0:12}
   part=$cache/tools/.installing-$server
-  mkdir -p "$cache/tools" "$cache/locks"
-  exec {lock}>"$cache/locks/store-$server.lock"
-  flock "$lock"
+  # Who finds it there waits for nobody who is installing another version.
   if [[ ! -d $place ]]; then
-    echo "installing $server, once" >&2
-    rm -rf "$part" && mkdir "$part"
-    (cd "$part"; "install_$name") >&2
-    mv "$part" "$place"
+    mkdir -p "$cache/tools" "$cache/locks"
+    exec {lock}>"$cache/locks/store-$server.lock"
+    flock "$lock"
+    if [[ ! -d $place ]]; then
+      echo "installing $server, once" >&2
+      rm -rf "$part" && mkdir "$part"
+      (cd "$part"; "install_$name") >&2
+      mv "$part" "$place"
+    fi
+    exec {lock}>&-
   fi
-  exec {lock}>&-
   variable=BERTH_${name^^}
   export "$variable=$place"
   variables+=("$variable")

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use berth_config::UploadPurging;
 use berth_oci::RepositoryName;
 use berth_storage::layout::{self, RepositoryObjectKind};
-use berth_storage::{Cursor, EntryKind, ListRequest, MAX_PAGE};
+use berth_storage::{Cursor, EntryKind, ListRequest, MAX_PAGE, StoreError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -42,6 +42,14 @@ pub(crate) async fn watch(registry: Arc<Registry>, settings: UploadPurging, stop
                 tracing::info!(found, removed, bytes, failed, dry_run = settings.dryrun, "purged uploads");
             }
             Err(error) => tracing::error!(%error, "cannot purge uploads"),
+        }
+        if settings.dryrun {
+            continue;
+        }
+        match remove_leftovers(&registry, before).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "removed parts of objects that nobody completes"),
+            Err(error) => tracing::warn!(%error, "cannot remove parts of objects that nobody completes"),
         }
     }
 }
@@ -103,6 +111,19 @@ pub(crate) async fn purge(registry: &Registry, before: SystemTime, dry_run: bool
         }
     }
     Ok(purged)
+}
+
+/// Removes what processes that were killed have left in the store and no session knows: on an object store, parts of an
+/// object that never became one. Says how many things that were.
+///
+/// # Errors
+/// What the store says.
+pub(crate) async fn remove_leftovers(registry: &Registry, before: SystemTime) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    for below in [layout::blobs(), layout::repositories()] {
+        removed += registry.store.remove_leftovers(&below, before).await?;
+    }
+    Ok(removed)
 }
 
 async fn expire(registry: &Registry, name: &RepositoryName, id: &str, before: SystemTime) -> Result<bool, Error> {

@@ -265,11 +265,11 @@ fn check_swift(swift: &Swift) -> Result<(), Error> {
 fn check_oss(oss: &Oss) -> Result<(), Error> {
     let inline = [("accesskeyid", !oss.accesskeyid.is_empty()), ("accesskeysecret", oss.accesskeysecret.is_some())];
     refuse_beside(oss.credentialsdirectory.as_ref(), "oss", &inline)?;
-    if oss.credentialsdirectory.is_none() {
-        require("storage.oss.accesskeyid", &oss.accesskeyid)?;
-        if oss.accesskeysecret.is_none() {
-            return refuse("storage.oss.accesskeysecret", "must be set");
-        }
+    // Neither: the keys, or the role, that the process has been given.
+    match (oss.accesskeyid.is_empty(), oss.accesskeysecret.is_some()) {
+        (false, false) => return refuse("storage.oss.accesskeysecret", "must be set beside storage.oss.accesskeyid"),
+        (true, true) => return refuse("storage.oss.accesskeyid", "must be set beside storage.oss.accesskeysecret"),
+        _ => {}
     }
     require("storage.oss.region", &oss.region)?;
     require("storage.oss.bucket", &oss.bucket)?;

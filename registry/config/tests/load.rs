@@ -237,7 +237,8 @@ const UNFIT: &[(&str, &str)] = &[
         "storage: {swift: {authurl: 'http://a', container: c, secretkey: s, credentialsdirectory: /d}}",
         "storage.swift.credentialsdirectory: cannot stand beside storage.swift.secretkey",
     ),
-    ("storage: {oss: {accesskeyid: i, region: r, bucket: b}}", "storage.oss.accesskeysecret: must be set"),
+    ("storage: {oss: {accesskeyid: i, region: r, bucket: b}}", "storage.oss.accesskeysecret: must be set beside"),
+    ("storage: {oss: {accesskeysecret: s, region: r, bucket: b}}", "storage.oss.accesskeyid: must be set beside"),
     (
         "storage: {oss: {accesskeyid: i, region: r, bucket: b, credentialsdirectory: /d}}",
         "storage.oss.credentialsdirectory: cannot stand beside storage.oss.accesskeyid",

@@ -1,10 +1,19 @@
 //! `storage.azure` as its driver is told.
 
 use berth_config::{Azure, AzureCredentials, AzureCredentialsKind, Secret};
+use berth_storage::layers::{RetryOptions, StackOptions};
 use berth_storage::{AzureLogin, AzureOptions, Trust};
 
-/// What the driver is told. Taken apart without `..`: a new key must be dealt with here. How often is tried again, and after
-/// how long, is the same for all object stores.
+/// How often a request is tried again, and after how long.
+pub(super) fn stack(settings: &Azure) -> StackOptions {
+    let (max_tries, first_wait) = (settings.max_retries.saturating_add(1), settings.retry_delay.as_std());
+    let default = RetryOptions::default();
+    // A wait that is longer than the longest is meant.
+    let max_wait = default.max_wait.max(first_wait);
+    StackOptions { retry: RetryOptions { max_tries, first_wait, max_wait, ..default }, ..StackOptions::default() }
+}
+
+/// What the driver is told. Taken apart without `..`: a new key must be dealt with here, or in [`stack`].
 pub(super) fn options(settings: &Azure) -> AzureOptions {
     let Azure {
         accountname,
@@ -41,5 +50,24 @@ pub(super) fn options(settings: &Azure) -> AzureOptions {
         login,
         authority: None,
         trust: Trust { ca_file: cafile, skip_verify: skipverify },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn tries_are_as_many_as_the_configuration_says() {
+        let settings = Azure { max_retries: 0, retry_delay: berth_config::Duration::from_secs(9), ..Azure::default() };
+        let retry = stack(&settings).retry;
+        assert_eq!(
+            (retry.max_tries, retry.first_wait, retry.max_wait),
+            (1, Duration::from_secs(9), Duration::from_secs(9))
+        );
+        let retry = stack(&Azure::default()).retry;
+        assert_eq!((retry.max_tries, retry.first_wait), (6, Duration::from_millis(100)));
     }
 }

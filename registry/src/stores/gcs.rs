@@ -1,7 +1,13 @@
 //! `storage.gcs` as its driver is told.
 
 use berth_config::Gcs;
+use berth_storage::layers::StackOptions;
 use berth_storage::{GcsCredentials, GcsOptions, Trust};
+
+/// How many requests may be under way at once.
+pub(super) fn stack(settings: &Gcs) -> StackOptions {
+    StackOptions { max_requests: settings.maxconcurrency.try_into().unwrap_or(usize::MAX), ..StackOptions::default() }
+}
 
 /// What the driver is told. Taken apart without `..`: a new key must be dealt with here.
 pub(super) fn options(settings: &Gcs) -> GcsOptions {
@@ -34,5 +40,15 @@ pub(super) fn options(settings: &Gcs) -> GcsOptions {
         user_agent: useragent,
         endpoint,
         trust: Trust { ca_file: cafile, skip_verify: skipverify },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_at_once_are_as_many_as_the_configuration_says() {
+        assert_eq!(stack(&Gcs { maxconcurrency: 30, ..Gcs::default() }).max_requests, 30);
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use berth_config::{Driver, Filesystem as FilesystemSettings};
 use berth_storage::bucket::Bucket;
-use berth_storage::layers::{self, Observer, Outcome};
+use berth_storage::layers::{self, Observer, Outcome, StackOptions};
 use berth_storage::{Exclude, Filesystem, LockMode, Memory, ObjectStore, Presign, Store, StoreError, Unlocked};
 
 use crate::metrics::Metrics;
@@ -38,13 +38,18 @@ impl Opened {
         Opened { store: store.clone(), exclude: store, presign: None, bucket: None }
     }
 
-    fn remote<B: Bucket + Presign>(bucket: B, mode: LockMode, metrics: Option<Arc<Metrics>>) -> Self {
+    fn remote<B: Bucket + Presign>(
+        bucket: B,
+        options: &StackOptions,
+        mode: LockMode,
+        metrics: Option<Arc<Metrics>>,
+    ) -> Self {
         let bucket = Arc::new(bucket);
         let observer: Arc<dyn Observer> = match metrics {
             Some(metrics) => Arc::new(Counting(metrics)),
             None => Arc::new(Nobody),
         };
-        let stacked = layers::stack(bucket.clone(), &layers::StackOptions::default(), observer);
+        let stacked = layers::stack(bucket.clone(), options, observer);
         let store = Arc::new(ObjectStore::new(stacked.clone()));
         let exclude = Arc::new(Unlocked::new(store.place(), mode));
         Opened { store, exclude, presign: Some(bucket), bucket: Some(stacked) }
@@ -78,23 +83,23 @@ pub(crate) async fn open(driver: &Driver, mode: LockMode, metrics: Option<Arc<Me
         }
         Driver::S3(settings) => {
             let bucket = berth_storage::S3::open(s3::options(settings)).await;
-            Ok(Opened::remote(bucket.context("storage.s3")?, mode, metrics))
+            Ok(Opened::remote(bucket.context("storage.s3")?, &StackOptions::default(), mode, metrics))
         }
         Driver::Azure(settings) => {
             let bucket = berth_storage::Azure::open(azure::options(settings)).await;
-            Ok(Opened::remote(bucket.context("storage.azure")?, mode, metrics))
+            Ok(Opened::remote(bucket.context("storage.azure")?, &azure::stack(settings), mode, metrics))
         }
         Driver::Gcs(settings) => {
             let bucket = berth_storage::Gcs::open(gcs::options(settings)).await;
-            Ok(Opened::remote(bucket.context("storage.gcs")?, mode, metrics))
+            Ok(Opened::remote(bucket.context("storage.gcs")?, &gcs::stack(settings), mode, metrics))
         }
         Driver::Swift(settings) => {
             let bucket = berth_storage::Swift::open(swift::options(settings)).await;
-            Ok(Opened::remote(bucket.context("storage.swift")?, mode, metrics))
+            Ok(Opened::remote(bucket.context("storage.swift")?, &StackOptions::default(), mode, metrics))
         }
         Driver::Oss(settings) => {
             let bucket = berth_storage::Oss::open(oss::options(settings)).await;
-            Ok(Opened::remote(bucket.context("storage.oss")?, mode, metrics))
+            Ok(Opened::remote(bucket.context("storage.oss")?, &StackOptions::default(), mode, metrics))
         }
     }
 }

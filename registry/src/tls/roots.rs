@@ -3,25 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
 
 use super::error::TlsError;
 use super::files;
 
-/// A client that trusts the authorities of `extra`, and those of the system: `SSL_CERT_FILE` or `SSL_CERT_DIR` where they
-/// are set. An image of one binary has none, and gets those that Mozilla trusts. `key` is the configuration's.
+/// A client that trusts the authorities of `extra`, and those of the system. `key` is the configuration's.
 pub(crate) fn client(key: &'static str, extra: Option<&Path>) -> Result<ClientConfig, TlsError> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    let (_, ignored) = roots.add_parsable_certificates(found.certs);
-    if ignored > 0 {
-        tracing::debug!(ignored, "some authorities of the system cannot be read");
-    }
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
+    let mut roots = berth_storage::authorities_of_the_system();
     if let Some(path) = extra {
         let certificates: Vec<CertificateDer<'static>> = files::certificates(key, path, &files::read(key, path)?)?;
         for certificate in certificates {

@@ -4,6 +4,8 @@
 //! A bucket knows nothing of uploads, hashes or repositories: what becomes of its abilities is in `object_store`. What all
 //! drivers need, tries after a failure, limits and counts, is in `layers`.
 
+use std::time::SystemTime;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -185,6 +187,14 @@ pub trait Bucket: Send + Sync + 'static {
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {
         let _ = key;
         Ok(None)
+    }
+
+    /// Forgets the parts of objects below a key that were begun before then and never completed, as by processes that were
+    /// killed, and says how many things those were. `before` has to be further back than any object takes to be written. A
+    /// store that forgets them by itself, or that keeps them below the object, has nothing to do here.
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        let _ = (below, before);
+        Ok(0)
     }
 }
 

@@ -137,8 +137,22 @@ impl Body for Patient {
     }
 }
 
-/// The authorities of the system (`SSL_CERT_FILE` or `SSL_CERT_DIR` where they are set), and those of the file. An image of
-/// one binary has none of a system, and gets those that Mozilla trusts.
+/// The authorities of the system: `SSL_CERT_FILE` or `SSL_CERT_DIR` where they are set. An image of one binary has none, and
+/// gets those that Mozilla trusts.
+#[must_use]
+pub fn authorities_of_the_system() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let (_, ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if ignored > 0 {
+        tracing::debug!(ignored, "some authorities of the system cannot be read");
+    }
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
+}
+
+/// Trusts the authorities of the system, and those of the file.
 fn tls(trust: &Trust) -> Result<ClientConfig, StoreError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone());
@@ -149,11 +163,7 @@ fn tls(trust: &Trust) -> Result<ClientConfig, StoreError> {
         let verifier = Arc::new(AnyCertificate { provider });
         return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
     }
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
+    let mut roots = authorities_of_the_system();
     if let Some(path) = &trust.ca_file {
         for certificate in authorities(path)? {
             roots.add(certificate).map_err(|error| at(path, error))?;

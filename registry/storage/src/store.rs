@@ -256,6 +256,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets an upload and its data.
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError>;
+
+    /// Forgets what was begun below a key before then by processes that were killed, and that no listing shows, and says how
+    /// many things that were. `before` has to be further back than any request takes.
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        let _ = (below, before);
+        Ok(0)
+    }
 }
 
 /// The ability to keep other processes from the store, which a collection inside one process needs.

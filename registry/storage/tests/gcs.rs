@@ -116,11 +116,11 @@ async fn leftovers_are_found_by_their_age() {
     };
     let (first, second) = (begin(3).await, begin(2).await);
     let ago = SystemTime::now() - Duration::from_secs(3600);
-    assert_eq!(bucket.remove_leftovers(ago).await.unwrap(), 0);
+    assert_eq!(bucket.remove_leftovers(&to, ago).await.unwrap(), 0);
     bucket.abort_parts(&to, &first).await.unwrap();
     assert_eq!(names(&bucket, "berth/v1/parts").await.len(), 2);
     let later = SystemTime::now() + Duration::from_secs(3600);
-    assert_eq!(bucket.remove_leftovers(later).await.unwrap(), 2);
+    assert_eq!(bucket.remove_leftovers(&to, later).await.unwrap(), 2);
     assert!(names(&bucket, "berth/v1/parts").await.is_empty());
     bucket.abort_parts(&to, &second).await.unwrap();
     bucket.probe().await.unwrap();

@@ -400,6 +400,11 @@ impl Bucket for Gcs {
         self.abort(assembly).await
     }
 
+    async fn remove_leftovers(&self, _below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        // The parts of all objects lie in one place.
+        self.remove_old_parts(before).await
+    }
+
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {
         self.adopt(key).await
     }

@@ -5,7 +5,7 @@
 //!
 //! The object comes about in the one request of the last round, and says in its metadata of which assembly: who asks again
 //! because an answer was lost is told that it is done. Then the parts are removed, whether that succeeds or not: those that
-//! are left, and those of a process that was killed, are found by their age ([`Gcs::remove_leftovers`]). A rule of the
+//! are left, and those of a process that was killed, are found by their age ([`Bucket::remove_leftovers`]). A rule of the
 //! bucket's lifecycle can do the same: `Delete` with `age` and `matchesPrefix: ["<root>/berth/v1/parts/"]`.
 
 use std::collections::BTreeMap;
@@ -276,13 +276,8 @@ impl Gcs {
         }
     }
 
-    /// Removes what processes that were killed have left of objects that they wrote in parts, and says how many objects
-    /// that were. An assembly is a leftover if nothing was written for it since `before`: that has to be further back than
-    /// any object takes to be written.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn remove_leftovers(&self, before: SystemTime) -> Result<u64, StoreError> {
+    /// Removes the assemblies that nothing was written for since `before`, and says how many objects that were.
+    pub(super) async fn remove_old_parts(&self, before: SystemTime) -> Result<u64, StoreError> {
         let above = layout::all_parts();
         let mut removed = 0;
         let mut assembly = Leftover::default();

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -282,6 +282,10 @@ impl Bucket for Faulty {
 
     async fn abort_parts(&self, to: &Key, assembly: &Assembly) -> Result<(), StoreError> {
         self.meet(to, self.next(), self.inner.abort_parts(to, assembly)).await
+    }
+
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        self.meet(below, self.next(), self.inner.remove_leftovers(below, before)).await
     }
 
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {

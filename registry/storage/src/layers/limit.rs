@@ -15,6 +15,7 @@
 //! that is only busy must not look as if it were gone.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -155,6 +156,11 @@ impl Bucket for Limited {
     async fn abort_parts(&self, to: &Key, assembly: &Assembly) -> Result<(), StoreError> {
         let _permit = self.permit().await;
         self.inner.abort_parts(to, assembly).await
+    }
+
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        let _permit = self.permit().await;
+        self.inner.remove_leftovers(below, before).await
     }
 
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {

@@ -9,7 +9,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -291,6 +291,10 @@ impl Bucket for Observed {
 
     async fn abort_parts(&self, to: &Key, assembly: &Assembly) -> Result<(), StoreError> {
         self.request("abort_parts", to, self.inner.abort_parts(to, assembly)).await
+    }
+
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        self.request("remove_leftovers", below, self.inner.remove_leftovers(below, before)).await
     }
 
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {

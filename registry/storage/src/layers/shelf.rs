@@ -80,6 +80,7 @@ impl Held {
 #[derive(Debug)]
 struct Parts {
     to: String,
+    begun: SystemTime,
     written: BTreeMap<usize, (PartTag, Bytes)>,
 }
 
@@ -331,7 +332,7 @@ impl Bucket for Shelf {
     async fn begin_parts(&self, to: &Key) -> Result<Assembly, StoreError> {
         let mut held = self.content();
         let id = held.name();
-        held.assemblies.insert(id, Parts { to: to.to_string(), written: BTreeMap::new() });
+        held.assemblies.insert(id, Parts { to: to.to_string(), begun: SystemTime::now(), written: BTreeMap::new() });
         Ok(Assembly(format!("assembly-{id}")))
     }
 
@@ -384,6 +385,14 @@ impl Bucket for Shelf {
         let (id, _) = held.parts(to, assembly)?;
         held.assemblies.remove(&id);
         Ok(())
+    }
+
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        let above = format!("{below}/");
+        let assemblies = &mut self.content().assemblies;
+        let there = assemblies.len();
+        assemblies.retain(|_, parts| !parts.to.starts_with(&above) || parts.begun >= before);
+        Ok((there - assemblies.len()) as u64)
     }
 
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {

@@ -14,6 +14,7 @@ mod plan;
 mod upload;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use berth_oci::Digest;
@@ -152,6 +153,10 @@ impl Store for ObjectStore {
                 more => next = more,
             }
         }
+    }
+
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        self.bucket.remove_leftovers(below, before).await
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {

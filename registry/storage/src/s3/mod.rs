@@ -262,6 +262,10 @@ impl Bucket for S3 {
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {
         self.adopt_uploads(key).await
     }
+
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        self.abort_old_uploads(below, before).await
+    }
 }
 
 #[async_trait]

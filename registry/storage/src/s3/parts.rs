@@ -5,6 +5,8 @@
 //! part, or reads it if it is small. So parts, where there are any, are all of the upload, beside an object that is an
 //! earlier state of it; and where there are none, the object is all.
 
+use std::time::SystemTime;
+
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, MultipartUpload, Part};
 use bytes::Bytes;
@@ -163,6 +165,37 @@ impl S3 {
         self.head_object(key).await.map(Some)
     }
 
+    pub(super) async fn abort_old_uploads(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        const ACTION: &str = "look for unfinished uploads below";
+        let mut aborted = 0;
+        let (mut key_marker, mut id_marker) = (None, None);
+        loop {
+            let request = self
+                .client
+                .list_multipart_uploads()
+                .bucket(&self.settings.bucket)
+                .prefix(self.settings.root.below(below))
+                .set_key_marker(key_marker.take())
+                .set_upload_id_marker(id_marker.take());
+            let answer = request.send().await.map_err(|error| self.failed(At::Object(below), ACTION, error))?;
+            for upload in answer.uploads().iter().filter(|upload| is_older(upload, before)) {
+                let key = upload.key().and_then(|name| self.settings.root.key(name)?.parse::<Key>().ok());
+                // No name of ours, or an upload that nobody can name: it is somebody else's.
+                let (Some(key), Some(id)) = (key, upload.upload_id()) else { continue };
+                self.abort_upload(&key, &Assembly(id.to_owned())).await?;
+                aborted += 1;
+            }
+            let page = (key_marker.clone(), id_marker.clone());
+            (key_marker, id_marker) = (answer.next_key_marker, answer.next_upload_id_marker);
+            if answer.is_truncated != Some(true)
+                || key_marker.is_none()
+                || page == (key_marker.clone(), id_marker.clone())
+            {
+                return Ok(aborted);
+            }
+        }
+    }
+
     /// The unfinished uploads of an object.
     async fn uploads(&self, key: &Key) -> Result<Vec<Assembly>, StoreError> {
         let name = self.name(key);
@@ -214,6 +247,12 @@ impl S3 {
         parts.sort_by_key(|part| part.part_number);
         Ok(parts)
     }
+}
+
+/// Whether an upload was begun before then. One that does not say when is not.
+fn is_older(upload: &MultipartUpload, before: SystemTime) -> bool {
+    let initiated = upload.initiated().and_then(|initiated| SystemTime::try_from(*initiated).ok());
+    initiated.is_some_and(|initiated| initiated < before)
 }
 
 fn part_number(number: usize) -> i32 {

@@ -29,7 +29,7 @@ pub(crate) fn subject() -> Subject {
         nobody: Err(none),
         files: Err(none),
         through: Err(none),
-        lacks: Vec::new(),
+        lacks: vec![("what_nobody_completes_is_removed", "nothing outlives the test")],
         secrets: Vec::new(),
         kept: Vec::new(),
     }

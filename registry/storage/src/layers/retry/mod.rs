@@ -26,7 +26,7 @@ mod pace;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -316,6 +316,10 @@ impl Bucket for Retrying {
             (Err(error), true) if has_lost_parts(&error) => Ok(()),
             (result, _) => result,
         }
+    }
+
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        self.tries("remove_leftovers", below, || self.inner.remove_leftovers(below, before)).await.0
     }
 
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {

@@ -45,7 +45,8 @@ pub(crate) fn all() -> Vec<Case> {
             thousands_of_keys;
         copies: small_copies, large_copies;
         parts: parts_at_once_and_out_of_order, parts_from_another_process, completed_parts_replace,
-            aborted_parts_leave_nothing, parts_are_tried_again, a_part_from_another_object, unfinished_parts_are_adopted;
+            aborted_parts_leave_nothing, parts_are_tried_again, a_part_from_another_object, unfinished_parts_are_adopted,
+            what_nobody_completes_is_removed;
         interrupted: a_get_is_dropped_after_its_first_piece, a_put_is_dropped, parts_are_dropped;
         failures: wrong_credentials, a_missing_bucket, a_wrong_clock, nobody_listens, credential_files_change,
             presigned_addresses;

@@ -1,6 +1,7 @@
 //! Objects that are written in parts.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use berth_storage::bucket::{Assembly, Bucket, Listing, PartTag, Start};
 use bytes::{Bytes, BytesMut};
@@ -200,5 +201,32 @@ pub(super) async fn unfinished_parts_are_adopted(subject: Arc<Subject>) -> Verdi
     let tag = bucket.put_part(&near, &beside, 1, parts[2].clone()).await.unwrap();
     bucket.complete_parts(&near, &beside, vec![tag], parts[2].len() as u64).await.unwrap();
     assert!(read(bucket, &near).await == parts[2]);
+    Verdict::Passed
+}
+
+pub(super) async fn what_nobody_completes_is_removed(subject: Arc<Subject>) -> Verdict {
+    let (bucket, other) = (subject.bucket.as_ref(), subject.other.as_ref());
+    let (below, at, beside) =
+        (key("leftovers/of-these"), key("leftovers/of-these/data"), key("leftovers/of-these-not/data"));
+    let part = content(1, 1000);
+    let mut assemblies = Vec::new();
+    for to in [&at, &at, &beside] {
+        let assembly = bucket.begin_parts(to).await.unwrap();
+        let tag = bucket.put_part(to, &assembly, 1, part.clone()).await.unwrap();
+        assemblies.push((assembly, tag));
+    }
+    let (hour, now) = (Duration::from_secs(3600), SystemTime::now());
+    assert_eq!(other.remove_leftovers(&below, now - hour).await.unwrap(), 0, "they may still be completed");
+    let (assembly, tag) = assemblies.remove(0);
+    bucket.complete_parts(&at, &assembly, vec![tag], 1000).await.unwrap();
+    assert_eq!(other.remove_leftovers(&below, now + hour).await.unwrap(), 1);
+    assert!(read(bucket, &at).await == part, "what was completed stays");
+    let (assembly, tag) = assemblies.remove(0);
+    bucket.delete(&at).await.unwrap();
+    assert!(bucket.complete_parts(&at, &assembly, vec![tag], 1000).await.is_err(), "there is nothing to complete");
+    // What is beside was left alone.
+    let (assembly, tag) = assemblies.remove(0);
+    bucket.complete_parts(&beside, &assembly, vec![tag], 1000).await.unwrap();
+    assert!(read(bucket, &beside).await == part);
     Verdict::Passed
 }

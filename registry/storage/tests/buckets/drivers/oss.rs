@@ -68,7 +68,7 @@ async fn subject(name: &'static str, region: &str) -> Subject {
             wrong: WRONG.to_owned(),
         }),
         through: Ok(Through { bucket: Arc::new(through), proxy: Arc::new(proxy) }),
-        lacks: Vec::new(),
+        lacks: vec![("what_nobody_completes_is_removed", "left to a lifecycle rule of the bucket")],
         secrets: vec![SECRET.to_owned(), WRONG.to_owned()],
         kept: vec![Box::new(server), Box::new(ahead), Box::new(directory)],
     }
