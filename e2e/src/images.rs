@@ -5,6 +5,7 @@
 
 pub mod app;
 mod berth;
+pub mod versitygw;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -10,6 +10,7 @@ mod conditions;
 mod drift;
 mod examples;
 mod helm;
+mod object_store;
 mod permissions;
 mod running;
 mod tls;
