@@ -3,11 +3,13 @@
 //! All of them read the same configuration file and the same `REGISTRY_*` variables, so a server is a [`Program`] on a
 //! [`Setup`]. Nothing here knows what is asked of the server.
 
+mod setup;
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -18,6 +20,8 @@ use crate::packages::file_of_package;
 use crate::paths::Cache;
 use crate::tools::{DISTRIBUTION, Toolbox};
 use crate::{compile, tools};
+
+pub use setup::{Bucket, Setup};
 
 /// How long a server may take until it answers.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -80,35 +84,6 @@ impl Program {
     }
 }
 
-/// What a server is started with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setup {
-    /// An existing directory for the configuration file and the log.
-    pub directory: PathBuf,
-    /// The configuration file's content.
-    pub config: String,
-    /// Variables, in addition to the address.
-    pub env: Vec<(String, String)>,
-    /// Whether the server speaks TLS.
-    pub tls: bool,
-    /// The loopback port; a free one if none is given.
-    pub port: Option<u16>,
-}
-
-impl Setup {
-    /// A server without TLS on a free port, with its data below `data`, where content can be deleted.
-    pub fn filesystem(directory: &Path, data: &Path) -> Self {
-        let config = format!(
-            "version: 0.1\n\
-             log: {{level: info}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
-             http: {{secret: shared by all servers of the comparison}}\n",
-            data.display()
-        );
-        Self { directory: directory.to_owned(), config, env: Vec::new(), tls: false, port: None }
-    }
-}
-
 /// A server that runs, and ends when this is dropped.
 #[derive(Debug)]
 pub struct Peer {
@@ -141,20 +116,11 @@ impl Peer {
             None => free_port()?,
         };
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let config = setup.directory.join("config.yml");
-        write_public(&config, setup.config.as_bytes())?;
+        write_public(&setup.file(), setup.config.as_bytes())?;
         let path = setup.directory.join(format!("{}-{port}.log", program.name.to_lowercase().replace(' ', "-")));
         let log = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-        let mut command = Command::new(&program.path);
-        command.arg("serve").arg(&config).current_dir(&setup.directory);
-        // What the caller's environment says about a registry is not meant for this one.
-        for (key, _) in std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("REGISTRY_")) {
-            command.env_remove(key);
-        }
+        let mut command = setup.command(program, "serve");
         command.env("REGISTRY_HTTP_ADDR", address.to_string());
-        // Distribution 3 would look for a collector of traces.
-        command.env("OTEL_TRACES_EXPORTER", "none");
-        command.envs(setup.env.iter().map(|(key, value)| (key, value)));
         let errors = log.try_clone().with_context(|| format!("open {}", path.display()))?;
         let child = command
             .stdin(Stdio::null())
