@@ -73,7 +73,7 @@ stores: toolchain ## Storage drivers on real servers of their kinds, which are i
 
 .PHONY: peers
 peers: toolchain ## Berth beside CNCF Distribution 2.8 and 3, and with the clients that people use
-	cargo test --package berth-e2e --features peers --test peers
+	e2e/stores/install.sh versitygw -- cargo test --package berth-e2e --features peers --test peers
 
 .PHONY: e2e
 e2e: toolchain ## End-to-end tests on a local Kubernetes of their own; KEEP=1 leaves it running

@@ -25,5 +25,5 @@ forbid berth-crds berth-storage berth-registry berth-operator
 forbid berth-operator berth-storage berth-registry
 # Servers for tests are in no program, and know none.
 forbid berth-stores "${kubernetes[@]}" berth-oci berth-config berth-storage berth-registry berth-e2e
-for crate in berth-storage berth-registry berth-operator; do EDGES=normal,build forbid "$crate" berth-stores; done
+for crate in berth-storage berth-registry berth-operator berth-e2e; do EDGES=normal,build forbid "$crate" berth-stores; done
 echo "layers: kept"

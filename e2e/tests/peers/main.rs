@@ -15,5 +15,6 @@ mod oddities;
 mod push;
 mod report;
 mod servers;
+mod store;
 mod survey;
 mod swap;
