@@ -103,6 +103,20 @@ pub(crate) fn oci_image(seed: &str, architecture: &str) -> Manifest {
     Manifest { blobs: vec![config, first, second], ..Manifest::new(kind::OCI_IMAGE, &value) }
 }
 
+/// An OCI image of so many layers, each of 50,000 bytes.
+pub(crate) fn image_of_layers(seed: &str, count: usize) -> Manifest {
+    let config = config(seed, "amd64");
+    let layers: Vec<Blob> = (0..count).map(|layer| Blob::random(&format!("{seed}, layer {layer}"), 50_000)).collect();
+    let value = json!({
+        "schemaVersion": 2,
+        "mediaType": kind::OCI_IMAGE,
+        "config": config.descriptor(OCI_CONFIG),
+        "layers": layers.iter().map(|layer| layer.descriptor(OCI_LAYER)).collect::<Vec<Value>>(),
+    });
+    let blobs = std::iter::once(config).chain(layers).collect();
+    Manifest { blobs, ..Manifest::new(kind::OCI_IMAGE, &value) }
+}
+
 /// A Docker image of one layer.
 pub(crate) fn docker_image(seed: &str, architecture: &str) -> Manifest {
     let config = config(seed, architecture);

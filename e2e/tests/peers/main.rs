@@ -6,6 +6,7 @@
 mod clients;
 mod compare;
 mod content;
+mod counts;
 mod fill;
 mod http;
 mod interview;

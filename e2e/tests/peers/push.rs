@@ -60,6 +60,14 @@ pub(crate) async fn blob(server: SocketAddr, repository: &str, blob: &Blob) -> R
     finish(server, &begin(server, repository).await?, blob, &blob.bytes).await.map(drop)
 }
 
+/// Pushes a blob as most clients do: POST, PATCH without a range, PUT without content.
+pub(crate) async fn streamed(server: SocketAddr, repository: &str, blob: &Blob) -> Result<()> {
+    let begun = begin(server, repository).await?;
+    let question = Question::new("PATCH", begun).with("content-type", "application/octet-stream");
+    let sent = location(&expect(server, &question.body(blob.bytes.clone()), 202).await?)?;
+    finish(server, &sent, blob, b"").await.map(drop)
+}
+
 /// Makes a blob of one repository one of another's too.
 pub(crate) async fn mount(server: SocketAddr, from: &str, to: &str, blob: &Blob) -> Result<()> {
     let target = format!("/v2/{to}/blobs/uploads/?mount={}&from={}", blob.digest, from.replace('/', "%2F"));

@@ -1,4 +1,4 @@
-//! The generated parts of `docs/compatibility.md`: a part stands between two comments that name it.
+//! The generated parts of documents: a part stands between two comments that name it.
 
 use anyhow::{Context as _, Result, bail};
 use berth_e2e::compile::repository;
@@ -7,12 +7,17 @@ use berth_e2e::files::write_public;
 /// The variable that has the document written instead of compared.
 const GENERATE: &str = "BERTH_GENERATE";
 
-/// Several tests write parts of the one document.
+/// Several tests write parts of one document.
 static DOCUMENT: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
-/// Compares a part of the document with what it should be, or, with `BERTH_GENERATE=1`, writes it.
+/// Compares a part of `docs/compatibility.md` with what it should be, or, with `BERTH_GENERATE=1`, writes it.
 pub(crate) fn section(name: &str, content: &str) -> Result<()> {
-    let path = repository().join("docs/compatibility.md");
+    section_of("compatibility.md", name, content)
+}
+
+/// Does the same with another document below `docs`.
+pub(crate) fn section_of(document: &str, name: &str, content: &str) -> Result<()> {
+    let path = repository().join("docs").join(document);
     let _guard = DOCUMENT.lock();
     let document = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let wanted = replaced(&document, name, content).with_context(|| path.display().to_string())?;
