@@ -309,6 +309,10 @@ impl Store for Metered {
         self.timed("Move", self.inner.finish(upload, progress, to)).await
     }
 
+    async fn discard(&self, upload: &UploadKey, progress: &Progress) -> Result<(), StoreError> {
+        self.timed("Delete", self.inner.discard(upload, progress)).await
+    }
+
     fn writes_directly(&self) -> bool {
         self.inner.writes_directly()
     }

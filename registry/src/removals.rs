@@ -132,6 +132,10 @@ impl Store for Counted {
         self.inner.finish(upload, progress, to).await
     }
 
+    async fn discard(&self, upload: &UploadKey, progress: &Progress) -> Result<(), StoreError> {
+        self.inner.discard(upload, progress).await
+    }
+
     fn writes_directly(&self) -> bool {
         self.inner.writes_directly()
     }

@@ -395,6 +395,11 @@ impl Registry {
         finished.map_err(|error| of_session(error, name, id))?;
         self.link_layer(name, digest, progress.offset).await?;
         held.verify();
+        // The blob is in place and linked. What is left of the session is of no use, and the purge of old uploads finds it
+        // if this fails.
+        if let Err(error) = self.store.discard(&upload, &progress).await {
+            tracing::warn!(repository = %name, upload = %id, %error, "cannot remove a finished upload");
+        }
         self.sessions.forget(id);
         Ok(())
     }

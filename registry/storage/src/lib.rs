@@ -1,7 +1,7 @@
 //! Where a registry keeps its content.
 //!
 //! [`Store`] is what a back end can do, [`layout`] is where things lie in it (CNCF Distribution's layout), and each back
-//! end is one module: [`Filesystem`] and [`Memory`]. Every back end runs the suite in `tests/contract`.
+//! end is one module: [`Filesystem`] and [`Memory`]. Every back end runs the suite in `tests/buckets`.
 //!
 //! This crate knows nothing of HTTP, of configuration or of garbage collection.
 

@@ -237,11 +237,20 @@ pub trait Store: Send + Sync + 'static {
     /// The data of an upload.
     async fn read_upload(&self, upload: &UploadKey, progress: &Progress) -> Result<Outgoing, StoreError>;
 
-    /// Makes the data of an upload an object, and forgets the upload. An object of this length that is there already is
-    /// taken for the same content: it counts as new, and may stay or be replaced; one of another length is replaced.
-    /// [`StoreError::Offset`] when the upload has another length, and [`StoreError::Busy`] as for an append: then it is not
-    /// what the caller has hashed.
+    /// Makes the data of an upload an object. An object of this length that is there already is taken for the same content:
+    /// it counts as new, and may stay or be replaced; one of another length is replaced. [`StoreError::Offset`] when the
+    /// upload has another length, and [`StoreError::Busy`] as for an append: then it is not what the caller has hashed.
+    ///
+    /// Where the data is moved, the upload is gone. Where it is copied, the upload stays, and can be finished once more by
+    /// whoever has had no answer, until [`Store::discard`].
     async fn finish(&self, upload: &UploadKey, progress: &Progress, to: &Key) -> Result<(), StoreError>;
+
+    /// Removes what [`Store::finish`] has left of an upload. Called when everything that was to be done with the object has
+    /// been done.
+    async fn discard(&self, upload: &UploadKey, progress: &Progress) -> Result<(), StoreError> {
+        let _ = (upload, progress);
+        Ok(())
+    }
 
     /// Whether [`Store::write`] saves work: where a body would otherwise be moved in a second step.
     fn writes_directly(&self) -> bool {

@@ -1,6 +1,10 @@
 //! Several replicas on one bucket, any of which goes on with what another began.
 
+use std::sync::Arc;
+
 use berth_oci::{Digest, Hasher};
+use berth_storage::bucket::Bucket as _;
+use berth_storage::{Key, ObjectStore, layout, list_all};
 use bytes::Bytes;
 
 use crate::bench::Bench;
@@ -56,6 +60,38 @@ async fn an_upload_goes_on_at_any_replica_in_chunks_of_any_size() {
         assert_eq!(hasher.finish(), digest);
         replica.stop().await;
     }
+}
+
+/// An error between a blob and its link, as well as a kill there, loses nothing: any replica finishes the upload once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the real servers: run `make stores`"]
+async fn an_upload_whose_end_failed_is_finished_by_another_replica() {
+    let bench = Bench::start().await;
+    let bucket = bench.bucket().await;
+    let (one, other) = (bench.replica(|_| ()).await, bench.replica(|_| ()).await);
+    let (mut one, mut other) = (bench.client(&one).await, bench.client(&other).await);
+    for chunks in [vec![content(1_000)], vec![content(11_000_000), content(6_000_000)]] {
+        let (whole, digest) = (chunks.concat(), Digest::sha256(&chunks.concat()));
+        let begun = one.post("/v2/team/app/blobs/uploads/", "").await.expect(202);
+        let mut location = begun.header("location").to_owned();
+        for chunk in chunks {
+            location = one.patch(&location, &[], chunk).await.expect(202).header("location").to_owned();
+        }
+        // Where the directory of the link would be is a file.
+        let link = layout::layer_link(&"team/app".parse().unwrap(), &digest);
+        let obstacle: Key = link.as_str().strip_suffix("/link").unwrap().parse().unwrap();
+        bucket.put(&obstacle, Bytes::new()).await.unwrap();
+        let target = format!("{location}&digest={digest}");
+        let failed = one.put(&target, &[], "").await;
+        assert!(failed.status.is_server_error(), "{failed:?}");
+        bucket.delete(&obstacle).await.unwrap();
+        let path = target.split_once("/v2/").map(|(_, path)| format!("/v2/{path}")).unwrap();
+        other.put(&path, &[], "").await.expect(201);
+        assert!(one.get(&format!("/v2/team/app/blobs/{digest}")).await.expect(200).body == whole);
+    }
+    let store = ObjectStore::new(Arc::new(bucket));
+    let left = list_all(&store, &layout::uploads(&"team/app".parse().unwrap()), false).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 /// What a replica has deleted, another gives out for no longer than half a minute, and a push does not build on it.

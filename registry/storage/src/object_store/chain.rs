@@ -84,11 +84,23 @@ impl Segment {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chain {
     segments: Vec<Segment>,
+    /// Whether there may be objects of the upload that are none of these.
+    is_found: bool,
 }
 
 impl Chain {
     pub(super) fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// Whether other processes may have written to the upload: it was found in a listing.
+    pub(super) fn is_found(&self) -> bool {
+        self.is_found
+    }
+
+    /// Notes that there may be other objects.
+    pub(super) fn found(&mut self) {
+        self.is_found = true;
     }
 
     /// The length of the data in bytes.
@@ -129,7 +141,8 @@ impl Chain {
 
     /// The same data with the last `count` segments as one, which is given too.
     pub(super) fn merged(&self, count: usize) -> Option<(Chain, Segment)> {
-        let mut merged = Chain { segments: self.segments[..self.segments.len().checked_sub(count)?].to_vec() };
+        let kept = self.segments[..self.segments.len().checked_sub(count)?].to_vec();
+        let mut merged = Chain { segments: kept, is_found: self.is_found };
         let segment = merged.next(&self.hasher()?);
         merged.push(segment.clone());
         Some((merged, segment))
@@ -178,7 +191,7 @@ impl Chain {
             last = linked[at].before;
         }
         segments.reverse();
-        Chain { segments }
+        Chain { segments, is_found: true }
     }
 }
 
@@ -210,8 +223,11 @@ mod tests {
         names
     }
 
+    /// What is found, as if it had been made here.
     fn find(names: &[String], expected: Option<u64>) -> Chain {
-        Chain::find(names.iter().map(String::as_str), None, expected)
+        let found = Chain::find(names.iter().map(String::as_str), None, expected);
+        assert!(found.is_found());
+        Chain { is_found: false, ..found }
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl Intake {
         while let Some(mut bytes) = piece {
             let taken = bytes.split_to(bytes.len().min(size - content.len()));
             self.hasher.update(&taken);
+            if content.len() + taken.len() > content.capacity() {
+                // All of it at once: what grows by doubling leaves as much behind, and pages that are not written
+                // take nothing.
+                content.reserve(size - content.len());
+            }
             content.extend_from_slice(&taken);
             if content.len() == size {
                 self.rest = Some(bytes).filter(|bytes| !bytes.is_empty());

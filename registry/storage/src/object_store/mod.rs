@@ -191,6 +191,10 @@ impl Store for ObjectStore {
         self.finish_upload(upload, progress, to).await
     }
 
+    async fn discard(&self, upload: &UploadKey, progress: &Progress) -> Result<(), StoreError> {
+        self.discard_upload(upload, progress).await
+    }
+
     fn writes_directly(&self) -> bool {
         true
     }

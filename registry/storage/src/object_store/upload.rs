@@ -4,8 +4,10 @@
 //! upload: the chain ends before it, whatever was written behind it. Segments too small to become a part of an object are
 //! written together when there are enough of them, so that an upload in thousands of little pieces ends in few steps.
 //!
-//! A finished upload's objects go with one request; what was written beside them, by a request that was given up, is found
-//! by the purge of old uploads.
+//! A finished upload stays until the registry has done with its blob: who is killed in between, or gets an error, has lost
+//! nothing, and any replica can finish it once more. Then its objects go with one request. What was written beside them, by
+//! a process that was killed or a request that was given up, is looked for if the upload was found in the store at some time
+//! and not begun here; what comes later still is found by the purge of old uploads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use crate::bucket::{Assembly, Bucket, PartTag};
 use crate::layout::UploadKey;
 use crate::store::{Appended, Incoming, Outgoing, Progress, UploadData, Written};
-use crate::{Key, StoreError};
+use crate::{Key, Store, StoreError};
 
 use super::ObjectStore;
 use super::chain::{Chain, DIRECTORY, Segment};
@@ -114,7 +116,9 @@ impl ObjectStore {
     async fn tidied(&self, upload: &UploadKey, chain: Chain) -> Result<Chain, StoreError> {
         let limits = self.bucket.limits();
         let crumbs = chain.crumbs(limits.chunk_bytes as u64);
-        let Some((merged, segment)) = (crumbs > 0).then(|| chain.merged(crumbs)).flatten() else { return Ok(chain) };
+        let Some((mut merged, segment)) = (crumbs > 0).then(|| chain.merged(crumbs)).flatten() else {
+            return Ok(chain);
+        };
         let old = &chain.segments()[chain.segments().len() - crumbs..];
         let _room = self.budget.take(segment.bytes()).await;
         let content = self.read_segments(upload, old).await?;
@@ -122,6 +126,7 @@ impl ObjectStore {
         let keys: Vec<Key> = old.iter().map(|segment| key_of(upload, segment)).collect::<Result<_, _>>()?;
         // They are in nobody's way: the chain of fewer segments counts.
         if let Err(error) = self.bucket.remove(&keys).await {
+            merged.found();
             tracing::debug!(upload = %upload.directory(), %error, "cannot remove what was written together");
         }
         Ok(merged)
@@ -178,14 +183,20 @@ impl ObjectStore {
             }
             Plan::Assemble(parts) => self.assemble(upload, segments, parts, to).await?,
         }
+        Ok(())
+    }
+
+    pub(super) async fn discard_upload(&self, upload: &UploadKey, progress: &Progress) -> Result<(), StoreError> {
+        let chain = chain_of(upload, progress)?;
         let mut keys = vec![upload.started_at()];
-        for segment in segments {
+        for segment in chain.segments() {
             keys.push(key_of(upload, segment)?);
         }
-        // The blob is in place. What is left of the session is of no use, and the purge of old uploads finds it if this
-        // fails.
-        if let Err(error) = self.bucket.remove(&keys).await {
-            tracing::warn!(upload = %upload.directory(), %error, "cannot remove a finished upload");
+        self.bucket.remove(&keys).await?;
+        if chain.is_found() {
+            // Somebody else has worked on it, and may have written what nobody went on with, or have been killed before
+            // removing what was written together.
+            self.delete_below(upload.directory()).await?;
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ pub(crate) struct Subject {
     pub(crate) files: Has<Files>,
     /// The same place, reached through a proxy.
     pub(crate) through: Has<Through>,
-    /// What the server, or the driver by its nature, does not do: the name of a case, and the reason.
+    /// What the server, or the driver by its nature, does not do: the name of a case of either suite, and the reason.
     pub(crate) lacks: Vec<(&'static str, &'static str)>,
     /// What no error may show.
     pub(crate) secrets: Vec<String>,
@@ -78,11 +78,6 @@ impl Subject {
     pub(crate) fn keeping(mut self, thing: impl Any + Send + Sync) -> Self {
         self.kept.push(Box::new(thing));
         self
-    }
-
-    /// Driver and server, for messages.
-    pub(crate) fn name(&self) -> String {
-        format!("{} on {}", self.bucket.driver(), self.server)
     }
 }
 

@@ -23,10 +23,9 @@ use crate::subject::{Subject, Verdict};
 type Running = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 
 /// A case by its name.
-#[derive(Clone, Copy)]
-pub(crate) struct Case {
+pub(crate) struct Case<S> {
     pub(crate) name: &'static str,
-    pub(crate) run: fn(Arc<Subject>) -> Running,
+    pub(crate) run: fn(Arc<S>) -> Running,
 }
 
 macro_rules! cases {
@@ -36,7 +35,7 @@ macro_rules! cases {
 }
 
 /// Every case.
-pub(crate) fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<Case<Subject>> {
     cases! {
         objects: what_was_put_is_there_until_it_is_deleted, overwrites_are_visible_at_once, an_empty_object, ranges,
             nothing_is_there, created_once, of_many_creators_one_wins, odd_keys, long_keys, a_key_beside_a_directory,

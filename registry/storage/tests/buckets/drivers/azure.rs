@@ -40,7 +40,8 @@ async fn with_a_key(programs: &Programs) -> Subject {
     let through = Arc::new(Azure::open(AzureOptions { service_url, ..options.clone() }).await.unwrap());
     berth_storage::bucket::Bucket::probe(through.as_ref()).await.unwrap();
     let subject = subject("azurite", options, wrong, from_files, secret_file, secrets, server).await;
-    Subject { through: Ok(Through { bucket: through, proxy: Arc::new(proxy) }), ..subject }
+    let version = version(programs);
+    Subject { version, through: Ok(Through { bucket: through, proxy: Arc::new(proxy) }), ..subject }
 }
 
 /// The address of the account behind a proxy.
@@ -77,7 +78,11 @@ async fn with_tokens(programs: &Programs) -> Subject {
     let keep = (server, authorities);
     let secrets = [SECRET, WRONG_SECRET];
     let subject = subject("azurite, TLS and tokens", options, wrong, from_files, "secret", secrets, keep).await;
-    Subject { presign: Err("the suite fetches from addresses without TLS"), ..subject }
+    Subject { version: version(programs), presign: Err("the suite fetches from addresses without TLS"), ..subject }
+}
+
+fn version(programs: &Programs) -> String {
+    super::version_of_package(&programs.azurite().unwrap().join("node_modules/azurite"))
 }
 
 async fn subject(
@@ -101,7 +106,7 @@ async fn subject(
     let nobody = if nobody { super::nobody().replacen("http", "https", 1) } else { super::nobody() };
     let subject = Subject {
         server,
-        version: "3.37".into(),
+        version: String::new(),
         presign: Ok(bucket.clone()),
         bucket,
         other,

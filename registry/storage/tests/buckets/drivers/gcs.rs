@@ -10,9 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use berth_storage::{Gcs, GcsCredentials, GcsOptions};
 use berth_stores::{Dialect, FakeGcs, Programs, Proxy};
 
-use super::nobody;
+use super::{nobody, version_of_requirement};
 use crate::subject::{Subject, Through};
 
+/// What the server is built from.
+const INSTALLED: &str = include_str!("../../../../../e2e/tools/fake-gcs-server/go.mod");
 const UNTOLD: &str = "fake-gcs-server says of a missing bucket what it says of a missing object";
 const UNCHECKED: &str = "fake-gcs-server takes any credentials";
 
@@ -37,7 +39,7 @@ pub(crate) async fn subjects() -> Vec<Subject> {
     let nobody = GcsOptions { endpoint: Some(nobody()), ..options };
     let subject = Subject {
         server: "fake-gcs-server",
-        version: "1.56.1".to_owned(),
+        version: version_of_requirement("github.com/fsouza/fake-gcs-server", INSTALLED),
         bucket: bucket.clone(),
         other,
         presign: Ok(bucket),

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use berth_storage::{Swift, SwiftOptions};
 use berth_stores::{Dialect, Programs, Proxy};
 
-use super::nobody;
+use super::{nobody, version_of_module};
 use crate::subject::{Files, Subject, Through};
 
 /// The smallest segment that the driver takes, in bytes. What is larger is copied in segments.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 pub(crate) async fn subjects() -> Vec<Subject> {
-    let server = berth_stores::Swift::start(&Programs::from_env()).await.unwrap();
+    let programs = Programs::from_env();
+    let server = berth_stores::Swift::start(&programs).await.unwrap();
     server.create_container("images").await.unwrap();
     let wrong = "berth-wrong-secret-of-tests";
     let options = SwiftOptions {
@@ -43,7 +44,7 @@ pub(crate) async fn subjects() -> Vec<Subject> {
     };
     let subject = Subject {
         server: "Swift",
-        version: "2.30".to_owned(),
+        version: version_of_module("swift", &programs.swift().unwrap().join("usr/lib/python3/dist-packages")),
         bucket: bucket.clone(),
         other,
         presign: Ok(bucket),
