@@ -67,9 +67,13 @@ $(PEBBLE): e2e/tools/pebble/go.mod e2e/tools/pebble/go.sum
 	cd e2e/tools/pebble && GOWORK=off go build -mod=readonly -trimpath -buildvcs=false -o $@ github.com/letsencrypt/pebble/v2/cmd/pebble
 	touch $@
 
-.PHONY: stores
+.PHONY: stores stores-full
 stores: toolchain ## Storage drivers on real servers of their kinds, which are installed once
 	e2e/stores/install.sh -- cargo test --package berth-stores --package berth-storage --package berth-registry --test servers --test buckets --test azure --test gcs --test swift --test stores -- --ignored --nocapture
+
+stores-full: toolchain ## The registry on S3 in full sizes: 1,000 pushes with faults, 100,000 repositories and tags; tens of minutes
+	BERTH_ROUNDS=1000 BERTH_MANY=100000 \
+	e2e/stores/install.sh versitygw -- cargo test --package berth-registry --test stores -- --ignored --nocapture
 
 .PHONY: peers
 peers: toolchain ## Berth beside CNCF Distribution 2.8 and 3, and with the clients that people use

@@ -13,7 +13,7 @@ pub(crate) struct Bench {
     pub(crate) proxy: Proxy,
 }
 
-const BUCKET: &str = "images";
+pub(crate) const BUCKET: &str = "images";
 
 impl Bench {
     pub(crate) async fn start() -> Self {

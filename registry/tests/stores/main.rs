@@ -9,6 +9,7 @@ mod support;
 
 mod bench;
 mod faults;
+mod killed;
 mod listings;
 mod replicas;
 mod requests;
