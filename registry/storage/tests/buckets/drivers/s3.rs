@@ -26,7 +26,13 @@ async fn versitygw(programs: &Programs) -> Subject {
     let subject = subject("versitygw", server.address, &server.region, keys).await;
     Subject {
         version: version_of_program(&programs.versitygw().unwrap().join("versitygw")),
-        lacks: vec![("a_key_beside_a_directory", "versitygw keeps objects as files, and a file is no directory")],
+        lacks: vec![
+            ("a_key_beside_a_directory", "versitygw keeps objects as files, and a file is no directory"),
+            (
+                "a_writer_survives_the_removal_of_its_directory",
+                "versitygw removes a directory with its last object, and refuses who writes there at that moment",
+            ),
+        ],
         ..subject
     }
     .keeping(server)
