@@ -22,7 +22,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     settings::refuse_unsupported(config)?;
     settings::rules(config)?;
     settings::headers(config)?;
-    redirects::of(config, None)?;
+    redirects::check(config)?;
     if let Some(tls) = &config.http.tls {
         Policy::new(tls, !config.http.http2.disabled)?;
         tls.letsencrypt.as_ref().map_or(Ok(()), acme::check)?;
@@ -33,7 +33,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
 }
 
 /// Each file that the server reads at its start or while it runs, with its key.
-fn named(config: &Config) -> Vec<(&'static str, &PathBuf)> {
+fn named(config: &Config) -> Vec<(String, PathBuf)> {
     let mut files: Vec<(&'static str, Option<&PathBuf>)> = Vec::new();
     if let Some(tls) = &config.http.tls {
         let directory_ca = tls.letsencrypt.as_ref().and_then(|acme| acme.directoryca.as_ref());
@@ -50,7 +50,8 @@ fn named(config: &Config) -> Vec<(&'static str, &PathBuf)> {
         ("http.debug.admin.tokenfile", admin.map(|admin| &admin.tokenfile)),
         ("storage.maintenance.readonly.file", config.storage.maintenance.readonly.file.as_ref()),
     ]);
-    files.into_iter().filter_map(|(key, path)| Some((key, path?))).collect()
+    let files = files.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?.clone())));
+    files.chain(redirects::files(config)).collect()
 }
 
 /// What is to be said of files that are not here. They may be where the server will run.
@@ -69,6 +70,7 @@ pub(crate) async fn read_files(config: &Config) -> Result<()> {
     }
     settings::authenticator(config).await?;
     settings::signer(config)?;
+    redirects::read_files(config)?;
     if let Some(admin) = config.http.debug.as_ref().and_then(|debug| debug.admin.as_ref()) {
         let read = std::fs::read_to_string(&admin.tokenfile);
         read.with_context(|| format!("http.debug.admin.tokenfile: cannot read {}", admin.tokenfile.display()))?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use berth_config::Config;
+use berth_config::{Config, Maintenance};
 use berth_storage::LockMode;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -104,6 +104,7 @@ pub async fn start(config: &Config) -> Result<Running> {
         }
         Err(error) => return Err(error),
     };
+    let redirects::Opened { redirects, upkeep: beside } = redirects::open(config, presign)?;
     let app = Arc::new(App {
         registry: registry.clone(),
         authenticator,
@@ -115,7 +116,7 @@ pub async fn start(config: &Config) -> Result<Running> {
         max_catalog_entries: config.catalog.maxentries,
         max_tags: config.tags.maxtags,
         mounts_from_anywhere: settings::mounts_from_anywhere(config),
-        redirects: redirects::of(config, presign)?,
+        redirects,
         health: health.clone(),
         metrics: metrics.clone(),
     });
@@ -164,11 +165,23 @@ pub async fn start(config: &Config) -> Result<Running> {
         tasks.spawn(readying.until_it_is(stop.clone()));
     }
     tasks.spawn(health::watch(health, stop.clone()));
-    tasks.spawn(purge::watch(registry.clone(), config.storage.maintenance.uploadpurging.clone(), stop.clone()));
-    if let Some(file) = &config.storage.maintenance.readonly.file {
-        tasks.spawn(read_only_file::watch(registry.clone(), file.clone(), *said, stop.clone()));
-    }
+    beside.start(&mut tasks, &stop);
+    maintain(&registry, &config.storage.maintenance, *said, &mut tasks, &stop);
     Ok(Running { endpoint, debug_address, registry, stop, tasks })
+}
+
+/// Begins what is done beside the requests; `said` is what the file of `readonly` said at the start.
+fn maintain(
+    registry: &Arc<Registry>,
+    settings: &Maintenance,
+    said: Option<bool>,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) {
+    tasks.spawn(purge::watch(registry.clone(), settings.uploadpurging.clone(), stop.clone()));
+    if let Some(file) = &settings.readonly.file {
+        tasks.spawn(read_only_file::watch(registry.clone(), file.clone(), said, stop.clone()));
+    }
 }
 
 /// What a server needs of its store before it can do everything.

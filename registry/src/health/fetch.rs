@@ -70,7 +70,10 @@ fn basic(credentials: &str) -> Result<HeaderValue> {
 }
 
 /// Where a redirect leads; pure. A location may be only a path.
-fn redirected(from: &Uri, location: &str) -> Result<Uri> {
+///
+/// # Errors
+/// When it is no address.
+pub(crate) fn redirected(from: &Uri, location: &str) -> Result<Uri> {
     let uri: Uri = location.parse().with_context(|| format!("the redirect to {location:?} leads nowhere"))?;
     if uri.scheme().is_some() {
         return Ok(uri);

@@ -18,6 +18,7 @@ use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use fetch::redirected;
 use look::Look;
 
 /// What is looked at where the configuration says no interval: as often as Distribution does.

@@ -12,6 +12,7 @@ use crate::route::BlobAction;
 use super::Context;
 use super::answer::{self, Body};
 use super::errors::Failure;
+use super::forwarded;
 use super::multipart::Multipart;
 use super::range::{self, Asked};
 
@@ -98,7 +99,7 @@ async fn read(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> 
 async fn elsewhere(context: &Context<'_>, name: &RepositoryName, digest: &Digest) -> Result<Option<String>, Failure> {
     let Some(redirects) = &context.app.redirects else { return Ok(None) };
     let object = context.app.registry.blob_key(name, digest).await?;
-    let client = context.peer.address.map(|address| address.ip().to_canonical());
+    let client = forwarded::client(&context.headers, &context.peer);
     match redirects.address(&object, client).await {
         Ok(address) => Ok(address),
         // The registry can still send it itself.

@@ -7,6 +7,7 @@ mod accept;
 pub(crate) mod answer;
 mod blobs;
 mod errors;
+mod forwarded;
 pub(crate) mod host;
 mod listings;
 mod location;

@@ -16,12 +16,13 @@ pub(super) struct ToBase {
 }
 
 impl ToBase {
-    pub(super) fn new(options: &LayerOptions) -> Result<Self> {
-        let base = options.baseurl.as_deref().context("options.baseurl is missing")?;
-        let uri: Uri = base.parse().with_context(|| format!("options.baseurl: {base:?} is no address"))?;
+    pub(super) fn new(path: &str, options: &LayerOptions) -> Result<Self> {
+        let key = format!("{path}.options.baseurl");
+        let base = options.baseurl.as_deref().with_context(|| format!("{key}: must be set for redirect"))?;
+        let uri: Uri = base.parse().with_context(|| format!("{key}: {base:?} is no address"))?;
         let is_address = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
-        ensure!(is_address, "options.baseurl: {base:?} must begin with http:// or https:// and a host");
-        ensure!(uri.query().is_none(), "options.baseurl: {base:?} must not have a query");
+        ensure!(is_address, "{key}: {base:?} must begin with http:// or https:// and a host");
+        ensure!(uri.query().is_none(), "{key}: {base:?} must not have a query");
         Ok(ToBase { base: base.trim_end_matches('/').to_owned() })
     }
 }
@@ -39,8 +40,9 @@ mod tests {
 
     #[test]
     fn only_an_address_is_one() {
-        let base =
-            |text: &str| ToBase::new(&LayerOptions { baseurl: Some(text.to_owned()), ..LayerOptions::default() });
+        let base = |text: &str| {
+            ToBase::new("m.0", &LayerOptions { baseurl: Some(text.to_owned()), ..LayerOptions::default() })
+        };
         assert!(base("https://cdn.example/x/").is_ok() && base("http://cdn.example:8080").is_ok());
         for odd in ["cdn.example", "/path", "ftp://cdn.example", "https://cdn.example/?x=1", "https://"] {
             assert!(base(odd).is_err(), "{odd}");

@@ -8,6 +8,7 @@
 mod support;
 
 mod bench;
+mod cloudfront;
 mod faults;
 mod killed;
 mod listings;
