@@ -15,7 +15,7 @@ pub struct Middleware {
     /// Around each repository. Distribution has none of its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repository: Vec<Layer>,
-    /// Around the storage driver: `cloudfront`, `redirect`, `rewrite` and, with docker-registry 2.8, `alicdn`.
+    /// Around the storage driver: `cloudfront`, `redirect`, `rewrite` and, in no release of Distribution, `alicdn`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub storage: Vec<Layer>,
 }

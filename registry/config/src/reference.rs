@@ -25,7 +25,7 @@ const SERIES: &[(&str, &str)] = &[
     ("http.tls.letsencrypt.directoryca", "–"),
     ("http.tls.letsencrypt.directoryurl", "3"),
     ("log.reportcaller", "3"),
-    ("middleware.storage[].options.authtype", "2.8"),
+    ("middleware.storage[].options.authtype", "–"),
     ("middleware.storage[].options.host", "3"),
     ("middleware.storage[].options.scheme", "3"),
     ("middleware.storage[].options.trimpathprefix", "3"),

@@ -4,6 +4,7 @@
 //! What is asked for has been authorized before, and an address is good for one object and some time only, except where a
 //! middleware leads to a server that asks nobody.
 
+mod alicdn;
 mod base;
 mod cloudfront;
 mod rewrite;
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use async_trait::async_trait;
 use berth_config::{Config, Driver, Layer, LayerOptions};
 use berth_storage::bucket::Root;
@@ -22,9 +23,9 @@ use berth_storage::{Key, Presign, StoreError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::alicdn::AliCdn;
 use self::rewrite::Rewrite;
 use self::to_base::ToBase;
-use crate::settings::Unsupported;
 
 /// How long an address of the store is good for: long enough to begin a large layer late, as with Distribution.
 const VALIDITY: Duration = Duration::from_secs(20 * 60);
@@ -80,6 +81,7 @@ impl Upkeep {
 
 /// A middleware as it is asked for.
 enum Step<'a> {
+    AliCdn(AliCdn),
     CloudFront(Box<cloudfront::Settings>),
     Redirect(ToBase),
     Rewrite(&'a LayerOptions),
@@ -96,7 +98,8 @@ fn step(path: String, Layer { name, options, .. }: &Layer) -> Result<(String, St
         "cloudfront" => Step::CloudFront(Box::new(cloudfront::Settings::new(&path, options)?)),
         "redirect" => Step::Redirect(ToBase::new(&path, options)?),
         "rewrite" => Step::Rewrite(options),
-        _ => return Err(Unsupported { path }.into()),
+        "alicdn" => Step::AliCdn(AliCdn::new(&path, options)?),
+        name => bail!("{path}.name: {name:?} is not known"),
     };
     Ok((path, step))
 }
@@ -150,6 +153,14 @@ pub(crate) fn open(config: &Config, presign: Option<Arc<dyn Presign>>) -> Result
                     inner
                 }
             }
+            Step::AliCdn(middleware) => {
+                if let Driver::Oss(_) = config.storage.driver {
+                    Arc::new(middleware)
+                } else {
+                    tracing::warn!(path, "alicdn lies around oss only, and does nothing around another driver");
+                    inner
+                }
+            }
             Step::Redirect(middleware) => Arc::new(middleware),
             Step::Rewrite(options) => Arc::new(Rewrite::new(options, inner)),
         });
@@ -198,10 +209,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_this_version_does_not_have_is_named() {
-        let alicdn = "{name: alicdn, options: {baseurl: 'https://a.example', privatekey: k, authtype: a}}";
-        let error = address(&format!("middleware: {{storage: [{alicdn}]}}")).await.unwrap_err();
-        assert!(error.to_string().starts_with("middleware.storage.0: this version of Berth does not have"), "{error}");
+    async fn alicdn_does_nothing_around_another_driver() {
+        let alicdn = "{name: alicdn, options: {baseurl: 'https://a.example', privatekey: k, authtype: c}}";
+        let yaml = format!("middleware: {{storage: [{alicdn}]}}");
+        assert_eq!(address(&yaml).await.unwrap(), address("").await.unwrap());
+        let oss = "oss: {accesskeyid: a, accesskeysecret: b, region: r, bucket: c}";
+        let config = Config::load(&format!("version: 0.1\nstorage: {{{oss}}}\n{yaml}"), []).unwrap().config;
+        let redirects = open(&config, Some(Arc::new(Named))).unwrap().redirects.unwrap();
+        let address = redirects.address(&"docker/x".parse().unwrap(), None).await.unwrap().unwrap();
+        assert!(address.starts_with("https://a.example/") && address.ends_with("/docker/x"), "{address}");
     }
 
     #[tokio::test]
