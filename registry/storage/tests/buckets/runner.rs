@@ -28,7 +28,7 @@ pub(crate) async fn run(stores: Vec<Stored>, subjects: Vec<Subject>) {
         let stored = Stored::in_bucket(&subject);
         outcomes.push(on(Some(subject), stored, &of_buckets, &of_stores).await);
     }
-    println!("\n{}", table::of(&outcomes));
+    println!("\n{} cases of buckets, {} of stores\n{}", of_buckets.len(), of_stores.len(), table::of(&outcomes));
     let failed: usize = outcomes.iter().map(Outcome::failed).sum();
     assert_eq!(failed, 0, "cases failed; they are named above");
 }
