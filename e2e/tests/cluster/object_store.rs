@@ -69,7 +69,7 @@ async fn replaced_under_load(space: &Space, store: &S3<'_>, image: &App, address
             pull(space, address).await.with_context(|| format!("pull {}", pulls.load(Ordering::Relaxed)))?;
             pulls.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(())
+        anyhow::Ok(())
     };
     let replace = async {
         let result = async {

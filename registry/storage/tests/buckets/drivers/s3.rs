@@ -49,7 +49,10 @@ async fn moto(programs: &Programs) -> Subject {
         wrong_credentials: Err(UNSIGNED),
         wrong_clock: Err(UNSIGNED),
         files: Err(UNSIGNED),
-        lacks: vec![("of_many_creators_one_wins", "moto lets two of eight creators win now and then")],
+        lacks: vec![
+            ("of_many_creators_one_wins", "moto lets two of eight creators win now and then"),
+            ("what_nobody_completes_is_removed", "moto says of every upload that it began in 2010"),
+        ],
         ..subject
     }
     .keeping(server)
