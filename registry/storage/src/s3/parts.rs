@@ -168,15 +168,15 @@ impl S3 {
     pub(super) async fn abort_old_uploads(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
         const ACTION: &str = "look for unfinished uploads below";
         let mut aborted = 0;
-        let (mut key_marker, mut id_marker) = (None, None);
+        let mut marker = (None, None);
         loop {
             let request = self
                 .client
                 .list_multipart_uploads()
                 .bucket(&self.settings.bucket)
                 .prefix(self.settings.root.below(below))
-                .set_key_marker(key_marker.take())
-                .set_upload_id_marker(id_marker.take());
+                .set_key_marker(marker.0.clone())
+                .set_upload_id_marker(marker.1.clone());
             let answer = request.send().await.map_err(|error| self.failed(At::Object(below), ACTION, error))?;
             for upload in answer.uploads().iter().filter(|upload| is_older(upload, before)) {
                 let key = upload.key().and_then(|name| self.settings.root.key(name)?.parse::<Key>().ok());
@@ -185,14 +185,12 @@ impl S3 {
                 self.abort_upload(&key, &Assembly(id.to_owned())).await?;
                 aborted += 1;
             }
-            let page = (key_marker.clone(), id_marker.clone());
-            (key_marker, id_marker) = (answer.next_key_marker, answer.next_upload_id_marker);
-            if answer.is_truncated != Some(true)
-                || key_marker.is_none()
-                || page == (key_marker.clone(), id_marker.clone())
-            {
+            let next = (answer.next_key_marker, answer.next_upload_id_marker);
+            // A page that leads to itself would be read for ever.
+            if answer.is_truncated != Some(true) || next.0.is_none() || next == marker {
                 return Ok(aborted);
             }
+            marker = next;
         }
     }
 
