@@ -459,3 +459,17 @@ async fn an_object_is_read_as_it_arrives() {
     assert_eq!((object.stat.size, modified.as_secs()), (5, 784_111_777));
     assert_eq!(object.body.try_collect::<Vec<Bytes>>().await.unwrap().concat(), b"12345");
 }
+
+#[tokio::test]
+async fn a_page_of_uploads_that_leads_to_itself_is_the_last() {
+    let page = "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a</NextKeyMarker>\
+        <NextUploadIdMarker>1</NextUploadIdMarker></ListMultipartUploadsResult>";
+    let server = Server::start(move |_, _| answer(200, &[], page)).await;
+    let bucket = server.bucket(|_| ()).await;
+    let below = key("docker");
+    let looked = bucket.remove_leftovers(&below, std::time::SystemTime::now());
+    let looked = tokio::time::timeout(std::time::Duration::from_secs(60), looked).await;
+    assert_eq!(looked.expect("it comes to an end").unwrap(), 0);
+    let asked = server.asked();
+    assert_eq!(asked.iter().filter(|one| one.what.contains("key-marker=a")).count(), 1, "{asked:?}");
+}
