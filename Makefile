@@ -8,6 +8,8 @@ DENY_VERSION := 0.20.2
 DENY := $(CACHE)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 PROXIES := $(CACHE)/tools/proxies
 PEBBLE := $(CACHE)/tools/pebble-2.10.1
+# Always of the whole workspace: a part of it asks for fewer features of its dependencies, which would be compiled again.
+TEST := cargo test --workspace
 E2E := cargo run --package berth-e2e --bin berth-e2e --
 
 .PHONY: help
@@ -46,12 +48,12 @@ $(DENY):
 
 .PHONY: unit
 unit: toolchain ## Unit, snapshot and socket-level tests: no cluster, no network beyond loopback
-	cargo test --workspace
+	$(TEST)
 
 .PHONY: transport
 transport: toolchain $(PROXIES) $(PEBBLE) ## nginx and Apache in front of a server, and certificates of an ACME authority
 	BERTH_PROXIES=$(PROXIES) BERTH_PEBBLE=$(PEBBLE) \
-	cargo test --package berth-registry --test transport -- --ignored --nocapture
+	$(TEST) --test transport -- --ignored --nocapture
 
 $(PROXIES):
 	@echo "unpacking nginx and Apache of Debian, once"
@@ -69,21 +71,21 @@ $(PEBBLE): e2e/tools/pebble/go.mod e2e/tools/pebble/go.sum
 
 .PHONY: stores stores-full
 stores: toolchain ## Storage drivers on real servers of their kinds, which are installed once
-	e2e/stores/install.sh -- cargo test --package berth-stores --package berth-storage --package berth-registry --test servers --test buckets --test azure --test gcs --test swift --test stores -- --ignored --nocapture
+	e2e/stores/install.sh -- $(TEST) --test servers --test buckets --test azure --test gcs --test swift --test stores -- --ignored --nocapture
 
 stores-full: toolchain ## The registry on S3 in full sizes: 1,000 pushes with faults, 100,000 repositories and tags; tens of minutes
 	BERTH_ROUNDS=1000 BERTH_MANY=100000 \
-	e2e/stores/install.sh versitygw -- cargo test --package berth-registry --test stores -- --ignored --nocapture
+	e2e/stores/install.sh versitygw -- $(TEST) --test stores -- --ignored --nocapture
 
 .PHONY: peers
 peers: toolchain ## Berth beside CNCF Distribution 2.8 and 3, and with the clients that people use
-	e2e/stores/install.sh versitygw -- cargo test --package berth-e2e --features peers --test peers
+	e2e/stores/install.sh versitygw -- $(TEST) --features berth-e2e/peers --test peers
 
 .PHONY: e2e
 e2e: toolchain ## End-to-end tests on a local Kubernetes of their own; KEEP=1 leaves it running
 	@$(if $(KEEP),,trap '$(E2E) down' EXIT;) \
 	$(E2E) up && $(E2E) load-images && $(E2E) install && \
-	cargo test --package berth-e2e --features cluster --test cluster --test lifecycle -- --test-threads 4
+	$(TEST) --features berth-e2e/cluster --test cluster --test lifecycle -- --test-threads 4
 
 .PHONY: figures
 figures: toolchain ## Idle memory, time to the first answer, image sizes, measured now

@@ -12,14 +12,19 @@ pub fn repository() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_owned()
 }
 
-/// Compiles `programs`, each the only one of its package, and says where they lie, in the same order.
+/// What cargo is told besides, to compile a program from within a test: the dependencies are those that the tests of the
+/// workspace have been compiled with. Of the program alone they would be compiled once more, with fewer features. The
+/// test that is named is any that is small.
+pub const AS_FOR_TESTS: [&str; 3] = ["--workspace", "--test", "servers"];
+
+/// Compiles `programs`, each of the name of its package, and says where they lie, in the same order.
 pub fn programs<const N: usize>(programs: [&str; N], args: &[&str], env: &[(&str, &str)]) -> Result<[PathBuf; N]> {
     let title = programs.join(" and ");
     let started = std::time::Instant::now();
     let mut command = Command::new("cargo");
-    command.current_dir(repository()).args(["build", "--locked", "--bins"]).args(args).envs(env.iter().copied());
+    command.current_dir(repository()).args(["build", "--locked"]).args(args).envs(env.iter().copied());
     for program in programs {
-        command.args(["--package", program]);
+        command.args(["--package", program, "--bin", program]);
     }
     command.args(["--message-format", "json-render-diagnostics"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("run cargo")?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use berth_e2e::compile::AS_FOR_TESTS;
 use berth_e2e::kit::{Space, in_namespace_without_berth};
 use berth_e2e::peer::{Peer, Program, Setup};
 use berth_e2e::run;
@@ -38,7 +39,7 @@ async fn a_chart_is_installed_from_a_registry_with_a_password() -> Result<()> {
 
 /// The server, compiled before the clock of a test runs.
 fn berth() -> Result<Program> {
-    Program::berth(&["--package", "berth-e2e"])
+    Program::berth(&AS_FOR_TESTS)
 }
 
 fn install_and_upgrade(space: &Space, program: &Program, password: bool) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use berth_e2e::compile::AS_FOR_TESTS;
 use berth_e2e::paths::Cache;
 use berth_e2e::peer::Program;
 use berth_e2e::tools;
@@ -20,8 +21,7 @@ pub(crate) fn lab() -> &'static Lab {
         let cache = Cache::from_env().expect("a place for the tools");
         let toolbox = tools::ensure(&cache, &[tools::DISTRIBUTION]).expect("Distribution is built");
         let distribution_2 = Program::distribution_2(&cache).expect("docker-registry is unpacked");
-        // With this crate, so that dependencies are those that were compiled for it.
-        let berth = Program::berth(&["--package", "berth-e2e"]).expect("berth-registry is compiled");
+        let berth = Program::berth(&AS_FOR_TESTS).expect("berth-registry is compiled");
         Lab { berth, distribution_2, distribution_3: Program::distribution_3(&toolbox) }
     })
 }
