@@ -48,7 +48,11 @@ pub(super) struct Session {
 
 impl Session {
     fn new(grant: Grant, secrets: Arc<Secrets>, asked: Instant) -> Self {
-        let ends = grant.lasts.map(|lasts| (asked + lasts - AHEAD.min(lasts / 10), asked + lasts));
+        // What ends later than a clock can say does not end.
+        let ends = grant.lasts.and_then(|lasts| {
+            let end = asked.checked_add(lasts)?;
+            Some((end.checked_sub(AHEAD.min(lasts / 10)).unwrap_or(asked), end))
+        });
         Session { token: grant.token, storage: grant.storage, tenant: grant.tenant, ends, secrets }
     }
 
@@ -256,6 +260,7 @@ mod tests {
             assert_eq!((session.is_fresh(then), session.is_good(then)), (is_fresh, is_good), "{lasts:?} {after}");
         }
         check(None, 1_000_000, true, true);
+        check(Some(u64::MAX), 1_000_000, true, true);
         check(Some(86_400), 86_099, true, true);
         check(Some(86_400), 86_101, false, true);
         check(Some(86_400), 86_400, false, false);
