@@ -3,7 +3,8 @@
 //! A key of the settings is given to the store where it does not have it. It goes where no key is, or else in the place of
 //! the second: the first may be docker-registry's, or that of addresses which are still good. Without a key in the
 //! settings the store's own is used, which docker-registry makes up where there is none; it is not made up here, since of
-//! several replicas that do so at once all but one would sign in vain.
+//! several replicas that do so at once all but one would sign in vain. The store is asked again every few minutes, for its
+//! keys may be replaced.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::{Key, StoreError};
 
 /// How long nobody asks the store for its key after that has failed.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How long a key is believed to be the store's. Others may replace it, and then no address that it signs is any good.
+const BELIEVED: Duration = Duration::from_secs(5 * 60);
 
 /// The key that signs, and what it was settled for.
 #[derive(Clone)]
@@ -31,6 +34,8 @@ pub(super) struct Settled {
     wanted: Option<String>,
     /// The key that the store knows; none if it has none.
     key: Option<String>,
+    /// When the store was asked.
+    at: Instant,
 }
 
 impl fmt::Debug for Settled {
@@ -43,6 +48,17 @@ impl Settled {
     /// Whether there is a key.
     pub(super) fn has_key(&self) -> bool {
         self.key.is_some()
+    }
+
+    /// Whether it holds for these credentials without asking the store again.
+    fn is_of(&self, secrets: &Secrets) -> bool {
+        self.wanted == secrets.secret_key && self.at.elapsed() < BELIEVED
+    }
+
+    /// The same as if the store had been asked long ago.
+    #[cfg(test)]
+    pub(super) fn aged(&self) -> Self {
+        Settled { at: self.at.checked_sub(BELIEVED).unwrap_or(self.at), ..self.clone() }
     }
 }
 
@@ -81,8 +97,7 @@ impl Inner {
 
     async fn signing_key(&self, temporary: Temporary, secrets: &Secrets) -> Result<Option<String>, StoreError> {
         let settled = self.settled.load_full();
-        let is_settled = |settled: &Settled| settled.wanted == secrets.secret_key;
-        if let Some(settled) = settled.as_deref().filter(|settled| is_settled(settled)) {
+        if let Some(settled) = settled.as_deref().filter(|settled| settled.is_of(secrets)) {
             return Ok(settled.key.clone());
         }
         // One asks for all. The old key stays in use meanwhile, where there is one.
@@ -92,7 +107,7 @@ impl Inner {
             (Err(_), None) => self.settling.lock().await,
         };
         let old = self.settled.load_full();
-        if let Some(settled) = old.as_deref().filter(|settled| is_settled(settled)) {
+        if let Some(settled) = old.as_deref().filter(|settled| settled.is_of(secrets)) {
             return Ok(settled.key.clone());
         }
         if turn.is_some_and(|failed: Instant| failed + PAUSE > Instant::now()) {
@@ -135,7 +150,7 @@ impl Inner {
                 Some(secret)
             }
         };
-        let settled = Arc::new(Settled { wanted: secrets.secret_key.clone(), key });
+        let settled = Arc::new(Settled { wanted: secrets.secret_key.clone(), key, at: Instant::now() });
         self.settled.store(Some(settled.clone()));
         Ok(settled)
     }
