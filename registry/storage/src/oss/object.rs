@@ -27,6 +27,12 @@ pub(super) const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 const CONTENT_TYPE: &str = "application/octet-stream";
 
+/// The header of a request after which there is an object: nobody but the bucket's owner reads it, whatever the bucket says
+/// of others, as with docker-registry 2.8. Of an object in parts it goes with the last request: the first does not know it.
+pub(super) fn private() -> Header {
+    ("x-oss-object-acl", "private".to_owned())
+}
+
 impl Oss {
     /// A request about an object, as far as all have it.
     pub(super) fn call<'a>(&self, method: Method, key: &'a Key, action: &'static str) -> Call<'a> {
@@ -48,7 +54,7 @@ impl Oss {
         Call { about, action, method, name: String::new(), query: Vec::new(), headers: Vec::new(), body: Bytes::new() }
     }
 
-    /// The headers of a request that makes an object: what docker-registry 2.8 makes is private and of this type as well.
+    /// The headers of a request that makes an object, or begins to: what docker-registry 2.8 makes is of this type as well.
     pub(super) fn making(&self) -> Vec<Header> {
         let encrypted = self.shared.encrypt.then(|| ("x-oss-server-side-encryption", "AES256".to_owned()));
         [("content-type", CONTENT_TYPE.to_owned())].into_iter().chain(encrypted).collect()
@@ -103,7 +109,7 @@ impl Oss {
     pub(super) async fn put_object(&self, key: &Key, content: Bytes, is_new: bool) -> Result<(), StoreError> {
         let mut call = self.call(Method::PUT, key, "write it");
         call.headers = self.making();
-        call.headers.push(("x-oss-object-acl", "private".to_owned()));
+        call.headers.push(private());
         if is_new {
             call.headers.push(("x-oss-forbid-overwrite", "true".to_owned()));
         }
@@ -116,7 +122,7 @@ impl Oss {
         let action = call.action;
         call.about = About::Object(from);
         call.headers = self.making();
-        call.headers.push(("x-oss-object-acl", "private".to_owned()));
+        call.headers.push(private());
         call.headers.push(self.copy_source(from));
         let answer = self.shared.client.send_for(call, MAX_ANSWER_BYTES).await?;
         let Copied { etag: _ } = read(&answer).map_err(|error| StoreError::unreachable(to, action, error))?;

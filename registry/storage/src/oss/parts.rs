@@ -5,7 +5,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use http::{Method, header};
 
 use super::client::Call;
-use super::object::MAX_ANSWER_BYTES;
+use super::object::{MAX_ANSWER_BYTES, private};
 use super::xml::{Copied, Initiated, ListedParts, ListedUploads, Part, completion, read};
 use super::{COPIES_AT_ONCE, COPY_PARTS, MAX_PARTS, Oss};
 use crate::bucket::{Assembly, PartTag};
@@ -99,6 +99,7 @@ impl Oss {
         }
         let mut call = self.upload_call(Method::POST, to, upload, "make an object of its parts");
         call.headers.push(("content-type", "application/xml".to_owned()));
+        call.headers.push(private());
         call.body = Bytes::from(completion(parts));
         match self.shared.client.send_for(call, MAX_ANSWER_BYTES).await {
             Ok(_) => Ok(()),

@@ -283,7 +283,11 @@ async fn objects_are_private_and_encrypted_if_that_is_wanted() {
     let kept = |name: &str| server.stub.kept("registry", &format!("root/{name}"));
     assert_eq!(kept("put"), ("private".to_owned(), "AES256".to_owned()));
     assert_eq!(kept("copy"), ("private".to_owned(), "AES256".to_owned()));
-    assert_eq!(kept("parts").1, "AES256");
+    assert_eq!(kept("parts"), ("private".to_owned(), "AES256".to_owned()));
+    let upload = oss.begin_parts(&key("adopted")).await.unwrap();
+    oss.put_part(&key("adopted"), &upload, 1, Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!(oss.adopt_parts(&key("adopted")).await.unwrap().unwrap().size, 1);
+    assert_eq!(kept("adopted"), ("private".to_owned(), "AES256".to_owned()));
     open(&server).await.put(&key("plain"), Bytes::new()).await.unwrap();
     assert_eq!(kept("plain"), ("private".to_owned(), String::new()));
 }

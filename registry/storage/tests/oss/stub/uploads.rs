@@ -102,7 +102,7 @@ impl Stub {
     }
 
     pub(super) fn complete(&self, asked: &Asked) -> Answer {
-        asked.expect(&["uploadId"], &["x-oss-forbid-overwrite"])?;
+        asked.expect(&["uploadId"], &["x-oss-forbid-overwrite", "x-oss-object-acl"])?;
         let malformed = || failure(400, "MalformedXML", "The XML you provided was not well-formed.");
         let text = std::str::from_utf8(&asked.body).map_err(|_| malformed())?;
         let Completion { part: named } = quick_xml::de::from_str(text).map_err(|_| malformed())?;
