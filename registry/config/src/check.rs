@@ -202,6 +202,9 @@ fn check_azure(azure: &Azure) -> Result<(), Error> {
         ("credentials.secret", azure.credentials.as_ref().is_some_and(|credentials| credentials.secret.is_some())),
     ];
     refuse_beside(azure.credentialsdirectory.as_ref(), "azure", &inline)?;
+    if azure.max_retries < -1 {
+        return refuse("storage.azure.max_retries", "must be at least -1");
+    }
     let Some(credentials) = &azure.credentials else { return Ok(()) };
     match credentials.kind {
         AzureCredentialsKind::DefaultCredentials => Ok(()),

@@ -210,6 +210,10 @@ const UNFIT: &[(&str, &str)] = &[
     ),
     ("storage: {azure: {container: c}}", "storage.azure.accountname: must be set"),
     (
+        "storage: {azure: {container: c, accountname: a, max_retries: -2}}",
+        "storage.azure.max_retries: must be at least -1",
+    ),
+    (
         "storage: {azure: {container: c, connectionstring: s, credentialsdirectory: /d}}",
         "storage.azure.credentialsdirectory: cannot stand beside storage.azure.connectionstring",
     ),
@@ -334,6 +338,20 @@ fn credentials_may_be_in_a_directory() {
         let written = config.to_yaml();
         assert_eq!(Config::load(&written, []).unwrap().config, config, "{written}");
     }
+}
+
+/// As CNCF Distribution documents it; a zero is its word for the default.
+#[test]
+fn azure_may_be_asked_once_only() {
+    let tries = |max_retries: i32| {
+        let text =
+            format!("version: 0.1\nstorage: {{azure: {{accountname: a, container: c, max_retries: {max_retries}}}}}");
+        let config = Config::load(&text, []).unwrap().config;
+        assert_eq!(Config::load(&config.to_yaml(), []).unwrap().config, config);
+        let Driver::Azure(azure) = config.storage.driver else { panic!() };
+        azure.max_retries
+    };
+    assert_eq!([tries(-1), tries(0), tries(3)], [-1, 5, 3]);
 }
 
 #[test]

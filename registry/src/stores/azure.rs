@@ -6,7 +6,9 @@ use berth_storage::{AzureLogin, AzureOptions, Trust};
 
 /// How often a request is tried again, and after how long.
 pub(super) fn stack(settings: &Azure) -> StackOptions {
-    let (max_tries, first_wait) = (settings.max_retries.saturating_add(1), settings.retry_delay.as_std());
+    // None but the first where it is -1.
+    let max_tries = u32::try_from(settings.max_retries).unwrap_or_default().saturating_add(1);
+    let first_wait = settings.retry_delay.as_std();
     let default = RetryOptions::default();
     // A wait that is longer than the longest is meant.
     let max_wait = default.max_wait.max(first_wait);
@@ -61,7 +63,7 @@ mod tests {
 
     #[test]
     fn tries_are_as_many_as_the_configuration_says() {
-        let settings = Azure { max_retries: 0, retry_delay: berth_config::Duration::from_secs(9), ..Azure::default() };
+        let settings = Azure { max_retries: -1, retry_delay: berth_config::Duration::from_secs(9), ..Azure::default() };
         let retry = stack(&settings).retry;
         assert_eq!(
             (retry.max_tries, retry.first_wait, retry.max_wait),
@@ -69,5 +71,6 @@ mod tests {
         );
         let retry = stack(&Azure::default()).retry;
         assert_eq!((retry.max_tries, retry.first_wait), (6, Duration::from_millis(100)));
+        assert_eq!(stack(&Azure { max_retries: i32::MAX, ..Azure::default() }).retry.max_tries, 1 << 31);
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 const COPY_PART_BYTES: u64 = 32 << 20;
 const COPIES_AT_ONCE: u64 = 100;
 const GCS_REQUESTS_AT_ONCE: u64 = 50;
-const AZURE_TRIES: u32 = 5;
+const AZURE_TRIES: i32 = 5;
 const AZURE_TRY_AFTER: Duration = Duration::from_millis(100);
 
 pub(super) fn build_driver(storage: &ValidStorage) -> Driver {

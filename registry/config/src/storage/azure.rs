@@ -39,8 +39,9 @@ pub struct Azure {
     /// How the registry shows who it is. Unset: with the account's key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<AzureCredentials>,
-    /// How often a request is tried again.
-    pub max_retries: u32,
+    /// How often a request is tried again; -1 is never, since 0 is the default. Distribution counts the looks at a copy that
+    /// is under way. Here such a copy is waited for in any case, five minutes at the most.
+    pub max_retries: i32,
     /// How long to wait before the first of these tries.
     pub retry_delay: Duration,
     /// Whether any certificate of the store is believed.
