@@ -7,12 +7,12 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::Uri;
-use object_store::azure::{AzureAccessKey, AzureCredential, AzureCredentialProvider, authority_hosts, split_sas};
+use object_store::azure::{AzureAccessKey, AzureCredential, authority_hosts, split_sas};
 
 use super::connection::{self, Connection};
-use super::entra;
 use super::options::{AzureLogin, AzureOptions};
 use super::sas::Delegation;
+use super::tokens::Tokens;
 use crate::http::Http;
 use crate::{BoxError, StoreError};
 
@@ -188,7 +188,7 @@ pub(super) enum Login {
     /// A shared access signature.
     Signature(Arc<AzureCredential>),
     /// Tokens, which are fetched when they are needed and kept until they end.
-    Entra { tokens: AzureCredentialProvider, plan: Entra },
+    Entra(Box<Tokens>),
 }
 
 impl Access {
@@ -206,9 +206,7 @@ impl Access {
                 let invalid = |_| unset("connectionstring", "its shared access signature has a part without `=`");
                 Login::Signature(AzureCredential::SASToken(split_sas(&signature).map_err(invalid)?).into())
             }
-            Opener::Entra(plan) => {
-                Login::Entra { tokens: entra::tokens(&plan, &account, container, http.clone())?, plan }
-            }
+            Opener::Entra(plan) => Login::Entra(Box::new(Tokens::new(plan, &account, container, http.clone())?)),
         };
         Ok(Access { account, endpoint, login, delegation: Delegation::default() })
     }
@@ -217,9 +215,15 @@ impl Access {
     pub(super) async fn credential(&self) -> Result<Arc<AzureCredential>, StoreError> {
         match &self.login {
             Login::Key { credential, .. } | Login::Signature(credential) => Ok(credential.clone()),
-            Login::Entra { tokens, plan } => {
-                tokens.get_credential().await.map_err(|error| entra::refused(plan, &error))
-            }
+            Login::Entra(tokens) => tokens.current().await,
+        }
+    }
+
+    /// Gives up what a request was signed with, since the service does not believe it. Says whether there may be another.
+    pub(super) async fn give_up(&self, used: &Arc<AzureCredential>) -> bool {
+        match &self.login {
+            Login::Key { .. } | Login::Signature(_) => false,
+            Login::Entra(tokens) => tokens.give_up(used).await,
         }
     }
 }

@@ -180,14 +180,15 @@ impl Client {
             Ok(answer) => return Ok(answer),
             Err(refused) => refused,
         };
-        let refused = match self.credentials.renewed_after(&refused.refusal, &access).await {
+        let Refused { refusal, credential, .. } = &refused;
+        let refused = match self.credentials.renewed_after(refusal, &access, credential).await {
             Some(renewed) => match self.attempt(&renewed, call).await? {
                 Ok(answer) => return Ok(answer),
                 Err(refused) => refused,
             },
             None => refused,
         };
-        let Refused { call, refusal } = refused;
+        let Refused { call, refusal, .. } = refused;
         Err(call.subject.refused(call.creates, refusal))
     }
 
@@ -207,7 +208,7 @@ impl Client {
             return Ok(Ok(answer));
         }
         let refusal = answer::refusal(answer).await;
-        Ok(Err(Refused { call, refusal }))
+        Ok(Err(Refused { call, refusal, credential }))
     }
 }
 
@@ -215,6 +216,8 @@ impl Client {
 struct Refused<'a> {
     call: Call<'a>,
     refusal: Refusal,
+    /// What it was signed with.
+    credential: Arc<AzureCredential>,
 }
 
 #[cfg(test)]

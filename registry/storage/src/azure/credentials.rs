@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use object_store::azure::AzureCredential;
 
 use super::access::{Access, Files, Plan, plan};
 use super::options::AzureOptions;
@@ -58,9 +59,35 @@ impl Credentials {
         self.current.load().1.clone()
     }
 
-    /// Where the store has not believed `used`, a look at the files at once: the account, if it is another one now.
-    pub(super) async fn renewed_after(&self, refusal: &Refusal, used: &Arc<Access>) -> Option<Arc<Access>> {
-        if is_disbelief(refusal) { self.renewed(used).await } else { None }
+    /// Where the store has not believed `credential` of `used`, a look at the files at once, and for another token: the
+    /// account, if it can be asked in another way now.
+    pub(super) async fn renewed_after(
+        &self,
+        refusal: &Refusal,
+        used: &Arc<Access>,
+        credential: &Arc<AzureCredential>,
+    ) -> Option<Arc<Access>> {
+        if !is_disbelief(refusal) {
+            return None;
+        }
+        match self.renewed(used).await {
+            None => used.give_up(credential).await.then(|| used.clone()),
+            renewed => renewed,
+        }
+    }
+
+    /// Takes on a login with tokens.
+    #[cfg(test)]
+    pub(super) fn become_for_tests(&self, entra: super::access::Entra) {
+        let (plan, access) = &*self.current.load_full();
+        let tokens = super::tokens::Tokens::new(entra, &access.account, &self.options.container, self.http.clone());
+        let access = Access {
+            account: access.account.clone(),
+            endpoint: access.endpoint.clone(),
+            login: super::access::Login::Entra(Box::new(tokens.unwrap())),
+            delegation: super::sas::Delegation::default(),
+        };
+        self.current.store(Arc::new((plan.clone(), Arc::new(access))));
     }
 
     async fn renewed(&self, used: &Arc<Access>) -> Option<Arc<Access>> {

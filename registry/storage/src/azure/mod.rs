@@ -24,6 +24,7 @@ mod options;
 mod parts;
 mod probe;
 mod sas;
+mod tokens;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -103,12 +104,8 @@ impl Azure {
         self.abilities.get().copied().unwrap_or(probe::LEAST)
     }
 
-    /// A key that the service has given out to sign addresses with that are good for so long.
-    async fn delegation_key(&self, access: &Access, validity: Duration) -> Result<Arc<DelegationKey>, StoreError> {
-        let (mut kept, window) = (access.delegation.lock().await, Window::of(jiff::Timestamp::now(), validity));
-        if let Some(key) = kept.as_ref().filter(|key| window.is_covered_by(key)) {
-            return Ok(key.clone());
-        }
+    /// A key that the service gives out to sign addresses with.
+    async fn delegation_key(&self, window: Window) -> Result<DelegationKey, StoreError> {
         let subject = self.place_subject("get a key to sign addresses with");
         let (start, end) = (written(window.start), written(window.end));
         let body = format!(
@@ -117,8 +114,7 @@ impl Azure {
         let call = Call::new(subject, Method::POST, Target::Account).query("restype", "service");
         let answer = self.client.send(call.query("comp", "userdelegationkey").xml(body)).await?;
         let body = subject.read(answer.into_body(), MAX_KEY_BYTES).await?;
-        let key: DelegationKey = answer::xml(&body).map_err(|error| subject.unreachable(error))?;
-        Ok(kept.insert(key.into()).clone())
+        answer::xml(&body).map_err(|error| subject.unreachable(error))
     }
 }
 
@@ -238,8 +234,10 @@ impl Presign for Azure {
             Login::Key { bytes, .. } => grant.sign(&Signer::Account(bytes))?,
             // Whoever is given it would be given all that it allows.
             Login::Signature(_) => return Ok(None),
-            Login::Entra { .. } => {
-                let key = self.delegation_key(&access, validity).await?;
+            Login::Entra(_) => {
+                let window = Window::of(jiff::Timestamp::now(), validity);
+                let key = access.delegation.key(window, |window| self.delegation_key(window)).await;
+                let Some(key) = key else { return Ok(None) };
                 grant.sign(&Signer::Delegated(&key))?
             }
         };

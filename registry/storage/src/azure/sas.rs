@@ -4,13 +4,15 @@
 //! which is kept.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
 use super::client::{QUERY, encode};
 use crate::StoreError;
@@ -19,6 +21,8 @@ use crate::StoreError;
 pub(super) const VERSION: &str = "2023-11-03";
 /// For how long a key is asked for.
 const KEY_VALIDITY: Duration = Duration::from_secs(24 * 3600);
+/// How long nobody asks for a key after that has failed.
+const PAUSE: Duration = Duration::from_secs(60);
 /// How long a key must be good for beyond the address that is signed with it.
 const KEY_RESERVE: Duration = Duration::from_secs(5 * 60);
 
@@ -37,16 +41,48 @@ pub(super) struct DelegationKey {
 
 /// The key that was given out last.
 #[derive(Default)]
-pub(super) struct Delegation(tokio::sync::Mutex<Option<Arc<DelegationKey>>>);
+pub(super) struct Delegation {
+    kept: ArcSwapOption<DelegationKey>,
+    /// Held by whoever asks for the next; when that has failed last.
+    turn: Mutex<Option<Instant>>,
+}
 
 impl Delegation {
-    /// The key, held until the next one is there, so that only one is asked for.
-    pub(super) async fn lock(&self) -> tokio::sync::MutexGuard<'_, Option<Arc<DelegationKey>>> {
-        self.0.lock().await
+    /// A key that is good for so long, which `ask` gets from the service. None while another asks, and for a while after
+    /// that has failed: nobody waits for what may never come, for there is another way to serve the blob.
+    pub(super) async fn key<F>(&self, window: Window, ask: impl FnOnce(Window) -> F) -> Option<Arc<DelegationKey>>
+    where
+        F: Future<Output = Result<DelegationKey, StoreError>>,
+    {
+        let kept = || self.kept.load_full().filter(|key| window.is_covered_by(key));
+        if let Some(key) = kept() {
+            return Some(key);
+        }
+        let mut failed = self.turn.try_lock().ok()?;
+        if let Some(key) = kept() {
+            return Some(key);
+        }
+        if failed.is_some_and(|at| at.elapsed() < PAUSE) {
+            return None;
+        }
+        match ask(window).await {
+            Ok(key) => {
+                let key = Arc::new(key);
+                self.kept.store(Some(key.clone()));
+                *failed = None;
+                Some(key)
+            }
+            Err(error) => {
+                tracing::warn!(driver = "azure", %error, "no signed addresses: blobs are sent by the registry itself");
+                *failed = Some(Instant::now());
+                None
+            }
+        }
     }
 }
 
 /// For what time a key must be good at the least to sign an address, and for what time one is asked for.
+#[derive(Clone, Copy)]
 pub(super) struct Window {
     needed: Timestamp,
     pub(super) start: Timestamp,

@@ -235,3 +235,63 @@ async fn a_file_of_workload_identity_that_is_missing_is_named() {
     let error = entra::refused(&plan, &tokens.get_credential().await.unwrap_err());
     assert_eq!(error.to_string(), "/nowhere/token: No such file or directory (os error 2)");
 }
+
+const DELEGATED: &str = "<UserDelegationKey><SignedOid>o</SignedOid><SignedTid>t</SignedTid>\
+    <SignedStart>2020-01-01T00:00:00Z</SignedStart><SignedExpiry>2100-01-01T00:00:00Z</SignedExpiry>\
+    <SignedService>b</SignedService><SignedVersion>2023-11-03</SignedVersion><Value>a2V5</Value></UserDelegationKey>";
+
+/// Makes a driver one that gets tokens, at `authority`, for a service that is reached without TLS.
+fn with_tokens(azure: &mut Azure, authority: &str) {
+    let proof = access::Proof::Secret { tenant: "t".into(), client: "c".into(), secret: "s".into() };
+    let plan = access::Entra { authority: authority.to_owned(), proof };
+    azure.client.credentials.become_for_tests(plan);
+}
+
+const TOKEN: (&str, &str) = ("200 OK", r#"{"access_token":"TOKEN","expires_in":3600}"#);
+
+#[tokio::test]
+async fn that_there_is_no_key_to_sign_with_is_remembered() {
+    let denied = ("403 Forbidden\nx-ms-error-code: AuthorizationPermissionMismatch", "");
+    let (authority, _) = serve(&[TOKEN]).await;
+    let (endpoint, asked) = serve(&[denied, ("200 OK", DELEGATED)]).await;
+    let mut azure = open(endpoint).await;
+    with_tokens(&mut azure, &authority);
+    for _ in 0..3 {
+        assert_eq!(azure.presign(&key("a"), Duration::from_secs(60)).await.unwrap(), None);
+    }
+    assert_eq!(asked.lines(), ["POST /?restype=service&comp=userdelegationkey"]);
+}
+
+#[tokio::test]
+async fn nobody_waits_for_the_key_that_another_asks_for() {
+    let window = Window::of(jiff::Timestamp::now(), Duration::from_secs(60));
+    let delegation = sas::Delegation::default();
+    let (come, wait) = tokio::sync::oneshot::channel();
+    let asking = delegation.key(window, |_| async {
+        wait.await.unwrap();
+        Ok(answer::xml(DELEGATED.as_bytes()).unwrap())
+    });
+    let mut asking = std::pin::pin!(asking);
+    assert!(futures::poll!(asking.as_mut()).is_pending());
+    let never = |_| async { unreachable!("one asks already") };
+    assert!(delegation.key(window, never).await.is_none());
+    come.send(()).unwrap();
+    assert!(asking.await.is_some());
+    assert!(delegation.key(window, never).await.is_some(), "the key is kept");
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_believed_is_replaced_and_the_request_sent_again() {
+    let second = ("200 OK", r#"{"access_token":"SECOND","expires_in":3600}"#);
+    let refused = ("401 Unauthorized\nx-ms-error-code: InvalidAuthenticationInfo", "");
+    let (authority, _) = serve(&[TOKEN, second]).await;
+    let (endpoint, asked) = serve(&[refused, ("201 Created", ""), refused]).await;
+    let mut azure = open(endpoint).await;
+    with_tokens(&mut azure, &authority);
+    azure.put(&key("a"), Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!(asked.header(0, "authorization").as_deref(), Some("Bearer TOKEN"));
+    assert_eq!(asked.header(1, "authorization").as_deref(), Some("Bearer SECOND"));
+    // One after the other is not believed: another token does not help.
+    azure.put(&key("a"), Bytes::from_static(b"x")).await.unwrap_err();
+    assert_eq!(asked.lines().len(), 3);
+}
