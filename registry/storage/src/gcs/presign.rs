@@ -1,9 +1,10 @@
 //! Addresses with which a client fetches an object from the server itself, signed by the key of a service account, or by
 //! Google in the name of the machine's.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,13 +18,13 @@ use serde::Deserialize;
 use super::Gcs;
 use super::address::escape;
 use super::api::{About, refusal, whole};
-use super::credentials::{Ready, Signer, sign};
+use super::credentials::{Identity, Ready, Signer, sign};
 use super::sign::Unsigned;
 use crate::{Key, Presign, StoreError};
 
 /// Who signs in the name of an account.
 const IAM: &str = "https://iamcredentials.googleapis.com";
-/// How long nobody asks again after it was refused to sign.
+/// How long nobody asks again after no signature was to be had.
 const PAUSE: Duration = Duration::from_secs(60);
 /// The largest answer.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -32,13 +33,18 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Iam {
     origin: String,
-    /// When it has refused to.
-    refused: Mutex<Option<Instant>>,
+    /// When it has given no signature, or its account no name.
+    failed: Mutex<Option<Instant>>,
+    /// The account's name, and whose it is.
+    email: ArcSwapOption<(Arc<Identity>, String)>,
+    /// Held by whoever asks for the name.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Default for Iam {
     fn default() -> Self {
-        Iam { origin: IAM.to_owned(), refused: Mutex::new(None) }
+        let (email, asking) = (ArcSwapOption::empty(), tokio::sync::Mutex::default());
+        Iam { origin: IAM.to_owned(), failed: Mutex::new(None), email, asking }
     }
 }
 
@@ -48,13 +54,29 @@ impl Iam {
         Iam { origin: origin.to_owned(), ..Iam::default() }
     }
 
-    fn is_refused(&self) -> bool {
-        let refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        refused.is_some_and(|since| since.elapsed() < PAUSE)
+    fn has_failed(&self) -> bool {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some_and(|since| since.elapsed() < PAUSE)
     }
 
-    fn refuse(&self) {
-        *self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Instant::now());
+    fn fail(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// The name of the machine's account; none while another asks for it.
+    async fn email(
+        &self,
+        about: About<'_>,
+        identity: &Arc<Identity>,
+        account: &GcpSigningCredentialProvider,
+    ) -> Result<Option<String>, StoreError> {
+        if let Some(known) = self.email.load_full().filter(|known| Arc::ptr_eq(&known.0, identity)) {
+            return Ok(Some(known.1.clone()));
+        }
+        let Ok(_turn) = self.asking.try_lock() else { return Ok(None) };
+        let account = account.get_credential().await.map_err(|error| about.unreachable(error))?;
+        self.email.store(Some(Arc::new((identity.clone(), account.email.clone()))));
+        Ok(Some(account.email.clone()))
     }
 }
 
@@ -78,15 +100,23 @@ impl Presign for Gcs {
                 let signature = sign(key, unsigned.text.as_bytes()).map_err(|error| about.unreachable(error))?;
                 unsigned.with(&signature)
             }
+            // Where there is no signature there is another way to serve the object, so nobody waits for it.
+            Signer::Service(_) if self.iam.has_failed() => return Ok(None),
             Signer::Service(account) => {
-                if self.iam.is_refused() {
-                    return Ok(None);
-                }
-                let email = email(about, account).await?;
-                let unsigned = unsigned(&email);
-                match self.sign_by_service(about, &ready, &email, &unsigned.text).await? {
-                    None => return Ok(None),
-                    Some(signature) => unsigned.with(&signature),
+                let signed = async {
+                    let Some(email) = self.iam.email(about, &ready.identity, account).await? else { return Ok(None) };
+                    let unsigned = unsigned(&email);
+                    let signature = self.sign_by_service(about, &ready, &email, &unsigned.text).await?;
+                    Ok::<_, StoreError>(Some(unsigned.with(&signature)))
+                };
+                match signed.await {
+                    Ok(Some(query)) => query,
+                    Ok(None) => return Ok(None),
+                    Err(error) => {
+                        tracing::warn!(store = self.place, %error, "no signed addresses: objects are sent by the registry itself");
+                        self.iam.fail();
+                        return Ok(None);
+                    }
                 }
             }
         };
@@ -95,14 +125,14 @@ impl Presign for Gcs {
 }
 
 impl Gcs {
-    /// The signature; none if the account may not sign in its own name.
+    /// The signature of a text.
     async fn sign_by_service(
         &self,
         about: About<'_>,
         ready: &Ready,
         email: &str,
         text: &str,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
+    ) -> Result<Vec<u8>, StoreError> {
         let address = format!("{}/v1/projects/-/serviceAccounts/{}:signBlob", self.iam.origin, escape(email));
         let mut request = Request::post(address).header(CONTENT_TYPE, "application/json");
         if let Some(token) = &ready.token {
@@ -110,27 +140,16 @@ impl Gcs {
         }
         let body = Bytes::from(serde_json::json!({ "payload": STANDARD.encode(text) }).to_string());
         let answer = self.api.exchange_as_anybody(about, request, body).await?;
-        if answer.status().as_u16() == 403 {
-            let refusal = refusal(answer).await;
-            tracing::warn!(
-                account = email,
-                %refusal,
-                "no signed addresses: the service account needs roles/iam.serviceAccountTokenCreator on itself"
-            );
-            self.iam.refuse();
-            return Ok(None);
-        }
         if !answer.status().is_success() {
-            return Err(StoreError::service(about.key, about.action, refusal(answer).await));
+            let mut refusal = refusal(answer).await;
+            if refusal.status == 403 {
+                let hint = "does the service account have roles/iam.serviceAccountTokenCreator on itself?";
+                refusal.message = format!("{} [{email}: {hint}]", refusal.message).trim_start().to_owned();
+            }
+            return Err(StoreError::service(about.key, about.action, refusal));
         }
         let body = whole(answer.into_body(), MAX_ANSWER_BYTES).await.map_err(|error| about.unreachable(error))?;
         let signed: Signed = serde_json::from_slice(&body).map_err(|error| about.unreachable(error))?;
-        STANDARD.decode(signed.signed_blob).map(Some).map_err(|error| about.unreachable(error))
+        STANDARD.decode(signed.signed_blob).map_err(|error| about.unreachable(error))
     }
-}
-
-/// The name of the machine's account.
-async fn email(about: About<'_>, account: &GcpSigningCredentialProvider) -> Result<String, StoreError> {
-    let account = account.get_credential().await.map_err(|error| about.unreachable(error))?;
-    Ok(account.email.clone())
 }

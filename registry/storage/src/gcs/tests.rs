@@ -234,27 +234,57 @@ async fn content_is_what_was_asked_for_or_an_error() {
 
 #[tokio::test]
 async fn a_machine_signs_by_the_service_where_it_may() {
-    let sign = "POST /v1/projects/-/serviceAccounts/a%40b.example:signBlob";
-    let denied = r#"{"error":{"code":403,"message":"Permission 'iam.serviceAccounts.signBlob' denied","status":"x"}}"#;
-    let script = Script::start(&[
-        (sign, 200, &[], r#"{"keyId":"1","signedBlob":"AAH/"}"#),
-        (sign, 503, &[], ""),
-        (sign, 403, &[], denied),
-    ])
-    .await;
-    let mut bucket = bucket(&script).await;
-    let k = key("a b");
-    let presign = async |bucket: &Gcs| bucket.presign(&k, Duration::from_secs(60)).await;
-    assert_eq!(presign(&bucket).await.unwrap(), None, "nobody is named");
-    as_machine(&mut bucket, &script.endpoint).await;
-    let address = presign(&bucket).await.unwrap().unwrap();
-    assert!(address.starts_with(&format!("{}/b/r/a%20b?X-Goog-Algorithm=GOOG4-RSA-SHA256&", script.endpoint)));
-    assert!(address.contains("&X-Goog-Expires=60&") && address.ends_with("&X-Goog-Signature=0001ff"), "{address}");
-    assert!(presign(&bucket).await.unwrap_err().is_transient());
-    for _ in 0..2 {
-        assert_eq!(presign(&bucket).await.unwrap(), None, "it was refused, and is not asked at once again");
+    const SIGN: &str = "POST /v1/projects/-/serviceAccounts/a%40b.example:signBlob";
+    const DENIED: &str =
+        r#"{"error":{"code":403,"message":"Permission 'iam.serviceAccounts.signBlob' denied","status":"x"}}"#;
+    for (status, text) in [(403, DENIED), (503, ""), (200, "no JSON")] {
+        let script =
+            Script::start(&[(SIGN, 200, &[], r#"{"keyId":"1","signedBlob":"AAH/"}"#), (SIGN, status, &[], text)]).await;
+        let mut bucket = bucket(&script).await;
+        let k = key("a b");
+        let presign = async |bucket: &Gcs| bucket.presign(&k, Duration::from_secs(60)).await.unwrap();
+        assert_eq!(presign(&bucket).await, None, "nobody is named");
+        as_machine(&mut bucket, &script.endpoint).await;
+        let address = presign(&bucket).await.unwrap();
+        assert!(address.starts_with(&format!("{}/b/r/a%20b?X-Goog-Algorithm=GOOG4-RSA-SHA256&", script.endpoint)));
+        assert!(address.contains("&X-Goog-Expires=60&") && address.ends_with("&X-Goog-Signature=0001ff"), "{address}");
+        for _ in 0..3 {
+            assert_eq!(presign(&bucket).await, None, "it has failed, and is not asked at once again");
+        }
+        assert_eq!(script.had("authorization"), vec![Some("Bearer token".to_owned()); 2]);
     }
-    assert_eq!(script.had("authorization"), vec![Some("Bearer token".to_owned()); 3]);
+}
+
+/// An account of which nobody says the name.
+#[derive(Debug)]
+struct Nameless(std::sync::atomic::AtomicUsize);
+
+#[async_trait]
+impl object_store::CredentialProvider for Nameless {
+    type Credential = GcpSigningCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<GcpSigningCredential>> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        Err(object_store::Error::Generic { store: "GCS", source: "no metadata server".into() })
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_the_name_of_an_account_and_that_there_is_none_is_remembered() {
+    let script = Script::start(&[]).await;
+    let mut bucket = bucket(&script).await;
+    as_machine(&mut bucket, &script.endpoint).await;
+    let account = Arc::new(Nameless(std::sync::atomic::AtomicUsize::new(0)));
+    let token = Arc::new(StaticCredentialProvider::new(GcpCredential { bearer: "token".to_owned() }));
+    let identity = Identity { tokens: Some(token), signer: Signer::Service(account.clone()) };
+    bucket.api.credentials.become_for_tests(identity).await;
+    let k = key("k");
+    let addresses = future::join_all((0..4).map(|_| bucket.presign(&k, Duration::from_secs(60)))).await;
+    assert!(addresses.into_iter().all(|address| address.unwrap().is_none()));
+    assert_eq!(bucket.presign(&k, Duration::from_secs(60)).await.unwrap(), None);
+    assert_eq!(account.0.load(std::sync::atomic::Ordering::Relaxed), 1);
+    script.had("range");
 }
 
 #[tokio::test]
