@@ -4,11 +4,13 @@
 //! object at the same name: it is what Distribution does itself when the upload is finished.
 //!
 //! Until then the object is not there for anybody, not even in a listing: its bytes are the wrong ones. So one that nobody goes
-//! on with stays when the rest of its upload is purged.
+//! on with stays when the rest of its upload is purged, and is found by its age ([`Bucket::remove_leftovers`]).
 //!
 //! A session lasts a week; when it has gone, so has the upload. The address of a session entitles whoever has it, so it is
 //! never shown, no token is sent to it, and it is followed only to the server itself: whoever may write to the bucket must
 //! not be able to send the driver elsewhere.
+
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::Request;
@@ -17,11 +19,14 @@ use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 use super::answer::Resource;
 use super::api::{About, get, refusal, whole};
 use super::{Gcs, OCTETS};
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Listing, Start};
 use crate::{Key, Stat, StoreError};
 
 /// The most that does not fill a unit: that is what Distribution keeps in the object.
 const MAX_REST_BYTES: usize = 256 * 1024;
+
+/// How many entries a page has that uploads are looked for in.
+const PAGE: usize = 1000;
 
 /// What an object of Distribution's stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +57,7 @@ impl<'a> Upload<'a> {
 
 /// The `Content-Range` that ends a session.
 fn last_range(offset: u64, rest: usize) -> String {
-    let size = offset + rest as u64;
+    let size = offset.saturating_add(rest as u64);
     if rest == 0 { format!("bytes */{size}") } else { format!("bytes {offset}-{}/{size}", size - 1) }
 }
 
@@ -85,6 +90,25 @@ impl Gcs {
             }
         }
         self.head(key).await.map(Some)
+    }
+
+    /// Removes what stands for uploads below a key that nobody has gone on with since `before`, and says how many those were.
+    pub(super) async fn remove_old_sessions(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        let (mut removed, mut next) = (0, None::<String>);
+        loop {
+            let start = next.as_deref().map_or(Start::First, Start::Page);
+            let (listed, sessions) = self.page(Listing { below, one_level: false, start, limit: PAGE }).await?;
+            let old: Vec<Key> = sessions
+                .into_iter()
+                .filter_map(|(name, stat)| (stat.modified < before).then(|| name.parse().ok()).flatten())
+                .collect();
+            self.remove(&old).await?;
+            removed += old.len() as u64;
+            next = listed.next;
+            if next.is_none() {
+                return Ok(removed);
+            }
+        }
     }
 
     /// Ends a session; false if there is none any more.
@@ -135,5 +159,7 @@ mod tests {
         assert_eq!(last_range(0, 5), "bytes 0-4/5");
         assert_eq!(last_range(262_144, 1), "bytes 262144-262144/262145");
         assert_eq!(last_range(262_144, 0), "bytes */262144");
+        // Anybody may have written it.
+        assert_eq!(last_range(u64::MAX, 5), format!("bytes {0}-{1}/{0}", u64::MAX, u64::MAX - 1));
     }
 }

@@ -5,8 +5,8 @@
 //!
 //! What stands for an upload of another program is not there, as it is not for whoever looks at it or reads it.
 
-use crate::BoxError;
 use crate::bucket::{Listed, Listing, Root, Start};
+use crate::{BoxError, Stat};
 
 use super::answer::Resources;
 
@@ -61,8 +61,8 @@ impl Question {
         query
     }
 
-    /// The page that an answer is.
-    pub(super) fn page(&self, root: &Root, answer: Resources) -> Result<Listed, BoxError> {
+    /// The page that an answer is, and what on it stands for uploads of another program.
+    pub(super) fn page(&self, root: &Root, answer: Resources) -> Result<(Listed, Vec<(String, Stat)>), BoxError> {
         let Resources { items, mut prefixes, next_page_token } = answer;
         let mut objects = Vec::with_capacity(items.len());
         for item in items {
@@ -85,11 +85,14 @@ impl Question {
             _ => token.map(|token| format!("t{token}\n{}", self.from.write(&self.prefix))),
         };
         let key = |name: &str| root.key(name).map(str::to_owned).ok_or_else(|| stray(name));
-        let objects = objects.iter().filter(|(_, (_, is_there))| *is_there);
-        let objects: Result<_, BoxError> = objects.map(|(name, (stat, _))| Ok((key(name)?, *stat))).collect();
         let directories: Result<_, BoxError> =
             prefixes.iter().map(|name| key(name.strip_suffix('/').unwrap_or(name))).collect();
-        Ok(Listed { objects: objects?, directories: directories?, next })
+        let (mut there, mut sessions) = (Vec::with_capacity(objects.len()), Vec::new());
+        for (name, (stat, is_there)) in &objects {
+            let list = if *is_there { &mut there } else { &mut sessions };
+            list.push((key(name)?, *stat));
+        }
+        Ok((Listed { objects: there, directories: directories?, next }, sessions))
     }
 }
 
@@ -211,7 +214,7 @@ mod tests {
         for _ in 0..1000 {
             let start = next.as_deref().map_or(listing.start, Start::Page);
             let question = Question::new(&root, Listing { start, ..listing });
-            let listed = question.page(&root, answer(&names, &question.query(), counts)).unwrap();
+            let (listed, _) = question.page(&root, answer(&names, &question.query(), counts)).unwrap();
             assert!(listed.objects.len() + listed.directories.len() <= listing.limit);
             let mut page: Vec<String> = listed.objects.into_iter().map(|(name, _)| name).collect();
             page.extend(listed.directories.into_iter().map(|name| format!("{name}/")));
@@ -281,7 +284,7 @@ mod tests {
             let listing = Listing { below: &below, one_level: true, start, limit: 10 };
             let question = Question::new(&root, listing);
             let empty = Resources { next_page_token: Some("tok=".to_owned()), ..Resources::default() };
-            let listed = question.page(&root, empty).unwrap();
+            let (listed, _) = question.page(&root, empty).unwrap();
             assert!(listed.objects.is_empty() && listed.directories.is_empty());
             let again =
                 Question::new(&root, Listing { start: Start::Page(listed.next.as_deref().unwrap()), ..listing });
@@ -303,8 +306,9 @@ mod tests {
             ..Resource::default()
         };
         let answer = Resources { items: vec![item], next_page_token: Some("t".to_owned()), ..Resources::default() };
-        let listed = question.page(&root, answer).unwrap();
+        let (listed, sessions) = question.page(&root, answer).unwrap();
         assert_eq!(listed, Listed { next: Some("bdata".to_owned()), ..Listed::default() });
+        assert_eq!(sessions.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["d/data"]);
     }
 
     #[test]

@@ -223,6 +223,16 @@ impl Gcs {
         Ok(Object { stat, range, body })
     }
 
+    /// A page of a listing, and what on it stands for uploads of another program.
+    async fn page(&self, listing: Listing<'_>) -> Result<(Listed, Vec<(String, Stat)>), StoreError> {
+        let about = About::bucket(listing.below.as_str(), "list");
+        let question = Question::new(&self.root, listing);
+        let query = question.query();
+        let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer: Resources = self.api.ask(about, get(self.api.address.objects(&query)), Bytes::new()).await?;
+        question.page(&self.root, answer).map_err(|error| about.unreachable(error))
+    }
+
     /// The error for a range that the server refuses, or that has no bytes.
     async fn no_range(&self, key: &Key, start: u64, answer: Option<Response<ResponseBody>>) -> StoreError {
         // Without a range in it, what an answer tells is the length of the refusal.
@@ -353,12 +363,7 @@ impl Bucket for Gcs {
     }
 
     async fn list(&self, listing: Listing<'_>) -> Result<Listed, StoreError> {
-        let about = About::bucket(listing.below.as_str(), "list");
-        let question = Question::new(&self.root, listing);
-        let query = question.query();
-        let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer: Resources = self.api.ask(about, get(self.api.address.objects(&query)), Bytes::new()).await?;
-        question.page(&self.root, answer).map_err(|error| about.unreachable(error))
+        self.page(listing).await.map(|(listed, _)| listed)
     }
 
     async fn begin_parts(&self, _to: &Key) -> Result<Assembly, StoreError> {
@@ -400,9 +405,9 @@ impl Bucket for Gcs {
         self.abort(assembly).await
     }
 
-    async fn remove_leftovers(&self, _below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
         // The parts of all objects lie in one place.
-        self.remove_old_parts(before).await
+        Ok(self.remove_old_parts(before).await? + self.remove_old_sessions(below, before).await?)
     }
 
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {

@@ -439,3 +439,29 @@ async fn what_was_put_together_before_is_done() {
     assert!(complete(&script).await.unwrap_err().is_not_found());
     script.had("range");
 }
+
+#[tokio::test]
+async fn what_distribution_began_goes_when_nobody_goes_on_with_it() {
+    const FLAT: &str = "&fields=nextPageToken%2Cprefixes%2Citems%28name%2Csize%2Cupdated%2CcontentType%29";
+    let list = |below: &str, more: &str| -> &'static str {
+        let list = format!("GET /storage/v1/b/b/o?prefix=r%2F{below}%2F&maxResults=1000{more}{FLAT}");
+        list.leak()
+    };
+    let page = r#"{"items":[
+        {"name":"r/d/a/data","size":"5","updated":"2024-01-01T00:00:00Z","contentType":"application/x-docker-upload-session"},
+        {"name":"r/d/b","size":"5","updated":"2024-01-01T00:00:00Z","contentType":"application/octet-stream"}
+    ],"nextPageToken":"t"}"#;
+    let rest = r#"{"items":[
+        {"name":"r/d/c/data","size":"5","updated":"2024-02-01T00:00:00Z","contentType":"application/x-docker-upload-session"}
+    ]}"#;
+    let script = Script::start(&[
+        (list("berth%2Fv1%2Fparts", ""), 200, &[], "{}"),
+        (list("d", ""), 200, &[], page),
+        ("DELETE /storage/v1/b/b/o/r%2Fd%2Fa%2Fdata", 204, &[], ""),
+        (list("d", "&startOffset=r%2Fd%2Fb"), 200, &[], rest),
+    ])
+    .await;
+    let before: jiff::Timestamp = "2024-01-20T00:00:00Z".parse().unwrap();
+    assert_eq!(bucket(&script).await.remove_leftovers(&key("d"), before.into()).await.unwrap(), 1);
+    script.had("range");
+}
