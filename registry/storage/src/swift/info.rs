@@ -30,6 +30,9 @@ pub(super) struct Info {
     pub(super) max_segments: usize,
     /// The most entries of one page of a listing.
     pub(super) listing_limit: usize,
+    /// Whether a page has as many as that, or as were asked for, as long as there are more. Others that speak the protocol
+    /// also name a limit, and give fewer: Ceph says 10,000 and gives a thousand.
+    pub(super) fills_pages: bool,
     /// How temporary addresses are signed, where there are such.
     pub(super) temporary: Option<Temporary>,
 }
@@ -52,6 +55,7 @@ impl Info {
             static_objects: true,
             max_segments: MAX_SEGMENTS,
             listing_limit: LISTING_LIMIT,
+            fills_pages: false,
             temporary: temporary.then_some(Temporary { digest: Digest::Sha1, container_key }),
         }
     }
@@ -65,7 +69,9 @@ impl Info {
             bulk_deletes: said.bulk_delete.map(|bulk| bulk.max_deletes_per_request).filter(|most| *most > 0),
             static_objects: said.slo.is_some(),
             max_segments: said.slo.map_or(MAX_SEGMENTS, |slo| slo.max_manifest_segments).max(1),
-            listing_limit: said.swift.container_listing_limit.clamp(1, LISTING_LIMIT),
+            listing_limit: said.swift.container_listing_limit.unwrap_or(LISTING_LIMIT).clamp(1, LISTING_LIMIT),
+            // Only OpenStack's own Swift names both.
+            fills_pages: said.swift.container_listing_limit.is_some() && said.swift.account_listing_limit.is_some(),
             temporary: temporary.map(|tempurl| Temporary {
                 digest: digest(tempurl.allowed_digests.as_deref()),
                 container_key: container_key || knows_container_keys,
@@ -113,17 +119,12 @@ struct Said {
     tempurl: Option<TempUrl>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Swift {
     version: String,
-    container_listing_limit: usize,
-}
-
-impl Default for Swift {
-    fn default() -> Self {
-        Swift { version: String::new(), container_listing_limit: LISTING_LIMIT }
-    }
+    container_listing_limit: Option<usize>,
+    account_listing_limit: Option<usize>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -158,7 +159,8 @@ mod tests {
     #[test]
     fn what_a_cluster_says_is_understood() {
         let content = br#"{
-            "swift": {"version": "2.30.1", "container_listing_limit": 10000, "policies": [{"name": "Policy-0"}]},
+            "swift": {"version": "2.30.1", "account_listing_limit": 10000, "container_listing_limit": 9000,
+                "policies": [{"name": "Policy-0"}]},
             "slo": {"max_manifest_segments": 500, "min_segment_size": 1},
             "tempurl": {"methods": ["GET", "PUT"], "allowed_digests": ["sha1", "sha256", "sha512"]},
             "bulk_delete": {"max_deletes_per_request": 1000}, "bulk_upload": {}
@@ -169,7 +171,8 @@ mod tests {
             bulk_deletes: Some(1000),
             static_objects: true,
             max_segments: 500,
-            listing_limit: 10_000,
+            listing_limit: 9000,
+            fills_pages: true,
             temporary,
         };
         assert_eq!(info, expected);
@@ -177,6 +180,14 @@ mod tests {
         let bare = Info::parse(b"{}", true).unwrap();
         assert_eq!(bare, Info { static_objects: false, ..Info::least(&[], false) });
         assert!(Info::parse(b"<html>", false).is_err());
+    }
+
+    #[test]
+    fn the_limit_that_another_program_names_is_not_believed() {
+        let ceph = br#"{"swift": {"max_file_size": 5368709120, "container_listing_limit": 10000, "version": "18.2.4",
+            "policies": [{"default": true, "name": "default-placement"}], "strict_cors_mode": true}}"#;
+        let info = Info::parse(ceph, false).unwrap();
+        assert_eq!((info.listing_limit, info.fills_pages), (10_000, false));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! segments behind; they go when docker-registry removes the directory, and are seen by nobody.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -133,18 +134,32 @@ impl Inner {
 
     /// All names that begin with a text, as far as the listing has them.
     async fn names(&self, about: &Key, prefix: &str) -> Result<Vec<String>, StoreError> {
-        const ACTION: &str = "list the segments";
         let mut all: Vec<String> = Vec::new();
         loop {
-            let query = listing::names_query(prefix, all.last().map(String::as_str));
-            let ask = Ask::new(Method::GET, self.container_path() + &query, ACTION, about);
-            let (_, _, content) = self.fetch(&ask, listing::MAX_BYTES).await?;
-            let names = listing::names(&content).map_err(|error| StoreError::unreachable(about, ACTION, error))?;
+            let names = self.names_after(about, prefix, all.last().map(String::as_str)).await?;
             if names.is_empty() {
                 return Ok(all);
             }
-            all.extend(names);
+            all.extend(names.into_iter().map(|(name, _)| name));
         }
+    }
+
+    /// The next of the names that begin with a text, and when each was written; none behind the last.
+    async fn names_after(
+        &self,
+        about: &Key,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Vec<(String, Option<SystemTime>)>, StoreError> {
+        const ACTION: &str = "list the segments";
+        let ask = Ask::new(Method::GET, self.container_path() + &listing::names_query(prefix, after), ACTION, about);
+        let (_, _, content) = self.fetch(&ask, listing::MAX_BYTES).await?;
+        let names = listing::names(&content).map_err(|error| StoreError::unreachable(about, ACTION, error))?;
+        let last = names.last().map(|(name, _)| name.as_str());
+        if last.is_some_and(|last| Some(last) <= after) {
+            return Err(StoreError::unreachable(about, ACTION, listing::NO_PROGRESS));
+        }
+        Ok(names)
     }
 
     async fn is_there(&self, about: &Key, name: &str) -> Result<bool, StoreError> {

@@ -1,5 +1,7 @@
 //! Pages of a container's listing: what is asked for, and what the answer means.
 
+use std::time::SystemTime;
+
 use serde::Deserialize;
 
 use super::segments;
@@ -13,6 +15,9 @@ pub(super) const MAX_ENTRIES: usize = 5000;
 pub(super) const MAX_BYTES: usize = 32 << 20;
 /// How many objects of a page may be looked at one by one. Further ones begin the next page.
 pub(super) const MAX_LOOKS: usize = 1000;
+
+/// What is wrong with a page that begins where the one before did.
+pub(super) const NO_PROGRESS: &str = "a page of the listing has nothing behind the one before";
 
 /// What follows the container in the address of a page.
 pub(super) fn query(root: &Root, listing: &Listing<'_>, limit: usize) -> String {
@@ -48,11 +53,19 @@ pub(super) struct Page {
     pub(super) next: Option<String>,
 }
 
-/// Reads a page that at most `limit` entries were asked for.
-///
-/// Objects without a byte may be manifests, whose length a listing does not have. No more than `looks` of them are part of
-/// one page.
-pub(super) fn parse(content: &[u8], root: &Root, limit: usize, looks: usize) -> Result<Page, serde_json::Error> {
+/// How much a page has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// The most entries, as was asked for.
+    pub(super) entries: usize,
+    /// Whether the store is known to give that many as long as there are more. Some give fewer without saying so.
+    pub(super) are_kept: bool,
+    /// The most objects without a byte, which may be manifests: of those a listing does not have the length.
+    pub(super) looks: usize,
+}
+
+/// Reads a page.
+pub(super) fn parse(content: &[u8], root: &Root, bounds: Bounds) -> Result<Page, serde_json::Error> {
     let rows: Vec<Row> = serde_json::from_slice(content)?;
     let count = rows.len();
     let mut page = Page { objects: Vec::new(), directories: Vec::new(), next: None };
@@ -77,13 +90,13 @@ pub(super) fn parse(content: &[u8], root: &Root, limit: usize, looks: usize) -> 
                 last = Some(name);
             }
         }
-        if empty >= looks && index + 1 < count {
+        if empty >= bounds.looks && index + 1 < count {
             page.next = last;
             return Ok(page);
         }
     }
-    // A page that is not full is the last one.
-    page.next = last.filter(|_| count >= limit);
+    // Only an empty page is surely behind the last one.
+    page.next = last.filter(|_| !bounds.are_kept || count >= bounds.entries);
     Ok(page)
 }
 
@@ -93,11 +106,11 @@ pub(super) fn names_query(prefix: &str, after: Option<&str>) -> String {
     format!("?format=json&limit={MAX_ENTRIES}&prefix={}{marker}", encoded_part(prefix))
 }
 
-/// The names of a page.
-pub(super) fn names(content: &[u8]) -> Result<Vec<String>, serde_json::Error> {
+/// The names of a page, each with when it was written, if that can be read.
+pub(super) fn names(content: &[u8]) -> Result<Vec<(String, Option<SystemTime>)>, serde_json::Error> {
     let rows: Vec<Row> = serde_json::from_slice(content)?;
     let name = |row| match row {
-        Row::Object { name, .. } => Some(name),
+        Row::Object { name, last_modified, .. } => Some((name, moment(&last_modified).map(SystemTime::from))),
         Row::Directory { .. } => None,
     };
     Ok(rows.into_iter().filter_map(name).collect())
@@ -112,7 +125,7 @@ enum Row {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use super::*;
     use crate::Key;
@@ -142,28 +155,43 @@ mod tests {
         {"bytes": 0, "name": "files/f", "hash": "", "content_type": "x", "last_modified": "1970-01-01T00:00:02"}
     ]"#;
 
+    fn kept(entries: usize, looks: usize) -> Bounds {
+        Bounds { entries, are_kept: true, looks }
+    }
+
     #[test]
     fn a_page_is_read_without_segments() {
         let root = Root::new("files");
-        let page = parse(PAGE, &root, 7, 5).unwrap();
+        let page = parse(PAGE, &root, kept(7, 5)).unwrap();
         let stat = |size, millis| Stat { size, modified: SystemTime::UNIX_EPOCH + Duration::from_millis(millis) };
         assert_eq!(
             page.objects,
             [("a".into(), stat(3, 1500)), ("e".into(), stat(0, 2000)), ("f".into(), stat(0, 2000))]
         );
         assert_eq!(page.directories, ["b"]);
-        assert_eq!(page.next, None);
-        assert_eq!(parse(PAGE, &root, 6, 5).unwrap().next.as_deref(), Some("files/f"));
-        assert_eq!(names(PAGE).unwrap().len(), 4);
+        let names = names(PAGE).unwrap();
+        assert_eq!(names.len(), 4);
+        assert_eq!(names[2], ("files/e".to_owned(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2))));
+    }
+
+    #[test]
+    fn a_page_is_the_last_where_the_store_is_known_to_fill_pages_or_has_nothing_more() {
+        let root = Root::new("files");
+        let next = |content: &[u8], bounds| parse(content, &root, bounds).unwrap().next;
+        assert_eq!(next(PAGE, kept(7, 5)), None);
+        assert_eq!(next(PAGE, kept(6, 5)).as_deref(), Some("files/f"));
+        let unknown = Bounds { are_kept: false, ..kept(7, 5) };
+        assert_eq!(next(PAGE, unknown).as_deref(), Some("files/f"));
+        assert_eq!(next(b"[]", unknown), None);
     }
 
     #[test]
     fn a_page_ends_where_too_much_would_have_to_be_looked_at() {
         let root = Root::new("files");
-        let page = parse(PAGE, &root, 100, 1).unwrap();
+        let page = parse(PAGE, &root, kept(100, 1)).unwrap();
         assert_eq!(page.objects.len(), 2);
         assert_eq!(page.next.as_deref(), Some("files/e"));
         // The last entry of the last page begins no other one.
-        assert_eq!(parse(PAGE, &root, 100, 2).unwrap().next, None);
+        assert_eq!(parse(PAGE, &root, kept(100, 2)).unwrap().next, None);
     }
 }

@@ -26,6 +26,8 @@
 
 mod address;
 mod credentials;
+#[cfg(test)]
+mod fake;
 mod identity;
 mod info;
 mod large;
@@ -58,7 +60,7 @@ use self::info::Info;
 use self::segments::Part;
 use self::session::Sessions;
 use self::wire::{Ask, Kind, Look};
-use crate::bucket::{Abilities, Assembly, Bucket, Limits, Listed, Listing, PartTag, Root};
+use crate::bucket::{Abilities, Assembly, Bucket, Limits, Listed, Listing, PartTag, Root, Start};
 use crate::http::Http;
 use crate::store::clamp;
 use crate::{ByteRange, Key, Object, Presign, Stat, StoreError};
@@ -352,13 +354,19 @@ impl Bucket for Swift {
     async fn list(&self, listing: Listing<'_>) -> Result<Listed, StoreError> {
         const ACTION: &str = "list";
         let inner = &self.inner;
-        let most = inner.info.get().unwrap_or(&inner.least).listing_limit.min(listing::MAX_ENTRIES);
-        let limit = listing.limit.clamp(1, most);
-        let path = inner.container_path() + &listing::query(&inner.root, &listing, limit);
+        let info = inner.info.get().unwrap_or(&inner.least);
+        let entries = listing.limit.clamp(1, info.listing_limit.min(listing::MAX_ENTRIES));
+        let path = inner.container_path() + &listing::query(&inner.root, &listing, entries);
         let ask = Ask::new(Method::GET, path, ACTION, listing.below);
         let (_, _, content) = inner.fetch(&ask, listing::MAX_BYTES).await?;
-        let page = listing::parse(&content, &inner.root, limit, listing::MAX_LOOKS);
-        let page = page.map_err(|error| StoreError::unreachable(listing.below, ACTION, error))?;
+        let bounds = listing::Bounds { entries, are_kept: info.fills_pages, looks: listing::MAX_LOOKS };
+        let lost = |error: crate::BoxError| StoreError::unreachable(listing.below, ACTION, error);
+        let page = listing::parse(&content, &inner.root, bounds).map_err(|error| lost(error.into()))?;
+        if let (Start::Page(from), Some(next)) = (listing.start, &page.next)
+            && next.as_str() <= from
+        {
+            return Err(lost(listing::NO_PROGRESS.into()));
+        }
         let objects = inner.resolve(page.objects).await?;
         Ok(Listed { objects, directories: page.directories, next: page.next })
     }
@@ -418,42 +426,4 @@ impl Presign for Swift {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn a_part_says_where_it_begins_and_how_long_the_whole_is() {
-        let check = |text: &'static str, expected: Option<(u64, u64)>| {
-            let headers: HeaderMap = [(CONTENT_RANGE, HeaderValue::from_static(text))].into_iter().collect();
-            assert_eq!(part(&headers), expected, "{text}");
-        };
-        check("bytes 5-9/20", Some((5, 20)));
-        check("bytes */20", Some((0, 20)));
-        check("bytes 5-9/*", None);
-        check("items 5-9/20", None);
-    }
-
-    #[tokio::test]
-    async fn names_are_those_of_docker_registry() {
-        let check = async |prefix: &str, files: &str, segments: &str| {
-            let options = SwiftOptions {
-                auth_url: "http://swift.example/auth/v1.0".into(),
-                username: "me".into(),
-                password: Some("pass".into()),
-                container: "images".into(),
-                prefix: prefix.into(),
-                ..SwiftOptions::default()
-            };
-            let Swift { inner } = Swift::open(options).await.unwrap();
-            let key: Key = "docker/x".parse().unwrap();
-            assert_eq!(inner.path(&inner.root.name(&key)), format!("/images/{files}/docker/x"));
-            assert_eq!(inner.segments_root, segments);
-        };
-        check("", "files", "segments/").await;
-        check("a", "a/files", "a/segments/").await;
-        check("/a/b", "a/b/files", "a/b/segments/").await;
-        check("a/", "a//files", "a//segments/").await;
-    }
-}
+mod tests;
