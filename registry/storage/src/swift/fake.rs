@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) info: Option<Value>,
     /// The most entries of a page, whatever was asked for.
     pub(super) page: usize,
+    /// Names that only listings have.
+    pub(super) hidden: Vec<String>,
     /// The headers of the container.
     pub(super) container: HeaderMap,
     /// How long its tokens last, as it says.
@@ -142,6 +144,11 @@ impl State {
         self.objects.insert(name.to_owned(), stored);
     }
 
+    /// Has only listings show a name.
+    pub(super) fn hide(&mut self, name: &str) {
+        self.hidden.push(name.to_owned());
+    }
+
     fn of_container(&mut self, method: &Method, query: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
         match *method {
             Method::GET => Response::new(Value::from(self.page(query)).to_string().into()),
@@ -182,6 +189,10 @@ impl State {
                 }
             };
             rows.extend((row.0 > marker).then_some(row));
+        }
+        for name in self.hidden.iter().filter(|name| name.starts_with(&prefix) && **name > marker) {
+            let row = json!({ "name": name, "bytes": 1, "last_modified": "2026-01-01T00:00:00", "hash": "" });
+            rows.insert(name.clone(), row);
         }
         rows.into_values().take(limit).collect()
     }

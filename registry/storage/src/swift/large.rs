@@ -12,7 +12,8 @@
 //!
 //! Where the store has nothing to say, or nothing is there, or what is there cannot be told for sure, nothing is cleared
 //! away: rather lose room than content. So a writer that is replaced between another's look and its writing leaves its
-//! segments behind; they go when docker-registry removes the directory, and are seen by nobody.
+//! segments behind; they go when they have grown old (`leftovers`), or when docker-registry removes the directory, and are
+//! seen by nobody.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -82,7 +83,7 @@ impl Inner {
     }
 
     /// What is under a name, seen from segments that were written for it.
-    async fn found(&self, key: &Key, assembly: &Assembly) -> Result<Found, StoreError> {
+    pub(super) async fn found(&self, key: &Key, assembly: &Assembly) -> Result<Found, StoreError> {
         let look = match self.look(key, true).await {
             Ok(look) if look.kind == Kind::Static => self.manifest(key).await.map(Ok),
             Ok(look) => Ok(Err(look)),
@@ -133,7 +134,7 @@ impl Inner {
     }
 
     /// All names that begin with a text, as far as the listing has them.
-    async fn names(&self, about: &Key, prefix: &str) -> Result<Vec<String>, StoreError> {
+    pub(super) async fn names(&self, about: &Key, prefix: &str) -> Result<Vec<String>, StoreError> {
         let mut all: Vec<String> = Vec::new();
         loop {
             let names = self.names_after(about, prefix, all.last().map(String::as_str)).await?;
@@ -145,7 +146,7 @@ impl Inner {
     }
 
     /// The next of the names that begin with a text, and when each was written; none behind the last.
-    async fn names_after(
+    pub(super) async fn names_after(
         &self,
         about: &Key,
         prefix: &str,
@@ -280,7 +281,7 @@ impl Inner {
 }
 
 /// What is under a name, seen from segments that were written for it.
-enum Found {
+pub(super) enum Found {
     Nothing,
     /// An object that is no static one.
     NotStatic(Look),

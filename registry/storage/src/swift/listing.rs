@@ -149,8 +149,8 @@ mod tests {
     const PAGE: &[u8] = br#"[
         {"bytes": 3, "hash": "9ae1", "name": "files/a", "content_type": "x", "last_modified": "1970-01-01T00:00:01.500000"},
         {"subdir": "files/b/"},
-        {"bytes": 9, "name": "files/d.berth-segments/0/1", "hash": "", "last_modified": "1970-01-01T00:00:01"},
-        {"subdir": "files/d.berth-segments/"},
+        {"bytes": 9, "name": "files/.berth-segments/d/0/1", "hash": "", "last_modified": "1970-01-01T00:00:01"},
+        {"subdir": "files/.berth-segments/"},
         {"bytes": 0, "name": "files/e", "hash": "", "content_type": "x", "last_modified": "1970-01-01T00:00:02", "slo_etag": "x"},
         {"bytes": 0, "name": "files/f", "hash": "", "content_type": "x", "last_modified": "1970-01-01T00:00:02"}
     ]"#;

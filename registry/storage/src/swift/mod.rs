@@ -9,9 +9,9 @@
 //! as a dynamic large object, whatever the listing has under a name's beginning, with the segments below
 //! `<prefix>/segments/`, this driver writes static ones: a manifest that lists each segment with its length and tag, so that
 //! no listing that lags behind can make a part of the content be missing. (Swift also slows down whoever reads many
-//! segments of a dynamic one.) The segments of an object are `<name>.berth-segments/<assembly>/<number>`, beside it: when
-//! docker-registry collects a blob it removes the blob's directory, and with it the segments, of which it otherwise knows
-//! nothing, since it looks only for dynamic ones. It reads, stats and redirects to static objects as to any other. Moving
+//! segments of a dynamic one.) The segments of an object are `.berth-segments/<its last part>/<assembly>/<number>` beside
+//! it, where no key is: when docker-registry collects a blob it removes the blob's directory, and with it the segments, of
+//! which it otherwise knows nothing, since it looks only for dynamic ones. It reads, stats and redirects to static objects as to any other. Moving
 //! one, which it does only to an upload's data, would make it a plain object of at most 5 GiB and leave the segments
 //! behind; no upload's data is static. The listings given here have no segments in them.
 //!
@@ -31,6 +31,7 @@ mod fake;
 mod identity;
 mod info;
 mod large;
+mod leftovers;
 mod listing;
 mod options;
 mod removal;
@@ -415,6 +416,10 @@ impl Bucket for Swift {
 
     async fn abort_parts(&self, to: &Key, assembly: &Assembly) -> Result<(), StoreError> {
         large::abort(&self.inner, to, assembly).await
+    }
+
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        self.inner.remove_leftovers(below, before).await
     }
 }
 

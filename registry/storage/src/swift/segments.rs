@@ -4,17 +4,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::bucket::{Assembly, PartTag};
 
-/// What the name of an object is followed by in the names of its segments.
-const BESIDE: &str = ".berth-segments/";
+/// The directory of segments, beside the objects that they are of. No key has such a part: neither a repository nor a tag
+/// begins with a dot, nor a part of one.
+const DIRECTORY: &str = ".berth-segments";
+/// How many letters and digits name an assembly, and how many digits a segment of it.
+const ASSEMBLY_DIGITS: usize = 32;
+const NUMBER_DIGITS: usize = 8;
 
 /// What the names of all segments of an object begin with.
 pub(super) fn all_of(name: &str) -> String {
-    format!("{name}{BESIDE}")
+    let (above, own) = name.split_at(name.rfind('/').map_or(0, |slash| slash + 1));
+    format!("{above}{DIRECTORY}/{own}/")
 }
 
 /// What the names of the segments that are written together begin with.
 pub(super) fn of(name: &str, assembly: &Assembly) -> String {
-    format!("{name}{BESIDE}{}/", assembly.0)
+    format!("{}{}/", all_of(name), assembly.0)
 }
 
 /// The name of a segment.
@@ -22,9 +27,20 @@ pub(super) fn segment(name: &str, assembly: &Assembly, number: usize) -> String 
     format!("{}{number:08}", of(name, assembly))
 }
 
-/// Whether a name, of an object or of a directory with its slash, is one of a segment.
+/// Whether a name, of an object or of a directory with its slash, is one of segments.
 pub(super) fn is_hidden(name: &str) -> bool {
-    name.contains(BESIDE)
+    name.split('/').any(|part| part == DIRECTORY)
+}
+
+/// Which object a name is that of a segment of, and which assembly; none if it is no such name.
+pub(super) fn owner(name: &str) -> Option<(String, Assembly)> {
+    let (rest, number) = name.rsplit_once('/')?;
+    let (rest, assembly) = rest.rsplit_once('/')?;
+    let (directory, own) = rest.rsplit_once('/')?;
+    let above = directory.strip_suffix(DIRECTORY).filter(|above| above.is_empty() || above.ends_with('/'))?;
+    let is_number = number.len() == NUMBER_DIGITS && number.bytes().all(|byte| byte.is_ascii_digit());
+    let is_assembly = assembly.len() == ASSEMBLY_DIGITS && assembly.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_number && is_assembly).then(|| (format!("{above}{own}"), Assembly(assembly.to_owned())))
 }
 
 /// The name that docker-registry gives to a segment.
@@ -148,14 +164,46 @@ mod tests {
     #[test]
     fn segments_lie_beside_their_object() {
         let name = "files/a/data";
-        assert_eq!(segment(name, &assembly(), 12), "files/a/data.berth-segments/0f/00000012");
+        assert_eq!(segment(name, &assembly(), 12), "files/a/.berth-segments/data/0f/00000012");
         assert!(is_hidden(&segment(name, &assembly(), 1)));
         assert!(is_hidden(&all_of(name)));
+        assert!(is_hidden("files/a/.berth-segments/"), "the directory in a listing of one level");
         assert!(!is_hidden("files/a/data"));
-        assert!(!is_hidden("files/a/x.berth-segments"));
         // docker-registry takes `data/` for a directory in place of the object.
         assert!(!all_of(name).starts_with("files/a/data/"));
         assert_eq!(numbered("segments/2f6/46", 3), "segments/2f6/46/0000000000000003");
+    }
+
+    #[test]
+    fn no_repository_and_no_tag_is_taken_for_segments() {
+        for name in [
+            "files/docker/registry/v2/repositories/x.berth-segments/_manifests/tags/1/current/link",
+            "files/docker/registry/v2/repositories/x.berth-segments/",
+            "files/docker/registry/v2/repositories/x/_manifests/tags/y.berth-segments/current/link",
+            "files/docker/registry/v2/repositories/x/_manifests/tags/y.berth-segments/",
+            "files/a/x.berth-segments/0123456789abcdef0123456789abcdef/00000001",
+        ] {
+            assert!(!is_hidden(name), "{name}");
+            assert_eq!(owner(name), None, "{name}");
+        }
+        for directory in ["/.berth-segments/", "/.berth-segments", "/x/.berth-segments/y"] {
+            assert!(format!("a{directory}").parse::<berth_oci::RepositoryName>().is_err(), "{directory}");
+        }
+        assert!(".berth-segments".parse::<berth_oci::Tag>().is_err());
+    }
+
+    #[test]
+    fn a_segment_says_whose_it_is() {
+        let assembly = Assembly("0123456789abcdef0123456789abcdef".into());
+        for name in ["files/a/data", "files/a", "a"] {
+            assert_eq!(owner(&segment(name, &assembly, 7)), Some((name.to_owned(), assembly.clone())));
+        }
+        for other in
+            ["00000001", "x/00000001", "files/.berth-segments/a/0f/00000001", "files/.berth-segments/a/00000001"]
+        {
+            assert_eq!(owner(other), None, "{other}");
+        }
+        assert_eq!(owner(&segment("files/a", &assembly, 7).replace("00000007", "7")), None);
     }
 
     #[test]
@@ -172,14 +220,14 @@ mod tests {
         let parts = [Part { number: 1, size: 5, tag: "aa".into() }, Part { number: 2, size: 6, tag: "bb".into() }];
         let sent = manifest("c", "n", &assembly(), &parts);
         let expected = concat!(
-            r#"[{"path":"/c/n.berth-segments/0f/00000001","size_bytes":5,"etag":"aa"},"#,
-            r#"{"path":"/c/n.berth-segments/0f/00000002","size_bytes":6,"etag":"bb"}]"#
+            r#"[{"path":"/c/.berth-segments/n/0f/00000001","size_bytes":5,"etag":"aa"},"#,
+            r#"{"path":"/c/.berth-segments/n/0f/00000002","size_bytes":6,"etag":"bb"}]"#
         );
         assert_eq!(String::from_utf8(sent).unwrap(), expected);
 
         let read = br#"[
-            {"name": "/c/n.berth-segments/0f/00000001", "hash": "aa", "bytes": 5, "content_type": "x", "last_modified": "y"},
-            {"name": "/c/n.berth-segments/0f/00000002", "hash": "bb", "bytes": 6, "sub_slo": true}
+            {"name": "/c/.berth-segments/n/0f/00000001", "hash": "aa", "bytes": 5, "content_type": "x", "last_modified": "y"},
+            {"name": "/c/.berth-segments/n/0f/00000002", "hash": "bb", "bytes": 6, "sub_slo": true}
         ]"#;
         let read = Manifest::parse(read).unwrap();
         assert!(read.is_of("c", "n", &assembly()));
@@ -189,16 +237,16 @@ mod tests {
         assert!(!read.equals(&parts[..1]));
         let other = [Part { tag: "ab".into(), ..parts[0].clone() }, parts[1].clone()];
         assert!(!read.equals(&other));
-        assert_eq!(read.own("c", "n").first().map(String::as_str), Some("n.berth-segments/0f/00000001"));
+        assert_eq!(read.own("c", "n").first().map(String::as_str), Some(".berth-segments/n/0f/00000001"));
         assert!(read.own("c", "m").is_empty());
         assert!(read.own("d", "n").is_empty());
         assert!(read.is_beside("c", "n"));
         assert!(!read.is_beside("c", "m") && !read.is_beside("d", "n"));
 
-        let ceph = br#"[{"path": "c/n.berth-segments/0f/00000001", "etag": "aa", "size_bytes": 5}]"#;
+        let ceph = br#"[{"path": "c/.berth-segments/n/0f/00000001", "etag": "aa", "size_bytes": 5}]"#;
         let ceph = Manifest::parse(ceph).unwrap();
         assert!(ceph.is_of("c", "n", &assembly()) && ceph.equals(&parts[..1]));
-        assert_eq!(ceph.own("c", "n"), ["n.berth-segments/0f/00000001"]);
+        assert_eq!(ceph.own("c", "n"), [".berth-segments/n/0f/00000001"]);
         let strange = Manifest::parse(br#"[{"name": "/c/m"}, {}]"#).unwrap();
         assert!(!strange.is_beside("c", "n") && strange.own("c", "n").is_empty());
     }

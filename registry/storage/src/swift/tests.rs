@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use http::HeaderValue;
 use serde_json::json;
 
@@ -27,6 +28,22 @@ async fn all(swift: &Swift, below: &str, one_level: bool) -> Vec<String> {
             return found;
         }
     }
+}
+
+async fn read(swift: &Swift, at: &Key) -> Bytes {
+    let object = swift.get(at, None).await.unwrap();
+    object.body.try_collect::<Vec<Bytes>>().await.unwrap().concat().into()
+}
+
+async fn put_parts(swift: &Swift, at: &Key, parts: &[&'static str]) -> Assembly {
+    let assembly = swift.begin_parts(at).await.unwrap();
+    let mut tags = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        tags.push(swift.put_part(at, &assembly, index + 1, Bytes::from_static(part.as_bytes())).await.unwrap());
+    }
+    let size = parts.iter().map(|part| part.len() as u64).sum();
+    swift.complete_parts(at, &assembly, tags, size).await.unwrap();
+    assembly
 }
 
 /// What Ceph says of itself, whatever it gives.
@@ -72,12 +89,72 @@ async fn a_store_that_fills_its_pages_is_not_asked_for_an_empty_one() {
 }
 
 #[tokio::test]
+async fn a_repository_and_a_tag_with_any_name_are_listed() {
+    let fake = Fake::start().await;
+    let swift = fake.open().await;
+    let names = ["r/x.berth-segments/_layers/link", "r/y/_manifests/tags/1.berth-segments/current/link"];
+    for name in names {
+        swift.put(&key(name), Bytes::from_static(b"sha256:1")).await.unwrap();
+    }
+    put_parts(&swift, &key("r/z/data"), &["one", "two"]).await;
+    assert_eq!(read(&swift, &key("r/z/data")).await, "onetwo");
+    assert_eq!(all(&swift, "r", false).await, [names[0], names[1], "r/z/data"]);
+    assert_eq!(all(&swift, "r", true).await, ["r/x.berth-segments", "r/y", "r/z"]);
+    assert_eq!(all(&swift, "r/y/_manifests/tags", true).await, ["r/y/_manifests/tags/1.berth-segments"]);
+    assert_eq!(all(&swift, "r/z", true).await, ["r/z/data"]);
+    swift.remove(&[key(names[0]), key(names[1]), key("r/z/data")]).await.unwrap();
+    assert!(fake.names().is_empty());
+}
+
+#[tokio::test]
+async fn segments_of_which_no_object_was_made_go_when_they_are_old() {
+    let fake = Fake::start().await;
+    let swift = fake.open().await;
+    let (whole, replaced, missing) = (key("r/whole/data"), key("r/replaced/data"), key("r/missing/data"));
+    put_parts(&swift, &whole, &["one", "two"]).await;
+    for at in [&whole, &replaced, &missing] {
+        let assembly = swift.begin_parts(at).await.unwrap();
+        swift.put_part(at, &assembly, 1, Bytes::from_static(b"lost")).await.unwrap();
+    }
+    swift.put(&replaced, Bytes::from_static(b"small")).await.unwrap();
+    let beside = swift.begin_parts(&key("r-beside/data")).await.unwrap();
+    swift.put_part(&key("r-beside/data"), &beside, 1, Bytes::from_static(b"1")).await.unwrap();
+    fake.state().put("files/r/x.berth-segments/_layers/link", "sha256:1", SystemTime::UNIX_EPOCH);
+
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    fake.state().page = 2;
+    assert_eq!(swift.remove_leftovers(&key("r"), now - hour).await.unwrap(), 0, "they may still be completed");
+    assert_eq!(swift.remove_leftovers(&key("r"), now + hour).await.unwrap(), 3);
+    assert_eq!(swift.remove_leftovers(&key("r"), now + hour).await.unwrap(), 0);
+    assert_eq!(read(&swift, &whole).await, "onetwo");
+    assert_eq!(read(&swift, &replaced).await, "small");
+    let left = fake.names();
+    assert_eq!(left.len(), 6, "{left:?}");
+    assert!(left.iter().any(|name| name.starts_with("files/r-beside/.berth-segments/data/")), "{left:?}");
+}
+
+#[tokio::test]
+async fn segments_stay_while_the_listing_has_an_object_that_no_server_finds() {
+    let fake = Fake::start().await;
+    let swift = fake.open().await;
+    let at = key("r/data");
+    let assembly = Assembly("0123456789abcdef0123456789abcdef".to_owned());
+    let segment = segments::segment("files/r/data", &assembly, 1);
+    fake.state().put(&segment, "1", SystemTime::UNIX_EPOCH);
+    // The servers that have it are away.
+    fake.state().hide("files/r/data");
+    assert_eq!(swift.remove_leftovers(&key("r"), SystemTime::now()).await.unwrap(), 0);
+    assert_eq!(fake.names(), [segment]);
+    assert!(swift.head(&at).await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
 async fn a_token_that_lasts_longer_than_a_clock_can_say_does_not_end() {
     let fake = Fake::start().await;
     fake.state().lasts = Some(u64::MAX.to_string());
     let swift = fake.open().await;
     swift.put(&key("a"), Bytes::from_static(b"x")).await.unwrap();
-    assert_eq!(swift.head(&key("a")).await.unwrap().size, 1);
+    assert_eq!(read(&swift, &key("a")).await, "x");
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ impl Lab {
 
     /// How many names are those of segments, ours or docker-registry's.
     pub(crate) async fn segments(&self) -> usize {
-        let is_segment = |name: &&String| name.contains(".berth-segments/") || name.starts_with("segments/");
+        let is_segment = |name: &&String| name.contains("/.berth-segments/") || name.starts_with("segments/");
         self.names().await.iter().filter(is_segment).count()
     }
 

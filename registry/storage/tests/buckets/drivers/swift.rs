@@ -61,13 +61,7 @@ pub(crate) async fn subjects() -> Vec<Subject> {
             wrong: wrong.to_owned(),
         }),
         through: Ok(Through { bucket: through, proxy: Arc::new(proxy) }),
-        lacks: vec![
-            ("many_go_with_one_request", "only a look at each object tells which have segments to remove"),
-            (
-                "what_nobody_completes_is_removed",
-                "segments are objects beside the one that they are for, and go with its directory",
-            ),
-        ],
+        lacks: vec![("many_go_with_one_request", "only a look at each object tells which have segments to remove")],
         secrets: vec![wrong.to_owned(), "berth-signing-secret-of-tests".to_owned(), server.key.clone()],
         kept: Vec::new(),
     };
