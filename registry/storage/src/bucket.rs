@@ -34,6 +34,8 @@ pub struct Limits {
     pub min_part_bytes: u64,
     /// The most parts of one object.
     pub max_parts: usize,
+    /// The most that becomes a part by one copy, in bytes.
+    pub max_copy_bytes: u64,
     /// How many parts are copied at once.
     pub copies_at_once: usize,
 }
@@ -157,9 +159,10 @@ pub trait Bucket: Send + Sync + 'static {
         content: Bytes,
     ) -> Result<PartTag, StoreError>;
 
-    /// Makes a part of another object of `size` bytes. Only asked for where [`Abilities::copies_parts`] says so; a part is
-    /// never larger than what [`Limits::chunk_bytes`] makes of an upload. The other object has to stay as it is until the
-    /// parts are complete: a store may read it only then.
+    /// Makes a part of another object of `size` bytes, or of a range of it. Only asked for where [`Abilities::copies_parts`]
+    /// says so. What another program has written may be of any size: it comes in ranges where it has more than
+    /// [`Limits::max_copy_bytes`]. The other object has to stay as it is until the parts are complete: a store may read it
+    /// only then.
     async fn copy_part(
         &self,
         to: &Key,
@@ -167,6 +170,7 @@ pub trait Bucket: Send + Sync + 'static {
         number: usize,
         from: &Key,
         size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError>;
 
     /// Makes the parts an object of `size` bytes, in the order of their numbers, in place of one that may be there. Two objects

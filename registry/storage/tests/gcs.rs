@@ -67,7 +67,7 @@ async fn a_thousand_parts_and_another_object_come_together() {
         let assembly = bucket.begin_parts(&to).await.unwrap();
         let puts = (1..=count).map(|number| bucket.put_part(&to, &assembly, number, content(number, number)));
         let mut tags: Vec<PartTag> = stream::iter(puts.collect::<Vec<_>>()).buffered(8).try_collect().await.unwrap();
-        tags.insert(1, bucket.copy_part(&to, &assembly, count + 1, &other, 999).await.unwrap());
+        tags.insert(1, bucket.copy_part(&to, &assembly, count + 1, &other, 999, None).await.unwrap());
         let mut expected: Vec<Bytes> = (1..=count).map(|number| content(number, number)).collect();
         expected.insert(1, content(0, 999));
         let expected = expected.concat();
@@ -94,7 +94,7 @@ async fn an_object_that_has_changed_is_no_part() {
     let (to, other) = (key("blobs/changed"), key("uploads/changing"));
     bucket.put(&other, content(1, 10)).await.unwrap();
     let assembly = bucket.begin_parts(&to).await.unwrap();
-    let tag = bucket.copy_part(&to, &assembly, 1, &other, 10).await.unwrap();
+    let tag = bucket.copy_part(&to, &assembly, 1, &other, 10, None).await.unwrap();
     bucket.put(&other, content(1, 11)).await.unwrap();
     let error = bucket.complete_parts(&to, &assembly, vec![tag], 10).await.unwrap_err();
     assert!(error.to_string().contains("the parts have become 11 bytes, not 10"), "{error}");

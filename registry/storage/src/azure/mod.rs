@@ -50,6 +50,8 @@ pub use options::{AzureLogin, AzureOptions};
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 /// The most blocks of a blob.
 const MAX_PARTS: usize = 50_000;
+/// The most bytes of a block.
+const MAX_COPY_BYTES: u64 = 4000 << 20;
 /// How many parts are copied at once.
 const COPIES_AT_ONCE: usize = 16;
 /// The most that is read of a key to sign with.
@@ -133,7 +135,13 @@ impl Bucket for Azure {
     }
 
     fn limits(&self) -> Limits {
-        Limits { chunk_bytes: CHUNK_BYTES, min_part_bytes: 1, max_parts: MAX_PARTS, copies_at_once: COPIES_AT_ONCE }
+        Limits {
+            chunk_bytes: CHUNK_BYTES,
+            min_part_bytes: 1,
+            max_parts: MAX_PARTS,
+            max_copy_bytes: MAX_COPY_BYTES,
+            copies_at_once: COPIES_AT_ONCE,
+        }
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -199,8 +207,9 @@ impl Bucket for Azure {
         number: usize,
         from: &Key,
         _size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
-        self.copy_to_part(to, assembly, number, from).await
+        self.copy_to_part(to, assembly, number, from, range).await
     }
 
     async fn complete_parts(

@@ -24,7 +24,7 @@ use super::answer::Subject;
 use super::client::{Call, Target};
 use super::sas::{Grant, Signer, later};
 use crate::bucket::{Assembly, PartTag};
-use crate::{BoxError, Key, StoreError, layout};
+use crate::{BoxError, ByteRange, Key, StoreError, layout};
 
 /// For how long the service may read what it is told to copy.
 const SOURCE_VALIDITY: Duration = Duration::from_secs(15 * 60);
@@ -102,6 +102,7 @@ impl Azure {
         assembly: &Assembly,
         number: usize,
         from: &Key,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
         // What can be missing is the source.
         let subject = self.subject(from, "copy the object");
@@ -110,7 +111,12 @@ impl Azure {
         let block = block(id, number);
         let call = |access: &Access, credential: &AzureCredential| {
             let call = Call::new(subject, Method::PUT, Target::Blob(&name));
-            let call = call.query("comp", "block").query("blockid", &block);
+            let mut call = call.query("comp", "block").query("blockid", &block);
+            if let Some(ByteRange { start, end }) = range {
+                let range = HeaderValue::try_from(format!("bytes={start}-{}", end.saturating_sub(1)));
+                let range = range.map_err(|error| subject.unreachable(error))?;
+                call = call.header(HeaderName::from_static("x-ms-source-range"), range);
+            }
             self.with_source(call, subject, access, credential, &source)
         };
         self.client.send_as(&call).await?;

@@ -87,7 +87,7 @@ impl Azure {
         }
         let creates_atomically = created == 1;
         let assembly = self.begin(second).await?;
-        let copied = match self.copy_to_part(second, &assembly, 1, first).await {
+        let copied = match self.copy_to_part(second, &assembly, 1, first, None).await {
             Ok(part) => self.complete(second, &assembly, &[part], size).await,
             Err(error) => Err(error),
         };

@@ -80,7 +80,7 @@ async fn a_part_is_copied_by_the_service_with_an_address_that_lets_it() {
     let azure = open(endpoint.clone()).await;
     let (from, to) = (key("from"), key("to"));
     let assembly = azure.begin_parts(&to).await.unwrap();
-    let part = azure.copy_part(&to, &assembly, 1, &from, 5).await.unwrap();
+    let part = azure.copy_part(&to, &assembly, 1, &from, 5, None).await.unwrap();
     azure.complete_parts(&to, &assembly, vec![part.clone()], 5).await.unwrap();
     let block = client::encode(&part.0, client::QUERY);
     let expected = [
@@ -94,6 +94,18 @@ async fn a_part_is_copied_by_the_service_with_an_address_that_lets_it() {
     assert_eq!(address, format!("{endpoint}/box/from"));
     assert!(query.starts_with("sv=2023-11-03&se=") && query.contains("&sr=b&sp=r&sig="), "{query}");
     assert!(asked.body(2).contains(&format!("<Latest>{}</Latest>", part.0)));
+}
+
+#[tokio::test]
+async fn of_what_is_larger_than_a_block_a_range_is_copied() {
+    let (endpoint, asked) = serve(&[("201 Created", ""), ("201 Created", "")]).await;
+    let azure = open(endpoint).await;
+    let (from, to, assembly) = (key("from"), key("to"), Assembly(uuid::Uuid::nil().simple().to_string()));
+    let range = ByteRange { start: 4 << 30, end: 5 << 30 };
+    azure.copy_part(&to, &assembly, 2, &from, 5 << 30, Some(range)).await.unwrap();
+    azure.copy_part(&to, &assembly, 3, &from, 5, None).await.unwrap();
+    assert_eq!(asked.header(0, "x-ms-source-range").as_deref(), Some("bytes=4294967296-5368709119"));
+    assert_eq!(asked.header(1, "x-ms-source-range"), None);
 }
 
 #[tokio::test]

@@ -269,6 +269,7 @@ impl Bucket for Gcs {
             chunk_bytes: self.chunk_bytes,
             min_part_bytes: 0,
             max_parts: MAX_PARTS,
+            max_copy_bytes: u64::MAX,
             copies_at_once: self.max_concurrency,
         }
     }
@@ -387,8 +388,15 @@ impl Bucket for Gcs {
         _number: usize,
         from: &Key,
         size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
-        Ok(Gcs::take_part(from, size))
+        match range {
+            // Objects are put together as they are, whatever their size.
+            Some(range) if range != (ByteRange { start: 0, end: size }) => {
+                Err(About::object(from.as_str(), "copy").unreachable("only whole objects are put together"))
+            }
+            _ => Ok(Gcs::take_part(from, size)),
+        }
     }
 
     async fn complete_parts(

@@ -266,8 +266,9 @@ impl Bucket for Faulty {
         number: usize,
         from: &Key,
         size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
-        self.meet(to, self.next(), self.inner.copy_part(to, assembly, number, from, size)).await
+        self.meet(to, self.next(), self.inner.copy_part(to, assembly, number, from, size, range)).await
     }
 
     async fn complete_parts(

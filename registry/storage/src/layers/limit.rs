@@ -137,9 +137,10 @@ impl Bucket for Limited {
         number: usize,
         from: &Key,
         size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
         let _permit = self.permit().await;
-        self.inner.copy_part(to, assembly, number, from, size).await
+        self.inner.copy_part(to, assembly, number, from, size, range).await
     }
 
     async fn complete_parts(

@@ -275,8 +275,9 @@ impl Bucket for Observed {
         number: usize,
         from: &Key,
         size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
-        self.request("copy_part", to, self.inner.copy_part(to, assembly, number, from, size)).await
+        self.request("copy_part", to, self.inner.copy_part(to, assembly, number, from, size, range)).await
     }
 
     async fn complete_parts(

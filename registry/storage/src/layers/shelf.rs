@@ -40,7 +40,13 @@ impl Default for ShelfOptions {
                 copies_parts: true,
                 lists_from_anywhere: true,
             },
-            limits: Limits { chunk_bytes: 64 * 1024, min_part_bytes: 16 * 1024, max_parts: 1000, copies_at_once: 4 },
+            limits: Limits {
+                chunk_bytes: 64 * 1024,
+                min_part_bytes: 16 * 1024,
+                max_parts: 1000,
+                max_copy_bytes: 256 * 1024,
+                copies_at_once: 4,
+            },
             max_page: 1000,
             piece_bytes: 16 * 1024,
         }
@@ -353,6 +359,7 @@ impl Bucket for Shelf {
         number: usize,
         from: &Key,
         size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
         if !self.options.abilities.copies_parts {
             return Err(refused(to, "copy a part", 501, "NotImplemented"));
@@ -360,6 +367,14 @@ impl Bucket for Shelf {
         let content = self.content().held(from)?.content;
         if content.len() as u64 != size {
             return Err(refused(to, "copy a part", 400, "InvalidArgument"));
+        }
+        let content = match range {
+            Some(ByteRange { start, end }) if start < end && end <= size => content.slice(start as usize..end as usize),
+            Some(_) => return Err(refused(to, "copy a part", 416, "InvalidRange")),
+            None => content,
+        };
+        if content.len() as u64 > self.options.limits.max_copy_bytes {
+            return Err(refused(to, "copy a part", 400, "EntityTooLarge"));
         }
         self.store_part(to, assembly, number, content)
     }
@@ -539,7 +554,7 @@ mod tests {
         let (from, to) = (key("from"), key("to"));
         shelf.put(&from, Bytes::from_static(b"x")).await.unwrap();
         let assembly = shelf.begin_parts(&to).await.unwrap();
-        assert!(shelf.copy_part(&to, &assembly, 1, &from, 1).await.is_err());
+        assert!(shelf.copy_part(&to, &assembly, 1, &from, 1, None).await.is_err());
         let create = |content| shelf.create(&to, Bytes::from_static(content));
         let (one, two) = futures::join!(create(b"1"), create(b"2"));
         assert!(one.is_ok() && two.is_ok(), "both writers of a race are told that they won");

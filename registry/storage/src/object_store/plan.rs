@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::ByteRange;
 use crate::bucket::{Abilities, Limits};
 
 /// What is done to make the object.
@@ -21,8 +22,8 @@ pub(super) enum Plan {
 /// A part of the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// The store copies this segment.
-    Copied(usize),
+    /// The store copies this segment, or a range of it.
+    Copied { at: usize, range: Option<ByteRange> },
     /// These segments are read and written as one part.
     Rewritten(Range<usize>),
 }
@@ -40,12 +41,43 @@ pub(super) fn plan(segments: &[u64], abilities: Abilities, limits: Limits) -> Pl
     }
     // What the store copies may be as small as a part may be; what is moved through here is better large.
     let enough = if abilities.copies_parts { least } else { chunk.max(least) };
-    let groups = fewer(grouped(segments, enough), segments, limits.max_parts.max(1));
-    let part = |group: Range<usize>| match group.len() {
-        1 if abilities.copies_parts => Part::Copied(group.start),
-        _ => Part::Rewritten(group),
-    };
-    Plan::Assemble(groups.into_iter().map(part).collect())
+    let most = limits.max_parts.max(1);
+    let wanted = |size: u64| if abilities.copies_parts { pieces(size, limits.max_copy_bytes, most) } else { 1 };
+    // What is cut needs room among the parts.
+    let cuts: usize = segments.iter().map(|size| wanted(*size) - 1).sum();
+    let groups = fewer(grouped(segments, enough), segments, most.saturating_sub(cuts).max(1));
+    let mut room = most.saturating_sub(groups.len());
+    let mut parts = Vec::with_capacity(groups.len());
+    for group in groups {
+        if group.len() > 1 || !abilities.copies_parts {
+            parts.push(Part::Rewritten(group));
+            continue;
+        }
+        let (at, size) = (group.start, segments[group.start]);
+        let count = wanted(size).min(room + 1);
+        room -= count - 1;
+        match count {
+            1 => parts.push(Part::Copied { at, range: None }),
+            _ => parts.extend(cut(size, count).map(|range| Part::Copied { at, range: Some(range) })),
+        }
+    }
+    Plan::Assemble(parts)
+}
+
+/// Of how many pieces a segment is copied. Larger pieces than are wanted are better than no room for the other parts.
+fn pieces(size: u64, wanted: u64, most: usize) -> usize {
+    let half = (most / 2).max(1) as u64;
+    let piece = wanted.max(size.div_ceil(half)).max(1);
+    usize::try_from(size.div_ceil(piece)).unwrap_or(most).max(1)
+}
+
+/// At most so many ranges of almost one length, which are all there is.
+fn cut(size: u64, count: usize) -> impl Iterator<Item = ByteRange> {
+    let piece = size.div_ceil(count.max(1) as u64).max(1);
+    (0..size.div_ceil(piece)).map(move |number| {
+        let start = number * piece;
+        ByteRange { start, end: size.min(start.saturating_add(piece)) }
+    })
 }
 
 /// Neighbours together, so that each group but the last has enough bytes.
@@ -96,13 +128,20 @@ mod tests {
     fn with(copies_parts: bool) -> (Abilities, Limits) {
         let abilities =
             Abilities { creates_atomically: true, removes_many: true, copies_parts, lists_from_anywhere: true };
-        let limits = Limits { chunk_bytes: 10 << 20, min_part_bytes: 5 * MIB, max_parts: 10_000, copies_at_once: 10 };
+        let limits = Limits {
+            chunk_bytes: 10 << 20,
+            min_part_bytes: 5 * MIB,
+            max_parts: 10_000,
+            max_copy_bytes: 5 << 30,
+            copies_at_once: 10,
+        };
         (abilities, limits)
     }
 
     #[test]
     fn large_segments_are_copied_and_small_ones_written_together() {
-        use Part::{Copied, Rewritten};
+        use Part::Rewritten;
+        let copied = |at| Part::Copied { at, range: None };
         fn check(copies_parts: bool, segments: &[u64], expected: &Plan) {
             let (abilities, limits) = with(copies_parts);
             let segments: Vec<u64> = segments.iter().map(|mib| mib * MIB).collect();
@@ -112,10 +151,10 @@ mod tests {
         check(true, &[1], &Plan::Copy);
         check(true, &[100], &Plan::Copy);
         check(true, &[1, 2, 3], &Plan::Rewrite);
-        check(true, &[10, 10, 3], &Plan::Assemble(vec![Copied(0), Copied(1), Copied(2)]));
-        check(true, &[10, 2, 10, 2], &Plan::Assemble(vec![Copied(0), Rewritten(1..3), Copied(3)]));
-        check(true, &[10, 2, 2, 1, 10], &Plan::Assemble(vec![Copied(0), Rewritten(1..4), Copied(4)]));
-        check(true, &[10, 2, 1], &Plan::Assemble(vec![Copied(0), Rewritten(1..3)]));
+        check(true, &[10, 10, 3], &Plan::Assemble(vec![copied(0), copied(1), copied(2)]));
+        check(true, &[10, 2, 10, 2], &Plan::Assemble(vec![copied(0), Rewritten(1..3), copied(3)]));
+        check(true, &[10, 2, 2, 1, 10], &Plan::Assemble(vec![copied(0), Rewritten(1..4), copied(4)]));
+        check(true, &[10, 2, 1], &Plan::Assemble(vec![copied(0), Rewritten(1..3)]));
         check(false, &[10, 4, 4, 4, 1], &Plan::Assemble(vec![Rewritten(0..1), Rewritten(1..4), Rewritten(4..5)]));
     }
 
@@ -128,7 +167,7 @@ mod tests {
                 panic!("{count} parts")
             };
             let rewritten = found.iter().filter_map(|part| match part {
-                Part::Copied(_) => None,
+                Part::Copied { .. } => None,
                 Part::Rewritten(range) => Some(range.len()),
             });
             assert_eq!((found.len(), rewritten.sum::<usize>()), (parts, moved), "{count} segments, {most} parts");
@@ -141,28 +180,71 @@ mod tests {
         check(3, 1, 1, 3);
     }
 
+    #[test]
+    fn what_is_larger_than_a_copy_may_be_is_cut_into_pieces_of_almost_one_length() {
+        fn check(limits: Limits, segments: &[u64], expected: &[Option<(u64, u64)>]) {
+            let (abilities, _) = with(true);
+            let Plan::Assemble(parts) = plan(segments, abilities, limits) else { panic!("{segments:?}") };
+            let ranges: Vec<_> = parts
+                .iter()
+                .map(|part| match part {
+                    Part::Copied { range, .. } => range.map(|range| (range.start, range.end)),
+                    Part::Rewritten(_) => panic!("{segments:?}"),
+                })
+                .collect();
+            assert_eq!(ranges, expected, "{segments:?}");
+        }
+        let (_, limits) = with(true);
+        let limits = Limits { max_copy_bytes: 100 * MIB, ..limits };
+        let thirds = [(0, 70 * MIB), (70 * MIB, 140 * MIB), (140 * MIB, 210 * MIB)].map(Some);
+        check(limits, &[210 * MIB, 10 * MIB], &[&thirds[..], &[None]].concat());
+        check(limits, &[100 * MIB, 10 * MIB], &[None, None]);
+        // Few parts: half of them at the most are for what is cut.
+        let few = Limits { max_parts: 4, ..limits };
+        let halves = [(0, 500 * MIB), (500 * MIB, 1000 * MIB)].map(Some);
+        check(few, &[1000 * MIB, 10 * MIB, 10 * MIB], &[&halves[..], &[None, None]].concat());
+    }
+
     proptest::proptest! {
         #[test]
         fn every_segment_is_in_one_part_and_no_part_but_the_last_is_too_small(
             segments in proptest::collection::vec(1_u64..12 * MIB, 2..40),
+            foreign in 1_u64..400 * MIB,
             copies_parts: bool,
             max_parts in 1_usize..50,
         ) {
+            let segments = [vec![foreign], segments].concat();
             let (abilities, limits) = with(copies_parts);
-            let limits = Limits { max_parts, ..limits };
+            let limits = Limits { max_parts, max_copy_bytes: 12 * MIB, ..limits };
             let Plan::Assemble(parts) = plan(&segments, abilities, limits) else { return Ok(()) };
-            let ranges: Vec<Range<usize>> = parts
+            // Where each part begins and ends in the whole.
+            let begin = |at: usize| segments[..at].iter().sum::<u64>();
+            let spans: Vec<Range<u64>> = parts
                 .iter()
-                .map(|part| match part { Part::Copied(at) => *at..at + 1, Part::Rewritten(range) => range.clone() })
+                .map(|part| match part {
+                    Part::Copied { at, range: None } => begin(*at)..begin(at + 1),
+                    Part::Copied { at, range: Some(range) } => begin(*at) + range.start..begin(*at) + range.end,
+                    Part::Rewritten(range) => begin(range.start)..begin(range.end),
+                })
                 .collect();
-            proptest::prop_assert_eq!(ranges.iter().cloned().flatten().collect::<Vec<_>>(), (0..segments.len()).collect::<Vec<_>>());
+            proptest::prop_assert_eq!((spans[0].start, spans[spans.len() - 1].end), (0, begin(segments.len())));
+            proptest::prop_assert!(spans.windows(2).all(|pair| pair[0].end == pair[1].start));
             proptest::prop_assert!(parts.len() <= max_parts);
             let enough = segments.iter().sum::<u64>().div_ceil(max_parts as u64);
-            for range in &ranges[..ranges.len() - 1] {
-                let bytes: u64 = segments[range.clone()].iter().sum();
+            for (part, span) in parts.iter().zip(&spans).take(parts.len() - 1) {
+                let bytes = span.end - span.start;
                 proptest::prop_assert!(bytes >= limits.min_part_bytes);
-                proptest::prop_assert!(bytes < enough.max(limits.chunk_bytes as u64) + 24 * MIB);
+                if let Part::Rewritten(range) = part {
+                    let largest = segments[range.clone()].iter().max().copied().unwrap_or_default();
+                    proptest::prop_assert!(bytes < 2 * enough.max(limits.chunk_bytes as u64) + 2 * largest);
+                }
             }
+            // Where there are parts enough, no copy is too large.
+            let is_cut_enough = parts.iter().zip(&spans).all(|(part, span)| {
+                matches!(part, Part::Rewritten(_)) || span.end - span.start <= limits.max_copy_bytes
+            });
+            let is_roomy = max_parts as u64 >= 2 * (foreign.div_ceil(limits.max_copy_bytes) + segments.len() as u64);
+            proptest::prop_assert!(is_cut_enough || !is_roomy);
         }
     }
 }

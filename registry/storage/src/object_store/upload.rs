@@ -215,10 +215,10 @@ impl ObjectStore {
             let (number, assembly) = (at + 1, &assembling.assembly);
             async move {
                 match part {
-                    Part::Copied(at) => {
+                    Part::Copied { at, range } => {
                         let segment = &segments[at];
                         let from = key_of(upload, segment)?;
-                        self.bucket.copy_part(to, assembly, number, &from, segment.bytes()).await
+                        self.bucket.copy_part(to, assembly, number, &from, segment.bytes(), range).await
                     }
                     Part::Rewritten(range) => {
                         let segments = &segments[range];

@@ -295,6 +295,7 @@ impl Bucket for Oss {
             chunk_bytes: self.shared.chunk_bytes,
             min_part_bytes: MIN_PART_BYTES,
             max_parts: MAX_PARTS,
+            max_copy_bytes: MAX_CHUNK_BYTES,
             copies_at_once: COPIES_AT_ONCE,
         }
     }
@@ -394,8 +395,10 @@ impl Bucket for Oss {
         number: usize,
         from: &Key,
         size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
-        self.upload_part_copy(to, assembly, number, from, ByteRange { start: 0, end: size }).await
+        let range = range.unwrap_or(ByteRange { start: 0, end: size });
+        self.upload_part_copy(to, assembly, number, from, range).await
     }
 
     async fn complete_parts(

@@ -166,6 +166,7 @@ impl Bucket for S3 {
             chunk_bytes: self.settings.chunk_bytes,
             min_part_bytes: MIN_PART_BYTES,
             max_parts: MAX_PARTS,
+            max_copy_bytes: options::MAX_PART_BYTES,
             copies_at_once: self.settings.copies_at_once,
         }
     }
@@ -241,8 +242,9 @@ impl Bucket for S3 {
         number: usize,
         from: &Key,
         _size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
-        self.upload_part_copy(to, assembly, number, from, None).await
+        self.upload_part_copy(to, assembly, number, from, range).await
     }
 
     async fn complete_parts(

@@ -33,7 +33,7 @@ use crate::{Key, Refusal, StoreError};
 /// The most that is read of a manifest, or of what the store says of one, in bytes.
 const MAX_MANIFEST_BYTES: usize = 16 << 20;
 /// The most that the store copies at once, in bytes: it answers only when it has done so.
-const MAX_COPY_BYTES: u64 = 64 << 20;
+pub(super) const MAX_COPY_BYTES: u64 = 64 << 20;
 /// How many segments are copied at once.
 pub(super) const COPIES_AT_ONCE: usize = 4;
 /// The type of whatever is written.

@@ -71,6 +71,8 @@ const MAX_INFO_BYTES: usize = 1 << 20;
 /// The least size of a segment but the last, in bytes. Swift takes one of a byte, but slows down whoever reads many that
 /// are smaller than this.
 const MIN_PART_BYTES: u64 = options::MIN_CHUNK_BYTES;
+/// How many chunks are copied at once whatever their size: a segment of an upload has no more, and needs no cut.
+const CHUNKS_IN_A_COPY: u64 = 4;
 /// How many objects of a page of a listing are looked at at once.
 const LOOKS_AT_ONCE: usize = 16;
 
@@ -265,6 +267,7 @@ impl Bucket for Swift {
             chunk_bytes: usize::try_from(self.inner.chunk_bytes).unwrap_or(usize::MAX),
             min_part_bytes: MIN_PART_BYTES,
             max_parts: self.inner.max_segments(),
+            max_copy_bytes: large::MAX_COPY_BYTES.max(self.inner.chunk_bytes.saturating_mul(CHUNKS_IN_A_COPY)),
             copies_at_once: large::COPIES_AT_ONCE,
         }
     }
@@ -398,9 +401,11 @@ impl Bucket for Swift {
         number: usize,
         from: &Key,
         size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
         let name = segments::segment(&self.inner.root.name(to), assembly, number);
-        let tag = self.inner.duplicate(from, None, &name).await?;
+        let tag = self.inner.duplicate(from, range.map(|range| (range.start, range.end)), &name).await?;
+        let size = range.map_or(size, |range| range.end.saturating_sub(range.start));
         Ok(Part { number, size, tag }.to_tag())
     }
 

@@ -210,3 +210,20 @@ async fn names_are_those_of_docker_registry() {
     check("/a/b", "a/b/files", "a/b/segments/").await;
     check("a/", "a//files", "a//segments/").await;
 }
+
+#[tokio::test]
+async fn a_part_is_copied_of_a_range() {
+    let fake = Fake::start().await;
+    let swift = fake.open().await;
+    let (from, to) = (key("from"), key("to"));
+    swift.put(&from, Bytes::from_static(b"one and two")).await.unwrap();
+    let assembly = swift.begin_parts(&to).await.unwrap();
+    let mut tags = Vec::new();
+    for (number, range) in
+        [(1, Some(ByteRange { start: 0, end: 4 })), (2, Some(ByteRange { start: 8, end: 11 })), (3, None)]
+    {
+        tags.push(swift.copy_part(&to, &assembly, number, &from, 11, range).await.unwrap());
+    }
+    swift.complete_parts(&to, &assembly, tags, 18).await.unwrap();
+    assert_eq!(read(&swift, &to).await, "one twoone and two");
+}

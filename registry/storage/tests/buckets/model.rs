@@ -104,7 +104,13 @@ impl Bucket for Model {
     }
 
     fn limits(&self) -> Limits {
-        Limits { chunk_bytes: 100_000, min_part_bytes: 10_000, max_parts: 100, copies_at_once: 4 }
+        Limits {
+            chunk_bytes: 100_000,
+            min_part_bytes: 10_000,
+            max_parts: 100,
+            max_copy_bytes: 30_000,
+            copies_at_once: 4,
+        }
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -216,9 +222,12 @@ impl Bucket for Model {
         number: usize,
         from: &Key,
         size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
         let (content, stat) = self.object(from)?;
         assert_eq!(stat.size, size, "{from}");
+        let ByteRange { start, end } = range.unwrap_or(ByteRange { start: 0, end: size });
+        let content = content.slice(start as usize..end as usize);
         self.put_part(to, assembly, number, content).await
     }
 

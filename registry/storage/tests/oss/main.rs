@@ -100,7 +100,7 @@ async fn tour(oss: &Oss, stub: &Stub) {
     assert_eq!(read(oss, "docker/other").await, "content");
     let upload = oss.begin_parts(&other).await.unwrap();
     let first = oss.put_part(&other, &upload, 1, noise(200 * 1024)).await.unwrap();
-    let second = oss.copy_part(&other, &upload, 2, &at, 7).await.unwrap();
+    let second = oss.copy_part(&other, &upload, 2, &at, 7, None).await.unwrap();
     oss.complete_parts(&other, &upload, vec![first, second], 200 * 1024 + 7).await.unwrap();
     assert!(read(oss, "docker/other").await.ends_with(b"content"));
     let gone = oss.begin_parts(&other).await.unwrap();

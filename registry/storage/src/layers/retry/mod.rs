@@ -288,8 +288,9 @@ impl Bucket for Retrying {
         number: usize,
         from: &Key,
         size: u64,
+        range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
-        self.tries("copy_part", to, || self.inner.copy_part(to, assembly, number, from, size)).await.0
+        self.tries("copy_part", to, || self.inner.copy_part(to, assembly, number, from, size, range)).await.0
     }
 
     async fn complete_parts(
