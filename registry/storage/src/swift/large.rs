@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::{Method, StatusCode};
 use serde::Deserialize;
+use tokio_util::task::TaskTracker;
 
 use super::Inner;
 use super::listing;
@@ -364,14 +365,19 @@ pub(super) async fn copy(inner: &Arc<Inner>, from: &Key, to: &Key) -> Result<(),
     };
     let assembly = new_assembly();
     let name = inner.root.name(to);
-    let mut unfinished = Unfinished { inner: inner.clone(), key: to.clone(), assembly: Some(assembly.clone()) };
+    let pieces = TaskTracker::new();
+    let mut unfinished =
+        Unfinished { inner: inner.clone(), key: to.clone(), assembly: Some(assembly.clone()), pieces: pieces.clone() };
     let starts = (0..size).step_by(usize::try_from(piece).unwrap_or(usize::MAX));
     let copies = starts.enumerate().map(|(index, start)| {
         let (number, end) = (index + 1, size.min(start + piece));
         let segment = segments::segment(&name, &assembly, number);
+        let (owned, from) = (inner.clone(), from.clone());
+        // To its end, whoever waits for it: what the store has begun to copy is there later, and has to be removed then.
+        let copy = pieces.spawn(async move { owned.duplicate(&from, Some((start, end)), &segment).await });
         async move {
-            let tag = inner.duplicate(from, Some((start, end)), &segment).await?;
-            Ok::<_, StoreError>(Part { number, size: end - start, tag }.to_tag())
+            let copied = copy.await.map_err(|stopped| StoreError::unreachable(to, "copy", stopped))?;
+            Ok::<_, StoreError>(Part { number, size: end - start, tag: copied? }.to_tag())
         }
     });
     let tags: Vec<PartTag> = stream::iter(copies).buffered(COPIES_AT_ONCE).try_collect().await?;
@@ -407,6 +413,8 @@ struct Unfinished {
     inner: Arc<Inner>,
     key: Key,
     assembly: Option<Assembly>,
+    /// What is on its way.
+    pieces: TaskTracker,
 }
 
 impl Drop for Unfinished {
@@ -414,8 +422,10 @@ impl Drop for Unfinished {
         let (Some(assembly), Ok(runtime)) = (self.assembly.take(), tokio::runtime::Handle::try_current()) else {
             return;
         };
-        let (inner, key) = (self.inner.clone(), self.key.clone());
+        let (inner, key, pieces) = (self.inner.clone(), self.key.clone(), self.pieces.clone());
         runtime.spawn(async move {
+            pieces.close();
+            pieces.wait().await;
             if let Err(error) = abort(&inner, &key, &assembly).await {
                 tracing::warn!(driver = "swift", %key, %error, "segments of a copy that failed are left over");
             }
