@@ -32,6 +32,7 @@ mod patience;
 mod purge;
 mod reach;
 mod read_only_file;
+mod readying;
 mod recent;
 mod redirects;
 mod referrers;

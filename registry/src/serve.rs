@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use berth_config::{Config, Maintenance};
@@ -14,19 +13,15 @@ use crate::admin::Admin;
 use crate::debug::{self, Debug};
 use crate::gc::Guard;
 use crate::health::{self, Health};
-use crate::http::{self, App, StateKey};
+use crate::http::{self, App};
 use crate::metrics::{Metered, Metrics};
 use crate::reach::Reach;
+use crate::readying::Readying;
 use crate::registry::Registry;
 use crate::server::{self, Endpoint, Listener, Transport};
-use crate::stores::{self, Opened};
+use crate::stores;
 use crate::transport::{self, Prepared};
 use crate::{check, purge, read_only_file, redirects, settings};
-
-/// How long a start waits for an object store.
-const READY_PATIENCE: Duration = Duration::from_secs(20);
-/// How long until an object store that cannot be used is tried again.
-const READY_PAUSE: Duration = Duration::from_secs(5);
 
 /// A server that answers.
 pub struct Running {
@@ -84,7 +79,7 @@ pub async fn start(config: &Config) -> Result<Running> {
     let metrics = Arc::new(Metrics::new());
     // This may wait for another process. Nobody waits for it: a stop drops the future and ends the process.
     let opened = Arc::new(stores::open(&config.storage.driver, mode, Some(metrics.clone())).await?);
-    let (exclude, presign, is_remote) = (opened.exclude.clone(), opened.presign.clone(), opened.store.is_remote());
+    let (exclude, presign) = (opened.exclude.clone(), opened.presign.clone());
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(opened.store.clone(), metrics.clone()));
     let state_key = Arc::new(OnceLock::new());
     let guard = Arc::new(Guard::new());
@@ -92,18 +87,18 @@ pub async fn start(config: &Config) -> Result<Running> {
         Registry::new(store.clone(), exclude, guard, settings::permissions(config))
             .with_rules(settings::rules(config)?),
     );
-    let health = Arc::new(Health::of(&config.health, store.clone())?);
-    let readying = Readying { opened, store: store.clone(), config: config.clone(), state_key: state_key.clone() };
-    // A directory that cannot be used is the end; an object store may come back, and then nobody has to start this again.
-    let is_ready = match readying.attempt().await {
-        Ok(()) => true,
-        Err(error) if is_remote => {
-            tracing::error!(error = format!("{error:#}"), "the store cannot be used yet");
-            health.doubt_store(&format!("{error:#}"));
-            false
-        }
-        Err(error) => return Err(error),
+    let reach = Arc::new(Reach::of(&registry));
+    let health = Arc::new(Health::of(&config.health, reach.clone())?);
+    let (config_of_store, key) = (config.clone(), state_key.clone());
+    let readying = Readying {
+        opened,
+        store,
+        config: config_of_store,
+        state_key: key,
+        reach: reach.clone(),
+        health: health.clone(),
     };
+    let unready = readying.begin().await?;
     let redirects::Opened { redirects, upkeep: beside } = redirects::open(config, presign)?;
     let app = Arc::new(App {
         registry: registry.clone(),
@@ -137,7 +132,7 @@ pub async fn start(config: &Config) -> Result<Running> {
             let debug = Arc::new(Debug {
                 health: health.clone(),
                 metrics,
-                reach: Reach::new(store.clone()),
+                reach,
                 metrics_path: settings.prometheus.enabled.then(|| settings.prometheus.path.clone()),
                 admin: admin.map(|admin| Admin { registry: registry.clone(), token_file: admin.tokenfile.clone() }),
             });
@@ -161,7 +156,7 @@ pub async fn start(config: &Config) -> Result<Running> {
     if let Some(upkeep) = upkeep {
         upkeep.start(&mut tasks, &stop);
     }
-    if !is_ready {
+    if let Some(readying) = unready {
         tasks.spawn(readying.until_it_is(stop.clone()));
     }
     tasks.spawn(health::watch(health, stop.clone()));
@@ -181,47 +176,6 @@ fn maintain(
     tasks.spawn(purge::watch(registry.clone(), settings.uploadpurging.clone(), stop.clone()));
     if let Some(file) = &settings.readonly.file {
         tasks.spawn(read_only_file::watch(registry.clone(), file.clone(), said, stop.clone()));
-    }
-}
-
-/// What a server needs of its store before it can do everything.
-struct Readying {
-    opened: Arc<Opened>,
-    store: Arc<dyn berth_storage::Store>,
-    config: Config,
-    state_key: Arc<OnceLock<StateKey>>,
-}
-
-impl Readying {
-    async fn attempt(&self) -> Result<()> {
-        let attempt = async {
-            self.opened.probe().await.context("cannot use the store")?;
-            if self.state_key.get().is_none() {
-                let key = settings::state_key(&self.config, self.store.as_ref()).await?;
-                // Whoever came first has the same one, out of the same store.
-                let _ = self.state_key.set(key);
-            }
-            Ok(())
-        };
-        if !self.store.is_remote() {
-            return attempt.await;
-        }
-        let place = self.store.place();
-        tokio::time::timeout(READY_PATIENCE, attempt).await.with_context(|| format!("{place}: no answer"))?
-    }
-
-    /// Tries again until it succeeds, or `stop`.
-    async fn until_it_is(self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(READY_PAUSE) => {}
-            }
-            match self.attempt().await {
-                Ok(()) => return tracing::info!(place = self.store.place(), "the store can be used now"),
-                Err(error) => tracing::debug!(error = format!("{error:#}"), "the store cannot be used yet"),
-            }
-        }
     }
 }
 

@@ -201,6 +201,12 @@ impl StoreError {
         }
     }
 
+    /// Whether the store says that these credentials must not do this.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, StoreError::Service { refusal, .. } if matches!(refusal.status, 401 | 403))
+    }
+
     /// A request that got no answer, or one that broke off.
     pub(crate) fn unreachable(key: impl fmt::Display, action: &'static str, source: impl Into<BoxError>) -> Self {
         StoreError::Unreachable { key: key.to_string(), action, source: source.into() }

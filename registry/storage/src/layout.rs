@@ -15,6 +15,8 @@
 //! berth/v1/                                             Distribution ignores what lies here
 //!   http-secret                                         the key that signs upload addresses
 //!   aside/<time>/…                                      what a repair has moved away, each object at its old key
+//!   probe/<id>                                          s3, azure, oss: written and removed, like parts/probe
+//!   written                                             object stores: written now and then, to see whether it can be
 //!   parts/<id>/<number>                                 gcs: a part of an object that is being written
 //!   parts/<id>/together/<round>/<number>                gcs: parts that were put together, when there are very many
 //!   parts/probe/<id>                                    gcs: written and removed to find out what the server can do
@@ -80,6 +82,12 @@ const REFERRERS: &str = "_referrers";
 #[must_use]
 pub fn http_secret() -> Key {
     Key::built("berth/v1/http-secret".to_owned())
+}
+
+/// What is written to see whether anything can be.
+#[must_use]
+pub fn written() -> Key {
+    Key::built("berth/v1/written".to_owned())
 }
 
 /// Where what is of no use is moved at a time, each object to its key below this one.

@@ -19,6 +19,8 @@ use crate::{ByteRange, Key, Object, Outgoing, Refusal, Stat, StoreError};
 pub enum Fault {
     /// The server says that it is busy, and has done nothing.
     SlowDown,
+    /// The server says that this must not be done, and has done nothing.
+    Forbidden,
     /// The server says that it has failed, and has done nothing.
     Failed,
     /// The server says that it has failed, and has done what was asked.
@@ -112,7 +114,7 @@ impl Faulty {
 impl Fault {
     fn is_after(self) -> bool {
         match self {
-            Fault::SlowDown | Fault::Failed | Fault::Reset | Fault::Stalled => false,
+            Fault::SlowDown | Fault::Forbidden | Fault::Failed | Fault::Reset | Fault::Stalled => false,
             Fault::FailedAfter | Fault::Lost | Fault::StalledAfter | Fault::Broken(_) | Fault::Truncated(_) => true,
         }
     }
@@ -123,6 +125,7 @@ impl Fault {
         let refusal = |status, code: &str| Refusal { status, code: code.to_owned(), message: String::new() };
         match self {
             Fault::SlowDown => StoreError::service(subject, ACTION, refusal(503, "SlowDown")),
+            Fault::Forbidden => StoreError::service(subject, ACTION, refusal(403, "AccessDenied")),
             Fault::Failed | Fault::FailedAfter => StoreError::service(subject, ACTION, refusal(500, "InternalError")),
             Fault::Stalled | Fault::StalledAfter => StoreError::unreachable(subject, ACTION, "no answer in time"),
             Fault::Reset | Fault::Lost | Fault::Broken(_) | Fault::Truncated(_) => {
