@@ -130,7 +130,7 @@ pub trait Bucket: Send + Sync + 'static {
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError>;
 
     /// As [`Bucket::copy`], of an object whose size in bytes is known: a store that copies large objects in another way than
-    /// small ones need not be asked for it.
+    /// small ones need not be asked for it. Two objects of one size at `to` are taken for the same.
     async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
         let _ = size;
         self.copy(from, to).await

@@ -1,7 +1,9 @@
 //! The way to the servers of object stores: one HTTP client for every driver, whichever library speaks the protocol.
 //!
-//! It knows the authorities to trust, keeps connections, and gives up on a server that falls silent. What is sent, how it
-//! is signed and whether it is tried again is not known here.
+//! It knows the authorities to trust, keeps connections, and gives up on a server that falls silent. How a request is signed
+//! and whether it is tried again is not known here.
+
+mod patience;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -24,14 +26,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use self::patience::patience;
 use crate::{BoxError, StoreError};
 
 /// How long a connection may take to come about.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a server may take to begin its answer, beside the time that the body of the request takes.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
-/// How many bytes of a request a slow network moves in a second, at the least.
-const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// How long a server may say nothing in the middle of an answer.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a connection is kept for the next request: less than servers and load balancers do, so that it is not ended
@@ -88,8 +87,7 @@ impl Http {
     /// # Errors
     /// When there is none in time.
     pub(crate) async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, BoxError> {
-        let body_bytes = request.body().size_hint().upper().unwrap_or(0);
-        let patience = ANSWER_PATIENCE + Duration::from_secs(body_bytes / SLOWEST_BYTES_PER_SECOND);
+        let patience = patience(&request, request.body().size_hint().upper().unwrap_or(0));
         let answer = tokio::time::timeout(patience, self.client.request(request)).await;
         let answer = answer.map_err(|_| format!("no answer within {} seconds", patience.as_secs()))??;
         Ok(answer.map(|body| Patient::new(body).boxed_unsync()))
