@@ -7,6 +7,7 @@
 mod client;
 mod copy;
 mod credentials;
+mod document;
 mod error;
 mod listing;
 mod objects;

@@ -1,11 +1,14 @@
-//! Listings.
+//! Listings: only what is known to be whole is one.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use berth_storage::bucket::{Bucket, Listing, Start};
+use berth_storage::StoreError;
+use berth_storage::bucket::{Bucket, Listed, Listing, Start};
+use berth_storage::layers::{RetryOptions, StackOptions, stack};
 
 use crate::key;
-use crate::server::{Asked, Server, answer};
+use crate::server::{Asked, Server, answer, unframed};
 
 #[tokio::test]
 async fn a_listing_asks_for_names_that_survive() {
@@ -36,6 +39,67 @@ async fn a_listing_asks_for_names_that_survive() {
         query(&asked[1]),
         "list-type=2&delimiter=%2F&encoding-type=url&max-keys=1000&prefix=a%2F&continuation-token=1%2F%2B%3D"
     );
+}
+
+fn document(content: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\"?>\n<ListBucketResult><Contents><Key>a/b</Key></Contents>{content}</ListBucketResult>"
+    )
+}
+
+async fn list(bucket: &dyn Bucket, start: Start<'_>) -> Result<Listed, StoreError> {
+    bucket.list(Listing { below: &key("a"), one_level: false, start, limit: 10 }).await
+}
+
+#[tokio::test]
+async fn a_page_that_does_not_say_where_the_listing_goes_on_is_not_the_last() {
+    for (content, expected) in [
+        ("<IsTruncated>false</IsTruncated>", None),
+        ("<IsTruncated>true</IsTruncated>", Some("goes on, but does not say where")),
+        (
+            "<IsTruncated>true</IsTruncated><NextContinuationToken></NextContinuationToken>",
+            Some("goes on, but does not say where"),
+        ),
+        ("", Some("does not say whether it goes on")),
+    ] {
+        let server = Server::start(move |_, _| answer(200, &[], document(content))).await;
+        let outcome = list(&server.bucket(|_| ()).await, Start::First).await;
+        match expected {
+            None => assert_eq!(outcome.unwrap().next, None),
+            Some(expected) => {
+                let error = outcome.unwrap_err();
+                assert!(error.is_transient() && error.to_string().ends_with(expected), "{content}: {error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_leads_to_itself_is_an_error() {
+    let content = "<IsTruncated>true</IsTruncated><NextContinuationToken>same</NextContinuationToken>";
+    let server = Server::start(move |_, _| answer(200, &[], document(content))).await;
+    let retry = RetryOptions { max_tries: 2, first_wait: Duration::from_millis(1), ..RetryOptions::default() };
+    let options = StackOptions { retry, ..StackOptions::default() };
+    let bucket = stack(Arc::new(server.bucket(|_| ()).await), &options, Arc::new(()));
+    for start in [Start::First, Start::Behind("a")] {
+        let next = list(bucket.as_ref(), start).await.unwrap().next.unwrap();
+        let error = list(bucket.as_ref(), Start::Page(&next)).await.unwrap_err();
+        assert!(error.to_string().ends_with("a page of the listing leads to itself"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_breaks_off_is_no_short_listing() {
+    let whole = document("<IsTruncated>false</IsTruncated>");
+    let options = |address: String| move |options: &mut berth_storage::S3Options| options.endpoint = Some(address);
+    let nobody = Server::start(|_, _| answer(500, &[], "")).await;
+    let bucket = nobody.bucket(options(unframed(whole.clone()).await)).await;
+    assert_eq!(list(&bucket, Start::First).await.unwrap().objects.len(), 1, "it need not say how long it is");
+    let cut = whole.strip_suffix("</ListBucketResult>").unwrap();
+    let bucket = nobody.bucket(options(unframed(cut.to_owned()).await)).await;
+    let error = list(&bucket, Start::First).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().ends_with("the answer breaks off"), "{error}");
 }
 
 #[tokio::test]

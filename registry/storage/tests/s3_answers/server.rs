@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
@@ -114,4 +115,22 @@ pub(crate) fn willing(what: &str) -> Answer {
         what if what.contains("?delete") => answer(200, &[], "<DeleteResult></DeleteResult>"),
         _ => answer(200, &[("etag", "\"tag\"")], ""),
     }
+}
+
+/// The address of a server whose answers are all this document, and end with the connection: nothing tells how long they are.
+pub(crate) async fn unframed(document: String) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{document}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    address
 }

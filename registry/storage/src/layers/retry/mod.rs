@@ -294,7 +294,9 @@ impl Bucket for Retrying {
     }
 
     async fn list(&self, listing: Listing<'_>) -> Result<Listed, StoreError> {
-        self.tries("list", listing.below, || self.inner.list(listing)).await.0
+        let page =
+            || -> BoxFuture<'_, _> { Box::pin(async move { self.inner.list(listing).await?.moving_on(&listing) }) };
+        self.tries("list", listing.below, page).await.0
     }
 
     async fn begin_parts(&self, to: &Key) -> Result<Assembly, StoreError> {
