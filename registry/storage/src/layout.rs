@@ -34,6 +34,7 @@ use uuid::Uuid;
 
 use crate::{Key, KeyError};
 
+const ALL: &str = "docker/registry/v2";
 const BLOBS: &str = "docker/registry/v2/blobs";
 const REPOSITORIES: &str = "docker/registry/v2/repositories";
 pub(crate) const LOCK: &str = "berth/v1/lock";
@@ -56,6 +57,11 @@ pub(crate) fn parts(id: &str) -> Result<Key, KeyError> {
 /// A part of an object that is being written.
 pub(crate) fn part(id: &str, number: usize) -> Result<Key, KeyError> {
     format!("{PARTS}/{id}/{number:05}").parse()
+}
+
+/// Above everything that Distribution knows.
+pub(crate) fn all() -> Key {
+    Key::built(ALL.to_owned())
 }
 
 /// Above every blob.
@@ -327,6 +333,7 @@ mod tests {
             assert_eq!(key.as_str(), expected.replace("HEX", HEX));
         }
         let (name, digest, tag) = (name(), digest(), "v1".parse::<Tag>().unwrap());
+        check(&all(), "docker/registry/v2");
         check(&blob_data(&digest), "docker/registry/v2/blobs/sha256/e3/HEX/data");
         check(&layer_link(&name, &digest), "docker/registry/v2/repositories/team/app/_layers/sha256/HEX/link");
         check(

@@ -176,11 +176,7 @@ impl Bucket for S3 {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        let outcome = self.client.head_bucket().bucket(&self.settings.bucket).send().await;
-        match outcome {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.in_words(self.failed(At::Bucket, "use the bucket", error)).await),
-        }
+        self.look_around("use the bucket").await
     }
 
     async fn head(&self, key: &Key) -> Result<Stat, StoreError> {

@@ -13,7 +13,7 @@ use super::S3;
 use super::error::{At, is_refused, refusal};
 use super::options::Encryption;
 use crate::store::Outgoing;
-use crate::{ByteRange, Key, Object, Refusal, Stat, StoreError};
+use crate::{ByteRange, Key, Object, Refusal, Stat, StoreError, layout};
 
 /// What every object is said to be: bytes, whatever they mean to others.
 pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
@@ -45,9 +45,8 @@ impl S3 {
         // A store that cannot do it now is left in peace.
         let is_silent = |refusal: &&Refusal| refusal.message.is_empty() && refusal.status < 500;
         let Some(&Refusal { status, .. }) = refusal(&error).filter(is_silent) else { return error };
-        let request = self.client.list_objects_v2().bucket(&self.settings.bucket).max_keys(1);
-        let Err(other) = request.send().await else { return error };
-        match (error, self.failed(At::Bucket, "list", other)) {
+        let Err(other) = self.look_around("list").await else { return error };
+        match (error, other) {
             (StoreError::Service { key, action, .. }, StoreError::Service { refusal, .. })
                 if refusal.status == status =>
             {
@@ -55,6 +54,14 @@ impl S3 {
             }
             (error, _) => error,
         }
+    }
+
+    /// Asks for one of the names that all other requests are about, and no others: credentials may be good for these alone.
+    /// A refusal has words.
+    pub(super) async fn look_around(&self, action: &'static str) -> Result<(), StoreError> {
+        let prefix = self.settings.root.below(&layout::all());
+        let request = self.client.list_objects_v2().bucket(&self.settings.bucket).prefix(prefix).max_keys(1);
+        request.send().await.map(drop).map_err(|error| self.failed(At::Bucket, action, error))
     }
 
     pub(super) async fn get_object(&self, key: &Key, range: Option<ByteRange>) -> Result<Object, StoreError> {

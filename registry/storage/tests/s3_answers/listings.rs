@@ -8,7 +8,7 @@ use berth_storage::bucket::{Bucket, Listed, Listing, Start};
 use berth_storage::layers::{RetryOptions, StackOptions, stack};
 
 use crate::key;
-use crate::server::{Asked, Server, answer, unframed};
+use crate::server::{Asked, Server, answer, refusal, unframed};
 
 #[tokio::test]
 async fn a_listing_asks_for_names_that_survive() {
@@ -114,4 +114,24 @@ async fn a_page_of_uploads_that_leads_to_itself_is_the_last() {
     assert_eq!(looked.expect("it comes to an end").unwrap(), 0);
     let asked = server.asked();
     assert_eq!(asked.iter().filter(|one| one.what.contains("key-marker=a")).count(), 1, "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_check_asks_for_no_more_than_what_lies_in_the_registry() {
+    let server = Server::start(move |what, _| match what {
+        what if what.starts_with("GET ") && what.contains("&prefix=of-us%2Fdocker%2Fregistry%2Fv2%2F") => {
+            answer(200, &[], document("<IsTruncated>true</IsTruncated>"))
+        }
+        _ => refusal(403, "AccessDenied", "Only what begins with of-us/ is yours."),
+    })
+    .await;
+    let bucket = server.bucket(|options| options.root_directory = "of-us".to_owned()).await;
+    bucket.check().await.unwrap();
+    assert_eq!(server.asked().len(), 1);
+    let elsewhere = server.bucket(|options| options.root_directory = "of-others".to_owned()).await;
+    let error = elsewhere.check().await.unwrap_err().to_string();
+    let expected = "s3://images/of-others: cannot use the bucket: the server says: Only what begins with of-us/ is yours. \
+                    (AccessDenied, status 403)";
+    assert_eq!(error, expected);
+    assert_eq!(server.asked().len(), 1);
 }
