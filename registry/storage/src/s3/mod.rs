@@ -368,7 +368,7 @@ mod tests {
         }
         check("region", |o| o.region = Some("not a region".into())).await;
         check("region", |o| (o.accelerate, o.fips) = (true, true)).await;
-        check("credentials_directory", |o| o.credentials = S3Credentials::Directory("/none/of/these".into())).await;
+        check("credentialsdirectory", |o| o.credentials = S3Credentials::Directory("/none/of/these".into())).await;
     }
 
     #[tokio::test]
