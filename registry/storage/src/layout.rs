@@ -17,6 +17,7 @@
 //!   aside/<time>/…                                      what a repair has moved away, each object at its old key
 //!   parts/<id>/<number>                                 gcs: a part of an object that is being written
 //!   parts/<id>/together/<round>/<number>                gcs: parts that were put together, when there are very many
+//!   probe/<id>…                                         s3, azure, oss: the same as gcs has in parts/probe
 //!   parts/probe/<id>                                    gcs: written and removed to find out what the server can do
 //!   lock                                                filesystem: held by every process that uses the store
 //!   servers/<id>                                        filesystem: held by one process while it uses the store

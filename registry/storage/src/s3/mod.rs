@@ -14,6 +14,7 @@ mod objects;
 mod options;
 mod parts;
 mod probe;
+mod sum;
 mod transport;
 
 use std::fmt;
@@ -106,7 +107,8 @@ impl S3 {
     }
 
     /// Finds out what the store is able to do, unless that is known already. It writes a few small objects of random names
-    /// below `berth/v1/probe`, and removes them. A failure leaves open what it asked for: ask again later.
+    /// below `berth/v1/probe`, and removes them, with those that others have left there a day ago. A failure leaves open
+    /// what it asked for: ask again later.
     ///
     /// # Errors
     /// What the store says: that it cannot be reached, or must not be written.
@@ -115,6 +117,11 @@ impl S3 {
             let found = probe::run(self).await?;
             if self.found.set(found).is_ok() {
                 found.say(&self.place_text());
+            }
+            match probe::sweep(self).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "removed what probes before have left"),
+                Err(error) => tracing::debug!(%error, "cannot look for what probes before have left"),
             }
         }
         Ok(self.abilities())
@@ -158,8 +165,8 @@ impl Bucket for S3 {
     }
 
     fn abilities(&self) -> Abilities {
-        let Found { creates_atomically, removes_many, copies_parts } = self.found();
-        Abilities { creates_atomically, removes_many, copies_parts, lists_from_anywhere: true }
+        let Found { creates_atomically, copies_parts, removes_many, writes: _ } = self.found();
+        Abilities { creates_atomically, removes_many: removes_many.is_some(), copies_parts, lists_from_anywhere: true }
     }
 
     fn limits(&self) -> Limits {

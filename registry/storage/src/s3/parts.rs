@@ -55,6 +55,7 @@ impl S3 {
             .key(self.name(to))
             .upload_id(id)
             .part_number(part_number(number))
+            .set_content_md5(self.found().writes.md5_of(&content))
             .body(ByteStream::from(content));
         let answer = request.send().await.map_err(|error| self.failed(At::Object(to), ACTION, error))?;
         tag(to, ACTION, answer.e_tag)

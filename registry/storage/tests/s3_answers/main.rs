@@ -5,6 +5,7 @@
 
 mod completions;
 mod listings;
+mod probes;
 mod server;
 
 use std::sync::{Arc, Mutex};

@@ -37,6 +37,11 @@ pub(crate) struct Server {
 impl Server {
     /// A server whose answers are a function of a request and of how many came before it.
     pub(crate) async fn start(script: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Server {
+        Server::start_reading(move |asked, before| script(&asked.what, before)).await
+    }
+
+    /// The same of all that a request says.
+    pub(crate) async fn start_reading(script: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static) -> Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (asked, script) = (Arc::<Mutex<Vec<Asked>>>::default(), Arc::new(script));
@@ -51,9 +56,10 @@ impl Server {
                         let (head, body) = request.into_parts();
                         let body = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
                         let what = format!("{} {}", head.method, head.uri.path_and_query().unwrap());
+                        let request = Asked { what, headers: head.headers, body };
                         let mut asked = asked.lock().unwrap();
-                        let answer = script(&what, asked.len());
-                        asked.push(Asked { what, headers: head.headers, body });
+                        let answer = script(&request, asked.len());
+                        asked.push(request);
                         Ok::<_, Infallible>(answer)
                     }
                 });
