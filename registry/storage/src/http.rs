@@ -4,6 +4,7 @@
 //! and whether it is tried again is not known here.
 
 mod patience;
+mod proxy;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -16,9 +17,8 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -27,6 +27,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use self::patience::patience;
+pub use self::proxy::Connector;
 use crate::{BoxError, StoreError};
 
 /// How long a connection may take to come about.
@@ -54,7 +55,8 @@ pub struct Trust {
 /// The client. Clones share their connections.
 #[derive(Clone)]
 pub(crate) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    client: Client<Connector, RequestBody>,
+    connector: Connector,
 }
 
 impl std::fmt::Debug for Http {
@@ -69,24 +71,29 @@ impl Http {
     /// # Errors
     /// [`StoreError::Settings`] when the file of authorities cannot be read.
     pub(crate) fn new(trust: &Trust) -> Result<Self, StoreError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_PATIENCE));
-        tcp.set_keepalive(Some(Duration::from_secs(15)));
-        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls(trust)?).https_or_http();
+        Self::through(trust, Matcher::from_env())
+    }
+
+    /// A client of these proxies.
+    fn through(trust: &Trust, proxies: Matcher) -> Result<Self, StoreError> {
+        let connector = Connector::through(tls(trust)?, proxies);
+        let (plain, secure) = connector.shown();
+        if plain.is_some() || secure.is_some() {
+            tracing::info!(plain, secure, "stores are asked by way of a proxy, as the environment says");
+        }
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .build(https.enable_http1().wrap_connector(tcp));
-        Ok(Http { client })
+            .build(connector.clone());
+        Ok(Http { client, connector })
     }
 
     /// Sends a request and waits for the beginning of its answer.
     ///
     /// # Errors
     /// When there is none in time.
-    pub(crate) async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, BoxError> {
+    pub(crate) async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<ResponseBody>, BoxError> {
+        self.connector.prepare(&mut request);
         let patience = patience(&request, request.body().size_hint().upper().unwrap_or(0));
         let answer = tokio::time::timeout(patience, self.client.request(request)).await;
         let answer = answer.map_err(|_| format!("no answer within {} seconds", patience.as_secs()))??;
