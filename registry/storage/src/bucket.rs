@@ -75,6 +75,18 @@ pub struct Listed {
     pub next: Option<String>,
 }
 
+impl Listed {
+    /// The page, unless it says of itself that it is the next one: a listing that is followed through it has no end.
+    pub(crate) fn moving_on(self, listing: &Listing<'_>) -> Result<Self, StoreError> {
+        match (listing.start, &self.next) {
+            (Start::Page(page), Some(next)) if page == next => {
+                Err(StoreError::unreachable(listing.below, "list", "a page of the listing leads to itself"))
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
 /// The identity of an object that is being written in parts, as the driver made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assembly(pub String);
@@ -130,7 +142,7 @@ pub trait Bucket: Send + Sync + 'static {
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError>;
 
     /// As [`Bucket::copy`], of an object whose size in bytes is known: a store that copies large objects in another way than
-    /// small ones need not be asked for it.
+    /// small ones need not be asked for it. Two objects of one size at `to` are taken for the same.
     async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
         let _ = size;
         self.copy(from, to).await
@@ -238,6 +250,21 @@ impl Root {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_that_leads_to_itself_is_none() {
+        let below: Key = "a".parse().unwrap();
+        let check = |start: Start<'_>, next: Option<&str>, expected: bool| {
+            let listing = Listing { below: &below, one_level: true, start, limit: 1 };
+            let listed = Listed { next: next.map(str::to_owned), ..Listed::default() };
+            assert_eq!(listed.moving_on(&listing).is_ok(), expected, "{start:?} {next:?}");
+        };
+        check(Start::Page("b"), Some("b"), false);
+        check(Start::Page("b"), Some("c"), true);
+        check(Start::Page("b"), None, true);
+        check(Start::Behind("b"), Some("b"), true);
+        check(Start::First, Some(""), true);
+    }
 
     #[test]
     fn names_and_keys_belong_together_whatever_slashes_the_root_has() {
