@@ -11,6 +11,8 @@
 mod chain;
 mod intake;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::sync::Arc;

@@ -2,12 +2,15 @@
 //!
 //! An append writes segments, the next while the one before is on its way. What could not be written is not part of the
 //! upload: the chain ends before it, whatever was written behind it. Segments too small to become a part of an object are
-//! written together when there are enough of them, so that an upload in thousands of little pieces ends in few steps.
+//! written together when there are enough of them, so that an upload in thousands of little pieces ends in few steps. The
+//! small ones stay until the upload ends, since another process may be going on from any of them: that is at most as much
+//! again in the store, because what was written together is not small any more, and a page of the listing for each thousand.
 //!
 //! A finished upload stays until the registry has done with its blob: who is killed in between, or gets an error, has lost
-//! nothing, and any replica can finish it once more. Then its objects go with one request. What was written beside them, by
-//! a process that was killed or a request that was given up, is looked for if the upload was found in the store at some time
-//! and not begun here; what comes later still is found by the purge of old uploads.
+//! nothing, and any replica can finish it once more. Then its objects go with one request. What was written beside them is
+//! looked for if small segments were written together, or if the upload was found in the store at some time and not begun
+//! here, so that a process that was killed or a request that was given up may have left something; what comes later still is
+//! found by the purge of old uploads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -65,7 +68,7 @@ impl ObjectStore {
         let written = |bytes: u64| directory.strip(&data).map(|name| (name.to_owned(), bytes));
         let mut foreign = found.iter().find(|(key, _)| *key == data).and_then(|(_, stat)| written(stat.size));
         // Another program may have begun it, and keep its data in a way that no listing shows; beside that, what lies there
-        // as an object is of before.
+        // as an object is of before. Who begins at the first byte is not kept waiting for a look at that.
         if expected != Some(0) && !names().any(|name| name.starts_with(DIRECTORY)) {
             let adopted = self.bucket.adopt_parts(&data).await?;
             foreign = adopted.and_then(|stat| written(stat.size)).or(foreign);
@@ -112,24 +115,30 @@ impl ObjectStore {
         Ok(Appended { progress, interrupted })
     }
 
-    /// The same data with the small segments at its end as one, if there are enough of them.
+    /// The same data with the small segments at its end as one, if there are enough of them. It is an upload without that as
+    /// well, unless it turns out that some of the data is gone.
     async fn tidied(&self, upload: &UploadKey, chain: Chain) -> Result<Chain, StoreError> {
-        let limits = self.bucket.limits();
-        let crumbs = chain.crumbs(limits.chunk_bytes as u64);
-        let Some((mut merged, segment)) = (crumbs > 0).then(|| chain.merged(crumbs)).flatten() else {
-            return Ok(chain);
-        };
-        let old = &chain.segments()[chain.segments().len() - crumbs..];
-        let _room = self.budget.take(segment.bytes()).await;
-        let content = self.read_segments(upload, old).await?;
-        self.bucket.put(&key_of(upload, &segment)?, content).await?;
-        let keys: Vec<Key> = old.iter().map(|segment| key_of(upload, segment)).collect::<Result<_, _>>()?;
-        // They are in nobody's way: the chain of fewer segments counts.
-        if let Err(error) = self.bucket.remove(&keys).await {
-            merged.found();
-            tracing::debug!(upload = %upload.directory(), %error, "cannot remove what was written together");
+        match self.merged(upload, &chain).await {
+            Ok(merged) => Ok(merged.unwrap_or(chain)),
+            Err(error) if error.is_not_found() => Err(error),
+            Err(error) => {
+                tracing::debug!(upload = %upload.directory(), %error, "cannot write small segments together");
+                Ok(chain)
+            }
         }
-        Ok(merged)
+    }
+
+    async fn merged(&self, upload: &UploadKey, chain: &Chain) -> Result<Option<Chain>, StoreError> {
+        let crumbs = chain.crumbs(self.bucket.limits().chunk_bytes as u64);
+        let merged = (crumbs > 0).then(|| chain.merged(crumbs)).flatten();
+        let Some((mut merged, segment)) = merged else { return Ok(None) };
+        let small = &chain.segments()[chain.segments().len() - crumbs..];
+        let _room = self.budget.take(segment.bytes()).await;
+        let content = self.read_segments(upload, small).await?;
+        self.bucket.put(&key_of(upload, &segment)?, content).await?;
+        // The small ones are there as well.
+        merged.found();
+        Ok(Some(merged))
     }
 
     /// The content of segments that are small together.
@@ -194,8 +203,8 @@ impl ObjectStore {
         }
         self.bucket.remove(&keys).await?;
         if chain.is_found() {
-            // Somebody else has worked on it, and may have written what nobody went on with, or have been killed before
-            // removing what was written together.
+            // Small segments were written together, or somebody else has worked on it, and may have written what nobody
+            // went on with.
             self.delete_below(upload.directory()).await?;
         }
         Ok(())

@@ -44,7 +44,7 @@ pub(super) async fn an_upload_grows_and_becomes_an_object(on: On) -> Verdict {
 
     let hello = with(store, &upload, begun, &[b"hello", b" "]).await;
     assert_eq!(hello.offset, 6);
-    for expected in [None, Some(6), Some(3)] {
+    for expected in [None, Some(6), Some(3), Some(0)] {
         assert_eq!(store.resume(&upload, expected).await.unwrap().offset, 6);
     }
     let world = with(store, &upload, hello, &[b"world"]).await;
@@ -200,6 +200,21 @@ pub(super) async fn what_is_copied_can_be_finished_again_by_another_process(on: 
     Verdict::Passed
 }
 
+/// A chunk that is sent again, to this process or another: the store tells where the upload ends, since it cannot know
+/// whether the first answer has arrived.
+pub(super) async fn what_was_gone_on_from_is_no_end_any_more(on: On) -> Verdict {
+    let (store, upload) = (on.store(), on.upload());
+    let begun = begun(store, &upload, Algorithm::Sha256).await;
+    let hello = with(store, &upload, begun, &[b"hello"]).await;
+    let world = with(store, &upload, hello, &[b" world"]).await;
+    for store in [store, on.other()] {
+        for expected in [Some(0), Some(5), Some(11), Some(12), None] {
+            assert_eq!(store.resume(&upload, expected).await.unwrap().offset, world.offset, "{expected:?}");
+        }
+    }
+    Verdict::Passed
+}
+
 /// What was written and never gone on with, by a process that is no more, goes with the upload.
 pub(super) async fn what_lies_beside_a_finished_upload_goes_with_it(on: On) -> Verdict {
     let (store, upload) = (on.store(), on.upload());
@@ -208,8 +223,8 @@ pub(super) async fn what_lies_beside_a_finished_upload_goes_with_it(on: On) -> V
     }
     let begun = begun(store, &upload, Algorithm::Sha256).await;
     let trunk = with(store, &upload, begun, &[b"trunk "]).await;
-    with(store, &upload, trunk.clone(), &[b"lost"]).await;
     let found = on.other().resume(&upload, Some(trunk.offset)).await.unwrap();
+    with(store, &upload, trunk, &[b"lost"]).await;
     let other = with(on.other(), &upload, found, &[b"and more"]).await;
     finish(on.other(), &upload, &other, &on.key("blob")).await.unwrap();
     assert_eq!(on.read("blob").await, "trunk and more");
