@@ -277,7 +277,7 @@ impl Registry {
 /// An empty body, for a request that only ends a session.
 #[must_use]
 pub fn no_body() -> Incoming {
-    Box::pin(stream::empty())
+    Incoming::new(stream::empty()).of_length(Some(0))
 }
 
 /// What a request on a session is told when another process has come before it.

@@ -25,7 +25,7 @@ async fn an_algorithm_that_was_named_is_hashed_by_from_the_beginning() {
         let Upload { id, .. } = registry.upload_begin(&name).await.unwrap();
         let mut offset = 0;
         for chunk in ["hello ", "world"] {
-            let body: Incoming = Box::pin(stream::iter([Ok(Bytes::from(chunk))]));
+            let body = Incoming::new(stream::iter([Ok(Bytes::from(chunk))]));
             offset = registry.upload_append(&name, id, offset, algorithm, body).await.unwrap();
             let session = registry.sessions.lock(id).await.unwrap();
             assert_eq!(
@@ -49,10 +49,10 @@ async fn nothing_is_left_of_a_whole_blob_that_fails() {
     let registry = Arc::new(Registry::new(store.clone(), store, Arc::new(Guard::offline()), permissions));
     let name: RepositoryName = "team/app".parse().unwrap();
     let digest = Digest::sha256(b"expected");
-    let other: Incoming = Box::pin(stream::iter([Ok(Bytes::from("other"))]));
+    let other = Incoming::new(stream::iter([Ok(Bytes::from("other"))]));
     let refused = registry.upload_whole(&name, &digest, other).await;
     assert!(matches!(refused, Err(Error::DigestMismatch { .. })), "{refused:?}");
-    let broken: Incoming = Box::pin(stream::iter([Ok(Bytes::from("exp")), Err("reset".into())]));
+    let broken = Incoming::new(stream::iter([Ok(Bytes::from("exp")), Err("reset".into())]));
     let refused = registry.upload_whole(&name, &digest, broken).await;
     assert!(matches!(refused, Err(Error::BodyInterrupted { .. })), "{refused:?}");
     assert_eq!(left_below(&registry).await, 0);
@@ -60,7 +60,7 @@ async fn nothing_is_left_of_a_whole_blob_that_fails() {
     let (pieces, body) = tokio::sync::mpsc::channel(1);
     let body = stream::unfold(body, |mut body| async move { body.recv().await.map(|piece| (piece, body)) });
     pieces.send(Ok(Bytes::from("exp"))).await.unwrap();
-    let mut request = Box::pin(registry.upload_whole(&name, &digest, Box::pin(body)));
+    let mut request = Box::pin(registry.upload_whole(&name, &digest, Incoming::new(body)));
     assert!(futures::poll!(request.as_mut()).is_pending());
     while left_below(&registry).await == 0 {
         tokio::task::yield_now().await;
@@ -79,7 +79,7 @@ fn name() -> RepositoryName {
 }
 
 fn body(content: &str) -> Incoming {
-    Box::pin(stream::iter([Ok(Bytes::copy_from_slice(content.as_bytes()))]))
+    Incoming::new(stream::iter([Ok(Bytes::copy_from_slice(content.as_bytes()))]))
 }
 
 /// A bucket on which segments of less than 100 bytes are small.

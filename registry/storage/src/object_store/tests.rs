@@ -11,7 +11,7 @@ use super::ObjectStore;
 use crate::bucket::Limits;
 use crate::layers::{Shelf, ShelfOptions};
 use crate::layout::UploadKey;
-use crate::{Key, Progress, Store};
+use crate::{Incoming, Key, Progress, Store};
 
 /// Segments of less than 100 bytes are small.
 fn shelf() -> Arc<Shelf> {
@@ -29,7 +29,7 @@ async fn begun(store: &ObjectStore, upload: &UploadKey) -> Progress {
 }
 
 async fn with(store: &ObjectStore, upload: &UploadKey, from: &Progress, content: &[u8]) -> Progress {
-    let body = Box::pin(stream::iter([Ok(Bytes::copy_from_slice(content))]));
+    let body = Incoming::new(stream::iter([Ok(Bytes::copy_from_slice(content))]));
     store.append(upload, from.clone(), body).await.unwrap().progress
 }
 

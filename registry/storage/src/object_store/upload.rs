@@ -14,6 +14,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_oci::{Digest, Hasher};
 use bytes::{Bytes, BytesMut};
@@ -27,11 +28,15 @@ use crate::{Key, Store, StoreError};
 
 use super::ObjectStore;
 use super::chain::{Chain, DIRECTORY, Segment};
-use super::intake::{Chunk, Intake};
+use super::intake::{Chunk, Cut, Intake};
 use super::plan::{Part, Plan, plan};
 
 /// How many chunks of one body are being sent at once.
 const SENT_AT_ONCE: usize = 2;
+/// How long small segments wait for room to be written together. Their client waits as well, and they can do without.
+const TIDY_PATIENCE: Duration = Duration::from_secs(3);
+/// How long what is read to become an object waits for room: the parts of a large one wait for each other.
+const WORK_PATIENCE: Duration = Duration::from_secs(300);
 /// How many parts are copied at once, whatever the settings say.
 const MAX_COPIES_AT_ONCE: usize = 32;
 
@@ -90,9 +95,9 @@ impl ObjectStore {
             return Err(StoreError::Offset { key: upload.data().to_string(), expected, found });
         }
         let mut chain = (*chain).clone();
-        let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits().max_parts, hasher);
+        let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits(), Cut::Segments, hasher);
         let mut sending = Sending::default();
-        while let Some(Chunk { content, room, hasher }) = intake.next().await {
+        while let Some(Chunk { content, room, hasher }) = intake.next().await? {
             let segment = chain.next(&hasher);
             let (bucket, key) = (self.bucket.clone(), key_of(upload, &segment)?);
             chain.push(segment);
@@ -133,7 +138,7 @@ impl ObjectStore {
         let merged = (crumbs > 0).then(|| chain.merged(crumbs)).flatten();
         let Some((mut merged, segment)) = merged else { return Ok(None) };
         let small = &chain.segments()[chain.segments().len() - crumbs..];
-        let _room = self.budget.take(segment.bytes()).await;
+        let _room = self.budget.take(segment.bytes(), TIDY_PATIENCE).await?;
         let content = self.read_segments(upload, small).await?;
         self.bucket.put(&key_of(upload, &segment)?, content).await?;
         // The small ones are there as well.
@@ -186,7 +191,7 @@ impl ObjectStore {
             }
             Plan::Copy => self.bucket.copy_sized(&key_of(upload, &segments[0])?, to, sizes[0]).await?,
             Plan::Rewrite => {
-                let _room = self.budget.take(chain.bytes()).await;
+                let _room = self.budget.take(chain.bytes(), WORK_PATIENCE).await?;
                 let content = self.read_segments(upload, segments).await?;
                 self.bucket.put(to, content).await?;
             }
@@ -231,7 +236,8 @@ impl ObjectStore {
                     }
                     Part::Rewritten(range) => {
                         let segments = &segments[range];
-                        let _room = self.budget.take(segments.iter().map(Segment::bytes).sum()).await;
+                        let bytes = segments.iter().map(Segment::bytes).sum();
+                        let _room = self.budget.take(bytes, WORK_PATIENCE).await?;
                         let content = self.read_segments(upload, segments).await?;
                         self.bucket.put_part(to, assembly, number, content).await
                     }
@@ -246,8 +252,8 @@ impl ObjectStore {
 
     pub(super) async fn write_body(&self, to: &Key, digest: &Digest, body: Incoming) -> Result<Written, StoreError> {
         let hasher = Hasher::new(digest.algorithm());
-        let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits().max_parts, hasher);
-        let first = intake.next().await;
+        let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits(), Cut::Parts, hasher);
+        let first = intake.next().await?;
         if intake.has_ended() || first.is_none() {
             // Nothing has to be undone if it is not what it is to be.
             let (hasher, interrupted) = intake.end();
@@ -258,7 +264,7 @@ impl ObjectStore {
             if found != *digest {
                 return Ok(Written::Mismatch(found));
             }
-            let (content, _room) = first.map_or((Bytes::new(), None), |chunk| (chunk.content, chunk.room));
+            let (content, _room) = first.map_or((Bytes::new(), None), |chunk| (chunk.content, Some(chunk.room)));
             self.bucket.put(to, content).await?;
             return Ok(Written::Stored(size));
         }
@@ -273,7 +279,7 @@ impl ObjectStore {
                     bucket.put_part(&to, &assembly, number, content).await
                 })
                 .await?;
-            next = intake.next().await;
+            next = intake.next().await?;
         }
         let tags = sending.end().await?;
         let (hasher, interrupted) = intake.end();

@@ -12,7 +12,7 @@ use crate::subject::Verdict;
 
 fn body(pieces: &[&'static [u8]]) -> Incoming {
     let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
-    Box::pin(stream::iter(pieces))
+    Incoming::new(stream::iter(pieces))
 }
 
 /// The progress of nothing, with the hash that an append of so many bytes begins with.
@@ -137,7 +137,7 @@ pub(super) async fn what_arrived_before_a_body_broke_off_is_kept(on: On) -> Verd
     let (store, upload) = (on.store(), on.upload());
     let begun = begun(store, &upload, Algorithm::Sha512).await;
     let pieces = vec![Ok(Bytes::from_static(b"half")), Err("connection reset".into())];
-    let appended = store.append(&upload, begun, Box::pin(stream::iter(pieces))).await.unwrap();
+    let appended = store.append(&upload, begun, Incoming::new(stream::iter(pieces))).await.unwrap();
     assert_eq!(appended.interrupted.map(|error| error.to_string()).as_deref(), Some("connection reset"));
     assert_eq!(appended.progress.offset, 4);
     let whole = with(store, &upload, appended.progress, &[b" and whole"]).await;
@@ -241,14 +241,14 @@ pub(super) async fn a_body_goes_straight_to_its_key_or_nowhere(on: On) -> Verdic
     for content in [&b""[..], b"small", &large] {
         let pieces = || content.chunks(100_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
         let digest = Digest::sha256(content);
-        let written = store.write(&blob, &Digest::sha256(b"other"), Box::pin(stream::iter(pieces()))).await;
+        let written = store.write(&blob, &Digest::sha256(b"other"), Incoming::new(stream::iter(pieces()))).await;
         assert!(matches!(written, Ok(Written::Mismatch(found)) if found == digest));
         let mut broken = pieces();
         broken.push(Err("reset".into()));
-        let written = store.write(&blob, &digest, Box::pin(stream::iter(broken))).await;
+        let written = store.write(&blob, &digest, Incoming::new(stream::iter(broken))).await;
         assert!(matches!(written, Ok(Written::Interrupted(_))), "{written:?}");
         assert!(is_not_found(store.stat(&blob).await));
-        let written = store.write(&blob, &digest, Box::pin(stream::iter(pieces()))).await;
+        let written = store.write(&blob, &digest, Incoming::new(stream::iter(pieces()))).await;
         assert!(matches!(written, Ok(Written::Stored(bytes)) if bytes == content.len() as u64), "{written:?}");
         assert!(on.read("blob").await == content);
         store.delete(&blob).await.unwrap();
