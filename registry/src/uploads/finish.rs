@@ -18,7 +18,7 @@ use super::sessions::Session;
 use super::{of_session, unknown_session};
 use crate::error::Error;
 use crate::gc::{Held, Item};
-use crate::registry::Registry;
+use crate::registry::{Registry, absent_is_none};
 
 impl Registry {
     /// Appends a last body to a session that must end at byte `expected`, and makes the whole a blob of the repository.
@@ -39,7 +39,7 @@ impl Registry {
             let _writing = writing;
             let mut session = registry.sessions.lock(id).await?;
             match registry.complete(&mut session, &name, id, expected, &digest, body).await {
-                Err(unknown @ Error::UploadUnknown { .. }) => registry.was_finished(&name, &digest, unknown).await,
+                Err(unknown @ Error::UploadUnknown { .. }) => registry.was_finished(&name, id, &digest, unknown).await,
                 finished => finished,
             }
         })
@@ -48,15 +48,26 @@ impl Registry {
 
     /// Whether a session that is unknown is so because it has become the blob; otherwise the error. Where data is moved, one
     /// process has the session, and what it has answered to the first request it answers to no other.
-    async fn was_finished(&self, name: &RepositoryName, digest: &Digest, unknown: Error) -> Result<(), Error> {
+    async fn was_finished(
+        &self,
+        name: &RepositoryName,
+        id: Uuid,
+        digest: &Digest,
+        unknown: Error,
+    ) -> Result<(), Error> {
         if !self.store.is_remote() {
             return Err(unknown);
         }
         match self.blob_stat(name, digest).await {
-            Ok(_) => Ok(()),
-            Err(Error::BlobUnknown { .. }) => Err(unknown),
-            Err(error) => Err(error),
+            Ok(_) => {}
+            Err(Error::BlobUnknown { .. }) => return Err(unknown),
+            Err(error) => return Err(error),
         }
+        // This request may have written its chunk before it came to know. The purge finds that if this fails.
+        if let Err(error) = absent_is_none(self.store.abort(&UploadKey::new(name, id)).await) {
+            tracing::warn!(repository = %name, upload = %id, %error, "cannot remove what came after an upload");
+        }
+        Ok(())
     }
 
     pub(super) async fn complete(

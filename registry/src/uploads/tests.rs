@@ -138,13 +138,15 @@ async fn an_end_that_comes_again_when_all_is_done_is_answered_as_before() {
 async fn an_end_that_another_replica_comes_before_is_answered() {
     let shelf = shelf();
     let (one, other) = (replica(shelf.clone()), replica(shelf.clone()));
-    let id = one.upload_begin(&name()).await.unwrap().id;
-    let whole = "x".repeat(250);
-    let offset = other.chunk(id, 0, &whole).await.unwrap();
-    one.end(id, offset, &whole, "").await.unwrap();
-    // What it remembers are objects that are gone.
-    other.end(id, offset, &whole, "").await.unwrap();
-    assert!(left_of_uploads(&shelf).is_empty());
+    for last in ["", "the last chunk", &"the last chunk".repeat(20)] {
+        let id = one.upload_begin(&name()).await.unwrap().id;
+        let chunk = "x".repeat(250);
+        let (offset, whole) = (other.chunk(id, 0, &chunk).await.unwrap(), format!("{chunk}{last}"));
+        one.end(id, offset, &whole, last).await.unwrap();
+        // What it remembers are objects that are gone.
+        other.end(id, offset, &whole, last).await.unwrap();
+        assert!(left_of_uploads(&shelf).is_empty(), "{last}");
+    }
 }
 
 /// A replica is killed when the last chunk has arrived and is not a blob yet.
@@ -180,11 +182,22 @@ async fn a_chunk_that_comes_again_is_told_where_the_upload_goes_on() {
     assert!(left_of_uploads(&shelf).is_empty());
 }
 
+/// Removes what was written together up to byte `end`, and leaves that and what follows it.
+async fn remove_before(shelf: &Shelf, end: u64) {
+    let kept = [format!("-{end:016x}-"), format!("/{end:016x}-")];
+    let small = left_of_uploads(shelf).into_iter().filter(|name| name.contains("/berth/"));
+    let small = small.filter(|name| !(name.contains("/0000000000000000-") && name.contains(&kept[0])));
+    let small = small.filter(|name| !name.contains(&kept[1]));
+    let small: Vec<berth_storage::Key> = small.map(|name| name.parse().unwrap()).collect();
+    assert!(small.len() > 1, "{small:?}");
+    shelf.remove(&small).await.unwrap();
+}
+
 /// What one replica remembers of an upload another has written together as one object, and removed.
 #[tokio::test]
 async fn what_is_remembered_is_looked_for_once_more_when_it_is_gone() {
-    let whole = "x".repeat(120);
-    for ends in [true, false] {
+    let whole = "x".repeat(240);
+    for then in ["", "and more", &whole[..100]] {
         let shelf = shelf();
         // Its beginning and three chunks; then it cannot read what it would write together.
         let faults = [None, None, None, None, Some(Fault::Failed)];
@@ -196,18 +209,24 @@ async fn what_is_remembered_is_looked_for_once_more_when_it_is_gone() {
         }
         assert_eq!(left_of_uploads(&shelf).len(), 4);
         assert_eq!(other.chunk(id, 120, "").await.unwrap(), 120);
-        let small = left_of_uploads(&shelf).into_iter().filter(|name| name.contains("/berth/"));
-        let small = small.filter(|name| !name.contains(&format!("/{:016x}-{:016x}-", 0, 120)));
-        let small: Vec<berth_storage::Key> = small.map(|name| name.parse().unwrap()).collect();
-        assert_eq!(small.len(), 3);
-        shelf.remove(&small).await.unwrap();
-        if ends {
-            one.end(id, 120, &whole, "").await.unwrap();
-        } else {
-            let told = one.chunk(id, 120, "and more").await;
-            assert!(matches!(told, Err(Error::UploadOffset { offset: 128, .. })), "{told:?}");
-            one.end(id, 128, &format!("{whole}and more"), "").await.unwrap();
+        let whole = format!("{}{then}", &whole[..120]);
+        let end = whole.len() as u64;
+        match then.len() {
+            0 => remove_before(&shelf, 120).await,
+            // It would be written together with what is gone.
+            8 => {
+                remove_before(&shelf, 120).await;
+                let told = one.chunk(id, 120, then).await;
+                assert!(matches!(told, Err(Error::UploadOffset { offset: 128, .. })), "{told:?}");
+            }
+            // It is no small one, so nothing is missed before the end.
+            _ => {
+                assert_eq!(one.chunk(id, 120, then).await.unwrap(), end);
+                remove_before(&shelf, 120).await;
+            }
         }
+        one.end(id, end, &whole, "").await.unwrap();
+        assert_eq!(one.blob_stat(&name(), &Digest::sha256(whole.as_bytes())).await.unwrap().size, end);
         assert!(left_of_uploads(&shelf).is_empty());
     }
 }
