@@ -273,7 +273,7 @@ mod tests {
     #[tokio::test]
     async fn a_push_by_the_alias_during_a_collection_is_not_undone() {
         let bench = Bench::new().await;
-        let body = || Box::pin(stream::iter([Ok(CONTENT.into())]));
+        let body = || berth_storage::Incoming::new(stream::iter([Ok(CONTENT.into())]));
         let report = bench
             .collect(false, Duration::ZERO, async || {
                 bench.registry.upload_whole(&bench.name, &bench.alias, body()).await.unwrap();

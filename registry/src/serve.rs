@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context as _, Result};
 use berth_config::{Config, Maintenance};
 use berth_storage::LockMode;
+use berth_storage::bucket::Bucket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -72,13 +73,26 @@ impl Running {
 /// # Errors
 /// When the store cannot be opened or an address cannot be listened on.
 pub async fn start(config: &Config) -> Result<Running> {
+    start_on(config, None).await
+}
+
+/// Starts a server on a bucket, in place of the store that the configuration names.
+///
+/// # Errors
+/// Those of [`start`].
+#[cfg(feature = "testing")]
+pub async fn start_on_bucket(config: &Config, bucket: Arc<dyn Bucket>) -> Result<Running> {
+    start_on(config, Some(bucket)).await
+}
+
+async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Running> {
     check::check(config)?;
     let (config, said) = &read_only_file::overlay(config);
     let authenticator = settings::authenticator(config).await?;
     let mode = if config.storage.maintenance.readonly.enabled { LockMode::ReadOnly } else { LockMode::Shared };
     let metrics = Arc::new(Metrics::new());
     // This may wait for another process. Nobody waits for it: a stop drops the future and ends the process.
-    let opened = Arc::new(stores::open(&config.storage.driver, mode, Some(metrics.clone())).await?);
+    let opened = Arc::new(open(config, bucket, mode, &metrics).await?);
     let (exclude, presign) = (opened.exclude.clone(), opened.presign.clone());
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(opened.store.clone(), metrics.clone()));
     let state_key = Arc::new(OnceLock::new());
@@ -163,6 +177,19 @@ pub async fn start(config: &Config) -> Result<Running> {
     beside.start(&mut tasks, &stop);
     maintain(&registry, &config.storage.maintenance, *said, &mut tasks, &stop);
     Ok(Running { endpoint, debug_address, registry, stop, tasks })
+}
+
+/// Opens the store: that of the configuration, unless there is a bucket in its place.
+async fn open(
+    config: &Config,
+    bucket: Option<Arc<dyn Bucket>>,
+    mode: LockMode,
+    metrics: &Arc<Metrics>,
+) -> Result<Opened> {
+    match bucket {
+        Some(bucket) => Ok(Opened::in_bucket(bucket, mode)),
+        None => stores::open(&config.storage.driver, mode, Some(metrics.clone())).await,
+    }
 }
 
 /// Begins what is done beside the requests; `said` is what the file of `readonly` said at the start.

@@ -50,9 +50,14 @@ impl Opened {
             None => Arc::new(Nobody),
         };
         let stacked = layers::stack(bucket.clone(), options, observer);
-        let store = Arc::new(ObjectStore::new(stacked.clone()));
+        Opened { presign: Some(bucket), ..Opened::in_bucket(stacked, mode) }
+    }
+
+    /// The store in a bucket that has everything around it.
+    pub(crate) fn in_bucket(bucket: Arc<dyn Bucket>, mode: LockMode) -> Self {
+        let store = Arc::new(ObjectStore::new(bucket.clone()));
         let exclude = Arc::new(Unlocked::new(store.place(), mode));
-        Opened { store, exclude, presign: Some(bucket), bucket: Some(stacked) }
+        Opened { store, exclude, presign: None, bucket: Some(bucket) }
     }
 
     /// Makes sure that the store can be used, and finds out what it is able to do.

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -18,7 +19,37 @@ use crate::{BoxError, Key, StoreError};
 pub const MAX_PAGE: usize = 10_000;
 
 /// Content on its way into a store. An error is the sender's, not the store's.
-pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
+pub struct Incoming {
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>,
+    length: Option<u64>,
+}
+
+impl Incoming {
+    /// Content that ends where its pieces end.
+    pub fn new(pieces: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Self {
+        Incoming { pieces: Box::pin(pieces), length: None }
+    }
+
+    /// The same, where the sender has said how many bytes it has.
+    #[must_use]
+    pub fn of_length(self, length: Option<u64>) -> Self {
+        Incoming { length, ..self }
+    }
+
+    /// How many bytes it has, as far as the sender has said.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pieces.as_mut().poll_next(context)
+    }
+}
 
 /// Content on its way out of a store.
 pub type Outgoing = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
