@@ -250,6 +250,10 @@ impl Bucket for Shelf {
         Ok(())
     }
 
+    async fn probe(&self) -> Result<Abilities, StoreError> {
+        Ok(self.abilities())
+    }
+
     async fn head(&self, key: &Key) -> Result<Stat, StoreError> {
         Ok(self.content().held(key)?.stat())
     }
