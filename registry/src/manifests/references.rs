@@ -90,9 +90,8 @@ impl Registry {
 
     /// Acquires a blob that a repository has; nothing if it does not.
     async fn acquire_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Held>, Error> {
-        let mark = self.recent_links.mark();
-        let Some((target, held)) = self.acquire_layer(name, digest).await? else { return Ok(None) };
-        Ok(self.layer_stat(mark, name, digest, &target).await?.map(|_| held))
+        let Some(layer) = self.acquire_layer(name, digest).await? else { return Ok(None) };
+        Ok(self.layer_stat(name, digest, &layer).await?.map(|_| layer.held))
     }
 
     /// Acquires a manifest that a repository has; nothing if it does not.
