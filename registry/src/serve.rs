@@ -1,7 +1,7 @@
 //! A running server: the store, both listeners, and the tasks beside them.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::debug::{self, Debug};
 use crate::gc::Guard;
 use crate::health::{self, Health};
-use crate::http::{self, App, StateKey};
+use crate::http::{self, App, StateKeys};
 use crate::metrics::{Metered, Metrics};
 use crate::reach::Reach;
 use crate::registry::Registry;
@@ -86,14 +86,14 @@ pub async fn start(config: &Config) -> Result<Running> {
     let opened = Arc::new(stores::open(&config.storage.driver, mode, Some(metrics.clone())).await?);
     let (exclude, presign, is_remote) = (opened.exclude.clone(), opened.presign.clone(), opened.store.is_remote());
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(opened.store.clone(), metrics.clone()));
-    let state_key = Arc::new(OnceLock::new());
+    let state_keys = Arc::new(StateKeys::default());
     let guard = Arc::new(Guard::new());
     let registry = Arc::new(
         Registry::new(store.clone(), exclude, guard, settings::permissions(config))
             .with_rules(settings::rules(config)?),
     );
     let health = Arc::new(Health::of(&config.health, store.clone())?);
-    let readying = Readying { opened, store: store.clone(), config: config.clone(), state_key: state_key.clone() };
+    let readying = Readying { opened, store: store.clone(), config: config.clone(), state_keys: state_keys.clone() };
     // A directory that cannot be used is the end; an object store may come back, and then nobody has to start this again.
     let is_ready = match readying.attempt().await {
         Ok(()) => true,
@@ -109,7 +109,7 @@ pub async fn start(config: &Config) -> Result<Running> {
         registry: registry.clone(),
         authenticator,
         addresses: settings::addresses(config),
-        state_key,
+        state_keys,
         signer: settings::signer(config)?,
         headers: settings::headers(config)?,
         access_log: !config.log.accesslog.disabled,
@@ -189,17 +189,22 @@ struct Readying {
     opened: Arc<Opened>,
     store: Arc<dyn berth_storage::Store>,
     config: Config,
-    state_key: Arc<OnceLock<StateKey>>,
+    state_keys: Arc<StateKeys>,
 }
 
 impl Readying {
     async fn attempt(&self) -> Result<()> {
         let attempt = async {
             self.opened.probe().await.context("cannot use the store")?;
-            if self.state_key.get().is_none() {
-                let key = settings::state_key(&self.config, self.store.as_ref()).await?;
-                // Whoever came first has the same one, out of the same store.
-                let _ = self.state_key.set(key);
+            if self.state_keys.is_known() {
+                return Ok(());
+            }
+            match settings::configured_state_key(&self.config) {
+                Some(key) => self.state_keys.configure(key),
+                None => {
+                    let key = settings::state_key(&self.config, self.store.as_ref()).await?;
+                    self.state_keys.take(key, self.store.clone(), self.opened.creates_once());
+                }
             }
             Ok(())
         };
