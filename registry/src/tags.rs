@@ -7,7 +7,7 @@ use berth_storage::{EntryKind, Key, StoreError, layout, list_all};
 use futures::future::join;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::catalog::{Names, Paged, is_repository, names_behind, page_of};
+use crate::catalog::{Names, Paged, is_repository, names_behind, page_of, plain};
 use crate::error::Error;
 use crate::registry::{Registry, absent_is_none};
 
@@ -26,7 +26,7 @@ impl Registry {
         last: Option<&str>,
     ) -> Result<Paged<Tag>, Error> {
         if let Some(limit) = limit.filter(|_| self.store.is_remote()) {
-            return self.tags_page(name, limit, last).await;
+            return self.tags_page(name, limit, last.map(plain).as_deref()).await;
         }
         // Only who goes on is given what was read before.
         let remembered = last.and_then(|_| self.tag_lists.get(name));
