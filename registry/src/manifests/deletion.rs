@@ -64,10 +64,13 @@ impl Registry {
                 // Another server may have tagged it between: it found the manifest there, and will not look again. If it
                 // looks now, it writes the manifest anew, and its tags stay.
                 self.remove_tags_of(name, digest, Some(&link)).await?;
-                // After the link, for the reason that it is written before it.
+                // After the link, for the reason that it is written before it; and only while another server has not pushed
+                // the manifest again.
                 match subject {
-                    Subject::Some(subject) => self.forget_referrer(name, &subject, digest).await,
-                    Subject::None | Subject::Unknown => Ok(()),
+                    Subject::Some(subject) if self.find(&link).await?.is_none() => {
+                        self.forget_referrer(name, &subject, digest).await
+                    }
+                    Subject::Some(_) | Subject::None | Subject::Unknown => Ok(()),
                 }
             }
         }

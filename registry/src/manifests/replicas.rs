@@ -208,6 +208,32 @@ async fn a_deletion_leaves_what_another_server_pushes_again() {
     assert_eq!((replicas.named("first").await, replicas.named("second").await), (None, None));
 }
 
+/// The entry by which a manifest is found as a referrer is written before its link, and not again while that is there.
+#[tokio::test]
+async fn a_deletion_leaves_the_referrer_that_another_server_pushes_again() {
+    let replicas = Replicas::new(ShelfOptions::default()).await;
+    let subject = Digest::sha256(b"subject");
+    let media_type = media_type::OCI_INDEX;
+    let raw = Bytes::from(format!(
+        "{{\"schemaVersion\":2,\"mediaType\":\"{media_type}\",\"manifests\":[],\
+         \"subject\":{{\"mediaType\":\"{media_type}\",\"digest\":\"{subject}\",\"size\":7}}}}"
+    ));
+    let (digest, signed) = (Digest::sha256(&raw), Reference::Digest(Digest::sha256(&raw)));
+    replicas.one.manifest_put(&replicas.name, &signed, &[], None, raw.clone()).await.unwrap();
+    // The second pass has found nothing, and then it is there again.
+    let again = signed.clone();
+    let link = layout::revision_link(&replicas.name, &digest);
+    replicas.meanwhile("head", &link, None, |_, _| async {});
+    replicas.meanwhile("head", &link, None, |_, _| async {});
+    replicas.meanwhile("head", &link, None, |other, name| async move {
+        other.manifest_put(&name, &again, &[], None, raw).await.unwrap();
+    });
+    replicas.one.manifest_delete(&replicas.name, &signed).await.unwrap();
+    assert_eq!(replicas.bucket.awaited(), 0);
+    let entry = layout::referrer(&replicas.name, &subject, &digest);
+    assert!(replicas.shelf.peek(entry.as_str()).is_some() && replicas.shelf.peek(link.as_str()).is_some());
+}
+
 #[tokio::test]
 async fn a_page_of_nothing_is_not_taken_for_all_there_is() {
     let options = ShelfOptions { lists_nothing_first: true, max_page: 2, ..ShelfOptions::default() };
