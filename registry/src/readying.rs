@@ -1,6 +1,6 @@
 //! What a server needs of its store before it answers, tried until it has got it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -9,7 +9,7 @@ use berth_storage::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
-use crate::http::StateKey;
+use crate::http::StateKeys;
 use crate::reach::{Reach, Trouble};
 use crate::settings;
 use crate::stores::Opened;
@@ -24,7 +24,7 @@ pub(crate) struct Readying {
     pub(crate) opened: Arc<Opened>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) config: Config,
-    pub(crate) state_key: Arc<OnceLock<StateKey>>,
+    pub(crate) state_keys: Arc<StateKeys>,
     pub(crate) reach: Arc<Reach>,
     pub(crate) health: Arc<Health>,
 }
@@ -73,10 +73,15 @@ impl Readying {
                 }
                 Err(error) => return Err(error).context("cannot use the store"),
             }
-            if self.state_key.get().is_none() {
-                let key = settings::state_key(&self.config, self.store.as_ref()).await?;
-                // Whoever came first has the same one, out of the same store.
-                let _ = self.state_key.set(key);
+            if self.state_keys.is_known() {
+                return Ok(());
+            }
+            match settings::configured_state_key(&self.config) {
+                Some(key) => self.state_keys.configure(key),
+                None => {
+                    let key = settings::state_key(&self.config, self.store.as_ref()).await?;
+                    self.state_keys.take(key, self.store.clone(), self.opened.creates_once());
+                }
             }
             Ok(())
         };

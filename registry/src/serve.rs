@@ -1,7 +1,7 @@
 //! A running server: the store, both listeners, and the tasks beside them.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use berth_config::{Config, Maintenance};
@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::debug::{self, Debug};
 use crate::gc::Guard;
 use crate::health::{self, Health};
-use crate::http::{self, App};
+use crate::http::{self, App, StateKeys};
 use crate::metrics::{Metered, Metrics};
 use crate::reach::Reach;
 use crate::readying::Readying;
@@ -95,7 +95,7 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
     let opened = Arc::new(open(config, bucket, mode, &metrics).await?);
     let (exclude, presign) = (opened.exclude.clone(), opened.presign.clone());
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(opened.store.clone(), metrics.clone()));
-    let state_key = Arc::new(OnceLock::new());
+    let state_keys = Arc::new(StateKeys::default());
     let guard = Arc::new(Guard::new());
     let registry = Arc::new(
         Registry::new(store.clone(), exclude, guard, settings::permissions(config))
@@ -103,12 +103,11 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
     );
     let reach = Arc::new(Reach::of(&registry));
     let health = Arc::new(Health::of(&config.health, reach.clone())?);
-    let (config_of_store, key) = (config.clone(), state_key.clone());
     let readying = Readying {
         opened,
         store,
-        config: config_of_store,
-        state_key: key,
+        config: config.clone(),
+        state_keys: state_keys.clone(),
         reach: reach.clone(),
         health: health.clone(),
     };
@@ -118,7 +117,7 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
         registry: registry.clone(),
         authenticator,
         addresses: settings::addresses(config),
-        state_key,
+        state_keys,
         signer: settings::signer(config)?,
         headers: settings::headers(config)?,
         access_log: !config.log.accesslog.disabled,

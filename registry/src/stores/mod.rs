@@ -60,6 +60,11 @@ impl Opened {
         Opened { store, exclude, presign: None, bucket: Some(bucket) }
     }
 
+    /// Whether an object that several processes create at once is that of one of them for good, as far as is known.
+    pub(crate) fn creates_once(&self) -> bool {
+        self.bucket.as_ref().is_none_or(|bucket| bucket.abilities().creates_atomically)
+    }
+
     /// Makes sure that the store can be used, and finds out what it is able to do.
     ///
     /// # Errors

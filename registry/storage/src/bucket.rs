@@ -100,6 +100,8 @@ pub struct PartTag(pub String);
 ///
 /// A missing object is [`StoreError::NotFound`]; a missing bucket, or credentials that are not good enough, are
 /// [`StoreError::Service`] with the store's own words; no answer at all is [`StoreError::Unreachable`].
+///
+/// A method is given here only where it does the same whoever has it, as for [`crate::Store`].
 #[async_trait]
 pub trait Bucket: Send + Sync + 'static {
     /// The name of the driver, as the configuration has it.
@@ -120,9 +122,7 @@ pub trait Bucket: Send + Sync + 'static {
 
     /// Finds out what the store is able to do, if that is not known yet, for which it may write small objects below
     /// `berth/v1/probe`. Until this has succeeded, the least is assumed.
-    async fn probe(&self) -> Result<Abilities, StoreError> {
-        Ok(self.abilities())
-    }
+    async fn probe(&self) -> Result<Abilities, StoreError>;
 
     /// What is known of an object.
     async fn head(&self, key: &Key) -> Result<Stat, StoreError>;
@@ -196,18 +196,12 @@ pub trait Bucket: Send + Sync + 'static {
 
     /// Makes an object of what another program has begun to write in parts at a key, as far as it has come, and says what
     /// that is; nothing if there is nothing of the kind. CNCF Distribution keeps the data of an upload so on some stores.
-    async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {
-        let _ = key;
-        Ok(None)
-    }
+    async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError>;
 
     /// Forgets the parts of objects below a key that were begun before then and never completed, as by processes that were
     /// killed, and says how many things those were. `before` has to be further back than any object takes to be written. A
     /// store that forgets them by itself, or that keeps them below the object, has nothing to do here.
-    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
-        let _ = (below, before);
-        Ok(0)
-    }
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError>;
 }
 
 /// Where in a bucket the keys of a store begin: the driver's `rootdirectory`.

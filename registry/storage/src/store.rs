@@ -194,6 +194,9 @@ pub enum Written {
 
 /// A place for objects. Every method is atomic: an object is there whole or not at all, also after a crash; what a method
 /// has answered is durable. The one exception is the data of an unfinished upload, which a power failure may shorten.
+///
+/// A method is given here only where it does the same whoever has it: a store around another one that forgot to pass it on
+/// would only be slower.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The name of the driver, as the configuration has it.
@@ -201,9 +204,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether every look is a request to another machine. Then what was just seen is believed for longer, and what need not
     /// be looked at is not.
-    fn is_remote(&self) -> bool {
-        false
-    }
+    fn is_remote(&self) -> bool;
 
     /// Where it is, for people; nothing secret.
     fn place(&self) -> String;
@@ -278,31 +279,25 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what [`Store::finish`] has left of an upload. Called when everything that was to be done with the object has
     /// been done.
-    async fn discard(&self, upload: &UploadKey, progress: &Progress) -> Result<(), StoreError> {
-        let _ = (upload, progress);
-        Ok(())
-    }
+    async fn discard(&self, upload: &UploadKey, progress: &Progress) -> Result<(), StoreError>;
 
     /// Whether [`Store::write`] saves work: where a body would otherwise be moved in a second step.
-    fn writes_directly(&self) -> bool {
-        false
-    }
+    fn writes_directly(&self) -> bool;
 
     /// Takes a body that is to have a digest straight to its key, without an upload; only where [`Store::writes_directly`].
-    async fn write(&self, to: &Key, digest: &Digest, body: Incoming) -> Result<Written, StoreError> {
-        let _ = (digest, body);
-        Err(StoreError::Settings { key: to.to_string(), source: "the store takes no body directly".into() })
-    }
+    async fn write(&self, to: &Key, digest: &Digest, body: Incoming) -> Result<Written, StoreError>;
 
     /// Forgets an upload and its data.
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError>;
 
     /// Forgets what was begun below a key before then by processes that were killed, and that no listing shows, and says how
     /// many things that were. `before` has to be further back than any request takes.
-    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
-        let _ = (below, before);
-        Ok(0)
-    }
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError>;
+}
+
+/// What a store says that takes no body directly.
+pub(crate) fn not_directly(to: &Key) -> StoreError {
+    StoreError::Settings { key: to.to_string(), source: "the store takes no body directly".into() }
 }
 
 /// The ability to keep other processes from the store, which a collection inside one process needs.

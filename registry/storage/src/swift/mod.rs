@@ -408,6 +408,16 @@ impl Bucket for Swift {
     async fn abort_parts(&self, to: &Key, assembly: &Assembly) -> Result<(), StoreError> {
         large::abort(&self.inner, to, assembly).await
     }
+
+    async fn adopt_parts(&self, _key: &Key) -> Result<Option<Stat>, StoreError> {
+        // An upload of another program is an object between two requests.
+        Ok(None)
+    }
+
+    async fn remove_leftovers(&self, _below: &Key, _before: SystemTime) -> Result<u64, StoreError> {
+        // Segments lie beside their object, and go with its directory.
+        Ok(0)
+    }
 }
 
 #[async_trait]

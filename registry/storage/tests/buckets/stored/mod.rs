@@ -93,7 +93,8 @@ impl Stored {
             ..options.abilities
         };
         let max_page = if is_able { options.max_page } else { 3 };
-        let bucket = Arc::new(Shelf::new(ShelfOptions { abilities, max_page, ..options }));
+        let bucket =
+            Arc::new(Shelf::new(ShelfOptions { abilities, max_page, lists_nothing_first: !is_able, ..options }));
         Stored {
             driver: bucket.driver(),
             server: if is_able { "memory" } else { "memory, able to do the least" },
