@@ -5,13 +5,15 @@
 
 use std::fmt::Write as _;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use super::{
     fetch::Observed,
     reach::{Answer, Told},
     source::{Remedy, Unusable},
     validate::{ObjectKind, ValidCa, ValidCredentials, ValidObjectStore, ValidRegistry},
 };
-use crate::conditions::Wanted;
+use crate::conditions::{self, Wanted};
 
 /// The type of the condition.
 pub const CONDITION: &str = "StorageReachable";
@@ -61,6 +63,8 @@ pub enum Reach {
         reason: String,
         /// A sentence that says what to do, or what the store says.
         message: String,
+        /// Whether it may pass by itself.
+        transient: bool,
     },
     /// Nobody can tell.
     Unknown {
@@ -81,12 +85,14 @@ impl Reach {
         answers: &[Answer],
     ) -> Self {
         if let Err(Unusable { reason, message }) = checked {
-            return Self::Unreached { reason: reason.clone(), message: message.clone() };
+            return Self::Unreached { reason: reason.clone(), message: message.clone(), transient: false };
         }
         let place = store.place();
         let told = || answers.iter().filter_map(|answer| answer.told.as_ref().ok());
-        if let Some(told) = told().find(|told| !told.reachable) {
-            return Self::Unreached { reason: reason_of(told), message: complaint(registry, store, told) };
+        // What does not pass by itself needs somebody, so it is said first.
+        if let Some(told) = told().filter(|told| !told.reachable).min_by_key(|told| told.transient) {
+            let (reason, message) = (reason_of(told), complaint(registry, store, told));
+            return Self::Unreached { reason, message, transient: told.transient };
         }
         if told().next().is_some() {
             return Self::Reached { message: format!("{place} is reached") };
@@ -108,12 +114,26 @@ impl Reach {
         }
     }
 
+    /// The same, in the words of before where only numbers and times are others: a store names each request, and that is
+    /// no news. What the spec has changed since is.
+    #[must_use]
+    pub fn steady(mut self, previous: &[Condition], generation: Option<i64>) -> Self {
+        let Self::Unreached { reason, message, .. } = &mut self else { return self };
+        let before = conditions::find(previous, CONDITION).filter(|before| {
+            before.status == "False" && before.reason == *reason && before.observed_generation == generation
+        });
+        if let Some(before) = before.filter(|before| conditions::same_but_for_numbers(&before.message, message)) {
+            message.clone_from(&before.message);
+        }
+        self
+    }
+
     /// The condition that says it.
     #[must_use]
     pub fn condition(&self) -> Wanted {
         let (holds, reason, message) = match self {
             Self::Reached { message } => (Some(true), "Reachable", message),
-            Self::Unreached { reason, message } => (Some(false), reason.as_str(), message),
+            Self::Unreached { reason, message, transient: _ } => (Some(false), reason.as_str(), message),
             Self::Unknown { reason, message } => (None, *reason, message),
         };
         Wanted { type_: CONDITION, holds, reason: reason.to_owned(), message: message.clone() }
@@ -180,8 +200,53 @@ mod tests {
                 reachable,
                 reason: text(reason),
                 message: text(message),
+                transient: false,
             }),
         }
+    }
+
+    fn passing(reason: &str, message: &str) -> Answer {
+        let mut answer = told(false, reason, message);
+        answer.told.iter_mut().for_each(|told| told.transient = true);
+        answer
+    }
+
+    /// One look that failed is no reason to call for help, and a refusal is one beside any number of those.
+    #[test]
+    fn what_may_pass_is_told_apart() {
+        let registry = registry(2, &json!({"workloadIdentity": {}}));
+        let store = registry.storage.object_store().unwrap();
+        let of = |answers: &[Answer]| Reach::of(&registry, store, &Ok(()), answers);
+        let unreached = |reason: &str, message: &str, transient| Reach::Unreached {
+            reason: reason.into(),
+            message: format!("s3://acme-images: {message}"),
+            transient,
+        };
+        let (busy, denied) = (passing("SlowDown", "slow down"), told(false, "AccessDenied", "no"));
+        assert_eq!(of(&[told(true, "", ""), busy]), unreached("SlowDown", "slow down", true));
+        let busy = passing("SlowDown", "slow down");
+        assert_eq!(of(&[busy, denied]), unreached("AccessDenied", "no", false));
+    }
+
+    #[test]
+    fn the_number_of_a_request_is_no_news() {
+        let known = |message: &str, generation: i64| -> Vec<Condition> {
+            serde_json::from_value(json!([{"type": "StorageReachable", "status": "False", "reason": "X",
+                "message": message, "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}]))
+            .unwrap()
+        };
+        let now = |reason: &str| Reach::Unreached {
+            reason: reason.into(),
+            message: "no: request 8f2a at 10:00:05".into(),
+            transient: false,
+        };
+        let said = |known: &[Condition], reason: &str| now(reason).steady(known, Some(4)).condition().message;
+        let (old, new) = ("no: request 17bc at 10:00:00", "no: request 8f2a at 10:00:05");
+        assert_eq!(said(&known(old, 4), "X"), old);
+        assert_eq!(said(&known(old, 3), "X"), new, "the spec may name another Secret");
+        assert_eq!(said(&known(old, 4), "Y"), new);
+        assert_eq!(said(&known("gone: request 17bc at 10:00:00", 4), "X"), new);
+        assert_eq!(said(&[], "X"), new);
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub struct Told {
     /// A sentence for why not, with the store's own error.
     #[serde(default)]
     pub message: Option<String>,
+    /// Whether that may pass by itself, as a store that is too busy does. Servers of earlier versions do not say.
+    #[serde(default)]
+    pub transient: bool,
 }
 
 /// Why a pod tells nothing.
@@ -139,10 +142,16 @@ mod tests {
         let body = r#"{"driver": "s3", "place": "s3://b", "reachable": true, "reason": null, "message": null,
             "checked": "2026-01-01T00:00:00Z", "more": 1}"#;
         let place = Some("s3://b".to_owned());
-        assert_eq!(of(text(body)).await, Ok(Told { place, reachable: true, reason: None, message: None }));
+        assert_eq!(
+            of(text(body)).await,
+            Ok(Told { place, reachable: true, reason: None, message: None, transient: false })
+        );
         let (reason, message) = (Some("AccessDenied".to_owned()), Some("no".to_owned()));
-        let told = Told { place: None, reachable: false, reason, message };
+        let mut told = Told { place: None, reachable: false, reason, message, transient: false };
         let body = r#"{"reachable": false, "reason": "AccessDenied", "message": "no"}"#;
+        assert_eq!(of(text(body)).await, Ok(told.clone()));
+        told.transient = true;
+        let body = r#"{"reachable": false, "reason": "AccessDenied", "message": "no", "transient": true}"#;
         assert_eq!(of(text(body)).await, Ok(told));
     }
 

@@ -30,8 +30,13 @@ pub fn of_applied(
     now: Timestamp,
 ) -> RegistryStatus {
     let Applied { deployment, volume_claim, refusal, sources } = applied;
+    let previous = registry.status.clone().unwrap_or_default();
+    let generation = registry.metadata.generation;
     let storage = match valid.storage.object_store() {
-        Some(store) => StorageState::Object(Reach::of(valid, store, &sources.storage, answers)),
+        Some(store) => {
+            let reach = Reach::of(valid, store, &sources.storage, answers);
+            StorageState::Object(reach.steady(&previous.conditions, generation))
+        }
         None => StorageState::Volume(volume::state(&valid.storage, volume_claim.as_ref(), refusal.as_deref())),
     };
     let rollout = deployment
@@ -49,12 +54,11 @@ pub fn of_applied(
             message: "changes are held back: set spec.paused to false to go on".into(),
         });
     }
-    let previous = registry.status.clone().unwrap_or_default();
     let counts = deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
     let ready = counts.and_then(|status| status.ready_replicas).unwrap_or(0);
     RegistryStatus {
-        observed_generation: registry.metadata.generation,
-        conditions: conditions::merge(&previous.conditions, wanted, registry.metadata.generation, now),
+        observed_generation: generation,
+        conditions: conditions::merge(&previous.conditions, wanted, generation, now),
         replicas: Some(counts.and_then(|status| status.replicas).unwrap_or(0)),
         ready_replicas: Some(ready),
         selector: Some(names::selector_text(&names::registry_selector(&valid.name))),
@@ -138,7 +142,12 @@ fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &StorageState, po
     match storage {
         StorageState::Volume(VolumeState::Stuck { reason, message }) => return Progress::stalled(*reason, message),
         // Why pods are not ready, mostly, so it comes before that they are not.
-        StorageState::Object(Reach::Unreached { reason, message }) => return Progress::stalled(reason, message),
+        StorageState::Object(Reach::Unreached { reason, message, transient: false }) => {
+            return Progress::stalled(reason, message);
+        }
+        StorageState::Object(Reach::Unreached { reason, message, transient: true }) => {
+            return Progress::underway(reason, message);
+        }
         StorageState::Volume(VolumeState::Ready { .. } | VolumeState::Underway { .. })
         | StorageState::Object(Reach::Reached { .. } | Reach::Unknown { .. }) => {}
     }
@@ -401,13 +410,21 @@ mod tests {
     fn answer(reachable: bool) -> Answer {
         let reason = (!reachable).then(|| "AccessDenied".to_owned());
         let message = (!reachable).then(|| "the server says: Access Denied".to_owned());
-        Answer { pod: "main-1".into(), told: Ok(Told { place: None, reachable, reason, message }) }
+        Answer { pod: "main-1".into(), told: Ok(Told { place: None, reachable, reason, message, transient: false }) }
+    }
+
+    fn busy() -> Answer {
+        let (reason, message) = (Some("SlowDown".to_owned()), Some("the server says: slow down".to_owned()));
+        let told = Told { place: None, reachable: false, reason, message, transient: true };
+        Answer { pod: "main-1".into(), told: Ok(told) }
     }
 
     #[test]
     fn a_store_that_is_not_reached_is_why_nothing_is_ready() {
         let denied = "s3://acme-images: the server says: Access Denied (credentials from Secret apps/s3)";
+        let slow = "s3://acme-images: the server says: slow down (credentials from Secret apps/s3)";
         for (replicas, available, answers, reachable, ready) in [
+            (1, 1, vec![busy()], ("False", slow), ("False", slow)),
             (1, 1, vec![answer(true)], ("True", "s3://acme-images is reached"), ("True", "the replica is ready")),
             (1, 0, vec![answer(false)], ("False", denied), ("False", denied)),
             (1, 1, vec![answer(true), answer(false)], ("False", denied), ("False", denied)),
@@ -427,7 +444,9 @@ mod tests {
             assert_eq!(told(&status, "StorageReachable"), Some(reachable));
             assert_eq!(told(&status, "Ready"), Some(ready));
             assert_eq!(told(&status, "StorageReady"), None);
-            assert_eq!(told(&status, "Stalled").is_some(), reachable.0 == "False");
+            // What may pass by itself is waited for, and nobody is called.
+            assert_eq!(told(&status, "Stalled").is_some(), ready.1 == denied);
+            assert_eq!(told(&status, "Reconciling").is_some(), ready.1 == slow);
             assert_eq!(status.summary.unwrap().storage, "s3://acme-images");
             let storage = status.effective.unwrap().storage;
             assert_eq!((storage.credentials_secret.as_deref(), storage.redirect), (Some("s3"), Some(false)));
