@@ -88,6 +88,11 @@ use self::{status::RegistryStatus, storage::Storage, tls::Tls, validation::Valid
             the annotation azure.workload.identity/client-id, podLabels the label azure.workload.identity/use: \"true\", and \
             write workloadIdentity: {}; and leave that annotation out of serviceAccount.annotations")
         .field_path(".storage"),
+    validation = Rule::new(crate::registry::identity_rule("azure", "tenantId", "azure.workload.identity/tenant-id"))
+        .message("workloadIdentity.tenantId sets the annotation azure.workload.identity/tenant-id of the ServiceAccount that \
+            Berth makes: leave that annotation out of serviceAccount.annotations, and give a ServiceAccount of your own the \
+            annotation yourself")
+        .field_path(".storage"),
     validation = Rule::new(crate::registry::identity_rule("gcs", "serviceAccount", "iam.gke.io/gcp-service-account"))
         .message("workloadIdentity.serviceAccount is for the ServiceAccount that Berth makes: give the one of \
             serviceAccount.name the annotation iam.gke.io/gcp-service-account, and write workloadIdentity: {}; and leave \

@@ -4,8 +4,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BUCKET_MESSAGE, PART_SIZE, PART_SIZE_MESSAGE, ROOT_DIRECTORY_MESSAGE, SAME_BUCKET, SAME_BUCKET_MESSAGE,
-    SecretCredentials,
+    PART_SIZE, PART_SIZE_MESSAGE, ROOT_DIRECTORY_MESSAGE, SAME_BUCKET, SAME_BUCKET_MESSAGE, SecretCredentials,
 };
 use crate::{Size, pattern, registry::reference::CertificateAuthority};
 
@@ -21,7 +20,8 @@ use crate::{Size, pattern, registry::reference::CertificateAuthority};
 pub struct Oss {
     /// The name of the bucket. It must exist: Berth never makes or deletes one.
     #[schemars(length(min = 1, max = 255))]
-    #[x_kube(validation = Rule::new(pattern::rule(pattern::BUCKET)).message(BUCKET_MESSAGE))]
+    #[x_kube(validation = Rule::new(pattern::rule(pattern::OSS_BUCKET))
+        .message("bucket must be the name alone, 3 to 63 of a-z, 0-9 and '-': a folder in it goes into rootDirectory"))]
     pub bucket: String,
     /// The region of the bucket, such as oss-eu-central-1.
     #[schemars(length(min = 1, max = 64))]
@@ -46,7 +46,8 @@ pub struct Oss {
     /// Whether objects are encrypted by the store. false when it is left out: what the bucket itself says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<bool>,
-    /// The size of a part of an upload, as a quantity of bytes from 5Mi to 5Gi. 10Mi when it is left out.
+    /// The size of a part of an upload, as a quantity of bytes from 5Mi to 64Mi: each pod holds at least two of them in
+    /// memory. 10Mi when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(PART_SIZE).message(PART_SIZE_MESSAGE))]
     pub chunk_size: Option<Size>,

@@ -272,7 +272,13 @@ mod tests {
                 "s3_with_an_identity",
                 "s3",
                 json!({"bucket": "acme", "region": "eu-central-1", "useDualStack": true, "useFips": true,
-                    "accelerate": true, "encryption": {}, "credentials": {"workloadIdentity": {}}}),
+                    "encryption": {}, "credentials": {"workloadIdentity": {}}}),
+            ),
+            (
+                "s3_accelerated",
+                "s3",
+                json!({"bucket": "acme", "region": "eu-central-1", "accelerate": true,
+                    "credentials": {"workloadIdentity": {}}}),
             ),
             (
                 "azure_in_full",

@@ -38,15 +38,12 @@ pub(in crate::registry::validate) fn oss_of(oss: Oss, problems: &mut Problems) -
         credentials,
         redirect,
     } = oss;
-    checker.bucket(&bucket);
+    let message = "must be the name alone, 3 to 63 of a-z, 0-9 and '-': a folder in it goes into rootDirectory";
+    checker.matches("bucket", &bucket, pattern::OSS_BUCKET, message);
     checker.region(&region);
-    if let Some(endpoint) = &endpoint {
-        let message = "must be an address such as https://oss.example, without a path, a name or a password";
-        checker.matches("endpoint", endpoint, pattern::HOST_ADDRESS, message);
-        if is(internal) {
-            checker
-                .add("endpoint", "stands beside internal, which chooses among Alibaba's own addresses: leave one out");
-        }
+    checker.host_address("endpoint", endpoint.as_ref());
+    if endpoint.is_some() && is(internal) {
+        checker.add("endpoint", "stands beside internal, which chooses among Alibaba's own addresses: leave one out");
     }
     let chunk_bytes = checker.chunk_bytes(chunk_size, Settings::default().chunksize, &s3::CHUNKS);
     let Some(SecretCredentials { secret_ref }) = credentials else {

@@ -71,14 +71,38 @@ fn every_problem_is_named_with_its_field() {
     for driver in ["s3", "gcs", "oss"] {
         check(driver, json!({"bucket": "s3://acme"}), "bucket: must be the name alone");
     }
-    for (driver, size) in [("s3", "4Mi"), ("s3", "6Gi"), ("gcs", "16M"), ("swift", "1000Ki"), ("oss", "1Mi")] {
+    for (driver, size) in [
+        ("s3", "4Mi"),
+        ("s3", "65Mi"),
+        ("gcs", "16M"),
+        ("gcs", "65Mi"),
+        ("swift", "1000Ki"),
+        ("swift", "65Mi"),
+        ("oss", "1Mi"),
+        ("oss", "65Mi"),
+    ] {
         check(driver, json!({ "chunkSize": size }), "chunkSize: must be ");
     }
     check("s3", json!({"chunkSize": "10MB"}), "chunkSize: \"10MB\" has no known unit");
     check("s3", json!({"region": null}), "region: is missing: name the bucket's region, such as eu-central-1, or the");
     check("s3", json!({"region": null, "endpoint": "https://minio:9000"}), "");
     check("s3", json!({"region": "eu central"}), "region: must be the name of a region");
+    for address in
+        ["https://a:b", "https://a:0", "https://a:99999", "https://a:1:2", "https://", "https://-a", "https://[a"]
+    {
+        check("s3", json!({ "endpoint": address }), "endpoint: must be an address such as");
+        check("swift", json!({ "authUrl": address }), "authUrl: must be an address such as");
+        check("oss", json!({ "endpoint": address }), "endpoint: must be an address such as");
+    }
+    for address in ["https://a:65535/b", "http://10.0.0.1:80", "https://[fd00::1]:9000/", "https://a_b.example."] {
+        check("s3", json!({ "endpoint": address }), "");
+    }
     check("s3", json!({"redirectEndpoint": "minio"}), "redirectEndpoint: must be an address");
+    check("s3", json!({"redirectEndpoint": "https://minio/a"}), "redirectEndpoint: must be an address");
+    check("s3", json!({"redirectEndpoint": "https://minio:9000/"}), "");
+    check("s3", json!({"accelerate": true, "useDualStack": true}), "");
+    check("s3", json!({"accelerate": true, "useFips": true}), "accelerate: goes neither with useFips nor");
+    check("s3", json!({"accelerate": true, "pathStyle": true}), "accelerate: goes neither with useFips nor");
     check(
         "s3",
         json!({"endpoint": "https://minio", "useFips": true}),
@@ -99,6 +123,16 @@ fn every_problem_is_named_with_its_field() {
     check("azure", json!({"accountName": "Acme"}), "accountName: must be that of a storage account");
     check("azure", json!({"container": "a/b"}), "container: must be the name of a container");
     check("azure", json!({"realm": "https://a"}), "realm: must be a domain");
+    let plain = "http://acme.example";
+    check("azure", json!({"endpoint": plain}), "");
+    for credentials in [
+        json!({"workloadIdentity": {}}),
+        json!({"clientSecret": {"clientId": "i", "tenantId": "t", "secretRef": {"name": "a"}}}),
+    ] {
+        let over = |endpoint: &str| json!({"endpoint": endpoint, "credentials": credentials});
+        check("azure", over(plain), "endpoint: must begin with https:// beside clientSecret and workloadIdentity");
+        check("azure", over("https://acme.example"), "");
+    }
     check(
         "azure",
         json!({"credentials": {"clientSecret": {"clientId": "a b", "tenantId": "t", "secretRef": {"name": "a"}}}}),
@@ -114,9 +148,20 @@ fn every_problem_is_named_with_its_field() {
         json!({"credentials": {"workloadIdentity": {"serviceAccount": "registry"}}}),
         "credentials.workloadIdentity.serviceAccount: must be the address",
     );
+    check("gcs", json!({"endpoint": "https://store.example/a"}), "endpoint: must be an address such as");
+    for (endpoint, expected) in [
+        ("https://storage-acme.p.googleapis.com", ""),
+        ("https://storage.googleapis.com:443/", ""),
+        ("http://storage.googleapis.com", "endpoint: must be one of Google's own"),
+        ("https://googleapis.com.example", "endpoint: must be one of Google's own"),
+    ] {
+        check("gcs", json!({ "endpoint": endpoint }), "");
+        check("gcs", json!({"endpoint": endpoint, "credentials": {"workloadIdentity": {}}}), expected);
+    }
     check("swift", json!({"authUrl": "keystone"}), "authUrl: must be an address such as");
     check("swift", json!({"authVersion": 300}), "authVersion: must be 1, 2 or 3");
     check("swift", json!({"container": "a/b"}), "container: must be the name alone");
+    check("oss", json!({"bucket": "Acme_images"}), "bucket: must be the name alone, 3 to 63 of");
     check("oss", json!({"endpoint": "https://oss.example/a"}), "endpoint: must be an address such as");
     check("oss", json!({"endpoint": "https://oss.example", "internal": true}), "endpoint: stands beside internal");
 }
