@@ -67,7 +67,7 @@ pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Obser
         certificate: _,    // the user's own
         storage_secret: _, // the user's own
         storage_ca: _,     // the user's own
-        storage_ca_digest: _,
+        pins: _,
         volume_claim,
         service,
         debug_service,
@@ -249,7 +249,7 @@ fn stale_account<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Settings, registry::validate::validate};
+    use crate::{Settings, registry::render::Pins, registry::validate::validate};
     use serde_json::{Value, json};
 
     const OWNER: Owner<'_> = Owner { kind: "Registry", label: names::REGISTRY_LABEL, name: "main", uid: Some("u1") };
@@ -276,7 +276,7 @@ mod tests {
             certificate: None,
             storage_secret: None,
             storage_ca: None,
-            storage_ca_digest: None,
+            pins: Pins::default(),
             volume_claim: None,
             service: None,
             debug_service: None,

@@ -191,7 +191,7 @@ async fn advance(
     let deletes_volume =
         valid.deletion_policy == DeletionPolicy::Delete && matches!(valid.storage, ValidStorage::OwnClaim { .. });
     cluster::set_finalizer(api, registry, names::VOLUME_FINALIZER, deletes_volume).await?;
-    let rendered = render::render(&valid, observed.storage_ca_digest.as_deref());
+    let rendered = render::render(&valid, &observed.pins);
     let applied = apply::apply(&context.client, &owner, &valid, rendered, &observed, announcer).await?;
     Ok(told(valid, applied, observed.pods).await)
 }
