@@ -36,7 +36,6 @@ use kube::{Api, ResourceExt as _, core::PartialObjectMeta, runtime::controller::
 use self::{
     apply::{Applied, ApplyError},
     reach::Answer,
-    source::{Missing, Sources},
     validate::{ValidRegistry, ValidStorage},
 };
 use crate::{
@@ -68,8 +67,6 @@ enum Failure {
     #[error(transparent)]
     Taken(#[from] Taken),
     #[error(transparent)]
-    Missing(#[from] Box<Missing>),
-    #[error(transparent)]
     Cluster(#[from] Error),
 }
 
@@ -88,7 +85,6 @@ impl Failure {
             Self::Invalid(problems) => Progress::stalled("InvalidSpec", problems.to_string()),
             Self::Taken(taken @ Taken::Foreign { .. }) => Progress::stalled("NameTaken", taken.to_string()),
             Self::Taken(taken @ Taken::Leaving { .. }) => Progress::underway("NameLeaving", taken.to_string()),
-            Self::Missing(missing) => missing.first.progress(),
             Self::Cluster(error) if error.refusal().is_some() => Progress::stalled("Refused", error.to_string()),
             Self::Cluster(error) => Progress::underway("Error", error.to_string()),
         }
@@ -125,14 +121,14 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
     let (status, result) = match advance(&api, &registry, &context, &announcer).await {
         Ok(Advanced { valid, applied, pods, answers }) => {
             let status = status::of_applied(&registry, &valid, &applied, &pods, &answers, now);
-            let revisit = revisit(&valid, &status);
+            let revisit = if applied.held.is_some() { REVISIT_BLOCKED } else { revisit(&valid, &status) };
             (status, Ok(revisit))
         }
         Err(failure) => {
-            let status = status::of_failure(&registry, &failure.progress(), sources_of(&failure), now);
+            let status = status::of_failure(&registry, &failure.progress(), now);
             let result = match failure {
                 Failure::Invalid(_) => Ok(REVISIT),
-                Failure::Taken(_) | Failure::Missing(_) => Ok(REVISIT_BLOCKED),
+                Failure::Taken(_) => Ok(REVISIT_BLOCKED),
                 Failure::Cluster(error) => Err(error),
             };
             (status, result)
@@ -142,13 +138,6 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
     let revisit = result?;
     context.attempts.succeeded(&registry);
     Ok(Action::requeue(revisit))
-}
-
-fn sources_of(failure: &Failure) -> Option<&Sources> {
-    match failure {
-        Failure::Missing(missing) => Some(&missing.sources),
-        Failure::Invalid(_) | Failure::Taken(_) | Failure::Cluster(_) => None,
-    }
 }
 
 /// [pure] When a Registry whose objects are applied is looked at again.
@@ -185,9 +174,6 @@ async fn advance(
     }
     let owner = owner_of(registry);
     apply::check_names(&owner, &valid, &observed)?;
-    // Before anything is changed: what runs with another certificate, or with none, goes on until this one is there; and
-    // so with the credentials of a store.
-    Sources::of(&valid, &observed).require_all()?;
     let deletes_volume =
         valid.deletion_policy == DeletionPolicy::Delete && matches!(valid.storage, ValidStorage::OwnClaim { .. });
     cluster::set_finalizer(api, registry, names::VOLUME_FINALIZER, deletes_volume).await?;

@@ -140,12 +140,6 @@ impl Reach {
     }
 }
 
-/// The condition where the store needs what is not there.
-#[must_use]
-pub fn unusable_condition(Unusable { reason, message }: &Unusable) -> Wanted {
-    Wanted { type_: CONDITION, holds: Some(false), reason: reason.clone(), message: message.clone() }
-}
-
 /// The server's word for it, if it can be that of a condition.
 fn reason_of(told: &Told) -> String {
     const MAX_REASON_BYTES: usize = 64;
@@ -312,8 +306,7 @@ mod tests {
         let store = registry.storage.object_store().unwrap();
         let missing = Unusable { reason: "SecretNotFound".into(), message: "there is no Secret s3".into() };
         let found = Reach::of(&registry, store, &Err(missing.clone()), &[told(true, "", "")]).condition();
-        assert_eq!(found, unusable_condition(&missing));
-        assert_eq!((found.holds, found.reason.as_str()), (Some(false), "SecretNotFound"));
+        assert_eq!((found.holds, &found.reason, &found.message), (Some(false), &missing.reason, &missing.message));
     }
 
     #[test]

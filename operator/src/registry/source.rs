@@ -116,28 +116,12 @@ impl Sources {
         Self { certificate, storage }
     }
 
-    /// Nothing, if all of them can be used.
-    ///
-    /// # Errors
-    /// [`Missing`].
-    pub fn require_all(self) -> Result<(), Box<Missing>> {
-        let Self { certificate, storage } = &self;
-        let first = [certificate, storage].into_iter().find_map(|checked| checked.as_ref().err()).cloned();
-        match first {
-            Some(first) => Err(Box::new(Missing { first, sources: self })),
-            None => Ok(()),
-        }
-    }
-}
-
-/// What keeps pods from starting.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{first}")]
-pub struct Missing {
     /// The first that cannot be used.
-    pub first: Unusable,
-    /// All that was checked.
-    pub sources: Sources,
+    #[must_use]
+    pub fn missing(&self) -> Option<&Unusable> {
+        let Self { certificate, storage } = self;
+        [certificate, storage].into_iter().find_map(|checked| checked.as_ref().err())
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use berth_crds::{Effective, EffectiveStorage, Registry, RegistryStatus, Summary};
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{
     apply::Applied,
@@ -10,7 +10,6 @@ use super::{
     object_store::{self, Reach},
     reach::Answer,
     rollout::{Rollout, rollout},
-    source::Sources,
     validate::{ValidRegistry, ValidStorage},
     volume::{self, VolumeState},
 };
@@ -29,7 +28,7 @@ pub fn of_applied(
     answers: &[Answer],
     now: Timestamp,
 ) -> RegistryStatus {
-    let Applied { deployment, volume_claim, refusal, sources } = applied;
+    let Applied { deployment, held, volume_claim, refusal, sources } = applied;
     let previous = registry.status.clone().unwrap_or_default();
     let generation = registry.metadata.generation;
     let storage = match valid.storage.object_store() {
@@ -42,7 +41,10 @@ pub fn of_applied(
     let rollout = deployment
         .as_ref()
         .map_or_else(|| Rollout::Progressing("nothing is applied while the Registry is paused".into()), rollout);
-    let progress = progress(valid, &rollout, &storage, pods);
+    let progress = match held {
+        Some(missing) => missing.progress(),
+        None => progress(valid, &rollout, &storage, pods),
+    };
     let mut wanted = progress.conditions();
     wanted.push(storage.condition());
     wanted.extend(valid.tls.as_ref().map(|tls| certificate::condition(&tls.secret, &sources.certificate)));
@@ -62,10 +64,13 @@ pub fn of_applied(
         replicas: Some(counts.and_then(|status| status.replicas).unwrap_or(0)),
         ready_replicas: Some(ready),
         selector: Some(names::selector_text(&names::registry_selector(&valid.name))),
-        url: Some(url(valid)),
-        // Until the rollout is complete, what runs is what ran before.
-        version: if rollout == Rollout::Complete { Some(version(&valid.image)) } else { previous.version },
-        effective: Some(effective(valid)),
+        // What runs is what ran before, until the rollout is complete; and altogether, while the pods are held back.
+        version: match rollout {
+            Rollout::Complete if held.is_none() => Some(version(&valid.image)),
+            _ => previous.version,
+        },
+        url: if held.is_none() { Some(url(valid)) } else { previous.url },
+        effective: if held.is_none() { Some(effective(valid)) } else { previous.effective },
         summary: Some(Summary {
             replicas: format!("{ready}/{}", valid.replicas),
             storage: storage_summary(&valid.storage, volume_claim.as_ref()),
@@ -75,43 +80,16 @@ pub fn of_applied(
 
 /// The status when nothing more could be applied: what was known, and why it is not what the spec asks for.
 #[must_use]
-pub fn of_failure(
-    registry: &Registry,
-    progress: &Progress,
-    sources: Option<&Sources>,
-    now: Timestamp,
-) -> RegistryStatus {
+pub fn of_failure(registry: &Registry, progress: &Progress, now: Timestamp) -> RegistryStatus {
     let previous = registry.status.clone().unwrap_or_default();
-    let mut wanted = progress.conditions();
-    // What else was known stays as it was.
-    wanted.extend(known(&previous.conditions, "StorageReady"));
-    wanted.extend(match sources.map(|sources| &sources.storage) {
-        Some(Err(unusable)) => Some(object_store::unusable_condition(unusable)),
-        Some(Ok(())) | None => known(&previous.conditions, object_store::CONDITION),
-    });
-    let secret = registry.spec.tls.as_ref().map(|tls| &tls.secret_ref.name);
-    wanted.extend(secret.and_then(|secret| match sources {
-        Some(sources) => Some(certificate::condition(secret, &sources.certificate)),
-        None => known(&previous.conditions, "CertificateReady"),
-    }));
-    RegistryStatus {
-        observed_generation: registry.metadata.generation,
-        conditions: conditions::merge(&previous.conditions, wanted, registry.metadata.generation, now),
-        ..previous
-    }
-}
-
-fn known(conditions: &[Condition], type_: &'static str) -> Option<Wanted> {
-    conditions::find(conditions, type_).map(|known| Wanted {
-        type_,
-        holds: match known.status.as_str() {
-            "True" => Some(true),
-            "False" => Some(false),
-            _ => None,
-        },
-        reason: known.reason.clone(),
-        message: known.message.clone(),
-    })
+    let mut conditions =
+        conditions::merge(&previous.conditions, progress.conditions(), registry.metadata.generation, now);
+    // What else was known stays as it was, with the generation of which it was known.
+    let mut still_known = vec!["StorageReady", object_store::CONDITION];
+    still_known.extend(registry.spec.tls.is_some().then_some("CertificateReady"));
+    conditions
+        .extend(still_known.into_iter().filter_map(|type_| conditions::find(&previous.conditions, type_)).cloned());
+    RegistryStatus { observed_generation: registry.metadata.generation, conditions, ..previous }
 }
 
 /// What is known of where the content is kept.
@@ -141,6 +119,8 @@ impl StorageState {
 fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &StorageState, pods: &[Pod]) -> Progress {
     match storage {
         StorageState::Volume(VolumeState::Stuck { reason, message }) => return Progress::stalled(*reason, message),
+        // There is no pod that would have to reach it, or to be started.
+        StorageState::Object(_) if valid.replicas == 0 => {}
         // Why pods are not ready, mostly, so it comes before that they are not.
         StorageState::Object(Reach::Unreached { reason, message, transient: false }) => {
             return Progress::stalled(reason, message);
@@ -266,7 +246,11 @@ mod tests {
     use super::*;
     use crate::{
         Settings,
-        registry::{reach::Told, source::Unusable, validate::validate},
+        registry::{
+            reach::Told,
+            source::{Sources, Unusable},
+            validate::validate,
+        },
     };
     use k8s_openapi::api::{apps::v1::Deployment, core::v1::PersistentVolumeClaim};
     use serde_json::{Value, json};
@@ -307,6 +291,7 @@ mod tests {
     fn a_ready_registry() {
         let applied = Applied {
             deployment: Some(deployment(1)),
+            held: None,
             volume_claim: Some(claim("20Gi")),
             refusal: None,
             sources: FINE,
@@ -345,6 +330,7 @@ mod tests {
         ] {
             let applied = Applied {
                 deployment: Some(deployment(available)),
+                held: None,
                 volume_claim: Some(claim(capacity)),
                 refusal: refusal.map(str::to_owned),
                 sources: FINE,
@@ -363,7 +349,7 @@ mod tests {
         registry.spec = serde_json::from_value(spec.clone()).unwrap();
         let valid = validate(&registry, &Settings::default()).unwrap();
         let volume_claim = claim.map(|claim| serde_json::from_value(claim.clone()).unwrap());
-        let applied = Applied { deployment, volume_claim, refusal: None, sources: FINE };
+        let applied = Applied { deployment, held: None, volume_claim, refusal: None, sources: FINE };
         of_applied(&registry, &valid, &applied, &[], &[], "2026-01-02T00:00:00Z".parse().unwrap())
     }
 
@@ -407,6 +393,10 @@ mod tests {
         registry
     }
 
+    fn on_store(deployment: Deployment, sources: Sources) -> Applied {
+        Applied { deployment: Some(deployment), held: None, volume_claim: None, refusal: None, sources }
+    }
+
     fn answer(reachable: bool) -> Answer {
         let reason = (!reachable).then(|| "AccessDenied".to_owned());
         let message = (!reachable).then(|| "the server says: Access Denied".to_owned());
@@ -438,8 +428,7 @@ mod tests {
         ] {
             let registry = on_s3(replicas, &json!({}));
             let valid = validate(&registry, &Settings::default()).unwrap();
-            let applied =
-                Applied { deployment: Some(deployment(available)), volume_claim: None, refusal: None, sources: FINE };
+            let applied = on_store(deployment(available), FINE);
             let status = of_applied(&registry, &valid, &applied, &[], &answers, Timestamp::UNIX_EPOCH);
             assert_eq!(told(&status, "StorageReachable"), Some(reachable));
             assert_eq!(told(&status, "Ready"), Some(ready));
@@ -453,29 +442,58 @@ mod tests {
         }
     }
 
-    /// What is missing is said, and what was known besides stays.
+    fn missing(what: &str) -> Unusable {
+        Unusable { reason: "SecretNotFound".into(), message: format!("there is no Secret {what}") }
+    }
+
+    /// What runs goes on and is counted as it is, and what is missing is said.
     #[test]
     fn a_missing_secret_is_a_condition() {
-        let missing = |what: &str| {
-            Err(Unusable { reason: "SecretNotFound".into(), message: format!("there is no Secret {what}") })
-        };
-        let known = json!({"conditions": [{"type": "StorageReachable", "status": "True", "reason": "Reachable",
-            "message": "s3://acme-images is reached", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
-        let mut registry = on_s3(1, &known);
+        let mut registry = on_s3(2, &json!({"url": "http://before", "replicas": 7, "readyReplicas": 7}));
         registry.spec.tls = Some(serde_json::from_value(json!({"secretRef": {"name": "tls"}})).unwrap());
-        let reached = Some(("True", "s3://acme-images is reached"));
-        let of = |sources: Option<&Sources>| {
-            of_failure(&registry, &Progress::stalled("X", "x"), sources, Timestamp::UNIX_EPOCH)
+        let valid = validate(&registry, &Settings::default()).unwrap();
+        let of = |sources: Sources, answers: &[Answer]| {
+            let held = sources.missing().cloned();
+            let applied = Applied { held, ..on_store(deployment(1), sources) };
+            of_applied(&registry, &valid, &applied, &[], answers, Timestamp::UNIX_EPOCH)
         };
-        let both = Sources { certificate: missing("tls"), storage: missing("s3") };
-        assert_eq!(told(&of(Some(&both)), "StorageReachable"), Some(("False", "there is no Secret s3")));
-        assert_eq!(told(&of(Some(&both)), "CertificateReady"), Some(("False", "there is no Secret tls")));
-        let one = Sources { certificate: missing("tls"), storage: Ok(()) };
-        assert_eq!(told(&of(Some(&one)), "StorageReachable"), reached);
-        assert_eq!(told(&of(None), "StorageReachable"), reached);
-        assert_eq!(told(&of(None), "CertificateReady"), None);
-        assert_eq!(both.require_all().unwrap_err().first.message, "there is no Secret tls");
-        assert_eq!(FINE.require_all(), Ok(()));
+        let status = of(Sources { certificate: Err(missing("tls")), storage: Err(missing("s3")) }, &[answer(true)]);
+        assert_eq!(told(&status, "Ready"), Some(("False", "there is no Secret tls")));
+        assert_eq!(told(&status, "Stalled"), Some(("True", "there is no Secret tls")));
+        assert_eq!(told(&status, "StorageReachable"), Some(("False", "there is no Secret s3")));
+        assert_eq!(told(&status, "CertificateReady"), Some(("False", "there is no Secret tls")));
+        assert_eq!((status.replicas, status.ready_replicas), (Some(1), Some(1)));
+        assert_eq!(status.summary.unwrap().replicas, "1/2");
+        assert_eq!((status.url.as_deref(), status.version, status.effective), (Some("http://before"), None, None));
+        // Those that run still tell how they reach their store.
+        let status = of(Sources { certificate: Err(missing("tls")), storage: Ok(()) }, &[answer(true)]);
+        assert_eq!(told(&status, "StorageReachable"), Some(("True", "s3://acme-images is reached")));
+    }
+
+    #[test]
+    fn a_stopped_registry_waits_for_no_secret() {
+        let registry = on_s3(0, &json!({}));
+        let valid = validate(&registry, &Settings::default()).unwrap();
+        let none: Deployment = serde_json::from_value(json!({"metadata": {"generation": 1},
+            "spec": {"replicas": 0, "selector": {}, "template": {}}, "status": {"observedGeneration": 1}}))
+        .unwrap();
+        let applied = on_store(none, Sources { certificate: Ok(()), storage: Err(missing("s3")) });
+        let status = of_applied(&registry, &valid, &applied, &[], &[], Timestamp::UNIX_EPOCH);
+        assert_eq!(told(&status, "Ready"), Some(("True", "stopped: spec.replicas is 0")));
+        assert_eq!(told(&status, "StorageReachable"), Some(("False", "there is no Secret s3")));
+    }
+
+    /// What was known of an earlier spec is not said of this one.
+    #[test]
+    fn what_is_known_keeps_its_generation() {
+        let condition = |type_: &str| {
+            json!({"type": type_, "status": "True", "reason": "X", "message": "known", "observedGeneration": 3,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+        };
+        let known = json!({"conditions": [condition("StorageReachable"), condition("CertificateReady")]});
+        let status = of_failure(&on_s3(1, &known), &Progress::stalled("X", "x"), Timestamp::UNIX_EPOCH);
+        let found: Vec<_> = status.conditions.iter().map(|c| (c.type_.as_str(), c.observed_generation)).collect();
+        assert_eq!(found, [("Ready", Some(4)), ("Stalled", Some(4)), ("StorageReachable", Some(3))]);
     }
 
     #[test]
