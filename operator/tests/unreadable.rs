@@ -18,6 +18,7 @@ use berth_operator::{
     controllers::{self, Scope},
     events::Events,
     metrics::Metrics,
+    registry::asks::Asks,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -164,6 +165,7 @@ async fn work(cluster: &Arc<Cluster>) -> Working {
         settings: Settings::default(),
         metrics: Metrics::default(),
         attempts: Attempts::default(),
+        asks: Asks::default(),
         watches: Arc::default(),
     });
     let running = controllers::run(Arc::clone(&context), vec![Scope::Cluster], CancellationToken::new());

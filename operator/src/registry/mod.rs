@@ -6,7 +6,7 @@
 //! | [`validate`] | no |
 //! | [`render`] | no |
 //! | [`apply`] | writes |
-//! | [`reach`] | asks the pods, not the cluster |
+//! | [`reach`] | asks the pods, not the cluster, and is not waited for long ([`asks`]) |
 //! | [`status`] | no; this file writes what it computes |
 //!
 //! Two reconciliations of one Registry never run at once (the controller sees to it), and only the elected operator
@@ -14,6 +14,7 @@
 //! back, and the watch of that change starts the next reconciliation.
 
 pub mod apply;
+pub mod asks;
 pub mod certificate;
 mod delete;
 pub mod fetch;
@@ -58,6 +59,8 @@ const REVISIT_REACHED: Duration = Duration::from_secs(60);
 /// How often they are asked while one does not. One that does again becomes ready, and is asked at once; this is for a
 /// store that says something else. An answer may take its time, so it is not asked for all the time.
 const REVISIT_UNREACHED: Duration = Duration::from_secs(30);
+/// How soon an answer that was not waited for is taken.
+const REVISIT_ASKED: Duration = Duration::from_secs(4);
 
 /// Why a Registry could not be brought to what its spec asks for.
 #[derive(Debug, thiserror::Error)]
@@ -120,8 +123,12 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
     let now = Timestamp::now();
     let (status, result) = match advance(&api, &registry, &context, &announcer).await {
         Ok(Advanced { valid, applied, pods, answers }) => {
-            let status = status::of_applied(&registry, &valid, &applied, &pods, &answers, now);
-            let revisit = if applied.held.is_some() { REVISIT_BLOCKED } else { revisit(&valid, &status) };
+            let status = status::of_applied(&registry, &valid, &applied, &pods, answers.as_deref(), now);
+            let revisit = match &answers {
+                None => REVISIT_ASKED,
+                Some(_) if applied.held.is_some() => REVISIT_BLOCKED,
+                Some(_) => revisit(&valid, &status),
+            };
             (status, Ok(revisit))
         }
         Err(failure) => {
@@ -156,8 +163,8 @@ struct Advanced {
     valid: ValidRegistry,
     applied: Applied,
     pods: Vec<Pod>,
-    /// What the pods say of their object store, if they have one.
-    answers: Vec<Answer>,
+    /// What the pods say of their object store, if they have one; none while they are still asked.
+    answers: Option<Vec<Answer>>,
 }
 
 async fn advance(
@@ -170,7 +177,7 @@ async fn advance(
     let observed = fetch::fetch(&context.client, &valid).await?;
     if valid.paused {
         let applied = Applied::nothing(&valid, &observed);
-        return Ok(told(valid, applied, observed.pods).await);
+        return Ok(told(context, valid, applied, observed.pods).await);
     }
     let owner = owner_of(registry);
     apply::check_names(&owner, &valid, &observed)?;
@@ -179,14 +186,16 @@ async fn advance(
     cluster::set_finalizer(api, registry, names::VOLUME_FINALIZER, deletes_volume).await?;
     let rendered = render::render(&valid, &observed.pins);
     let applied = apply::apply(&context.client, &owner, &valid, rendered, &observed, announcer).await?;
-    Ok(told(valid, applied, observed.pods).await)
+    Ok(told(context, valid, applied, observed.pods).await)
 }
 
-/// Asks the pods of a Registry on an object store what they say of it.
-async fn told(valid: ValidRegistry, applied: Applied, pods: Vec<Pod>) -> Advanced {
-    let answers = match valid.storage.object_store() {
-        Some(_) => reach::ask(&pods).await,
-        None => Vec::new(),
+/// Asks the pods of a Registry on an object store what they say of it, unless what it needs is known to be missing.
+async fn told(context: &Context, valid: ValidRegistry, applied: Applied, pods: Vec<Pod>) -> Advanced {
+    let asked = valid.storage.object_store().is_some() && applied.sources.storage.is_ok();
+    let uid = valid.owner.as_ref().map(|owner| owner.uid.as_str()).unwrap_or_default();
+    let answers = match asked {
+        true => context.asks.ask(uid, reach::chosen(&pods)).await,
+        false => Some(Vec::new()),
     };
     Advanced { valid, applied, pods, answers }
 }

@@ -10,13 +10,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::{
     fetch::Observed,
     reach::{Answer, Told},
-    source::{Remedy, Unusable},
+    source::{self, Remedy, Unusable},
     validate::{ObjectKind, ValidCa, ValidCredentials, ValidObjectStore, ValidRegistry},
 };
 use crate::conditions::{self, Wanted};
 
 /// The type of the condition.
 pub const CONDITION: &str = "StorageReachable";
+/// The reason where no pod has answered.
+const NO_ANSWER: &str = "NoAnswer";
 
 /// The most of a server's message that is kept, in bytes: what follows it, the name of a Secret, must not be cut.
 const MAX_TOLD_BYTES: usize = 600;
@@ -69,7 +71,7 @@ pub enum Reach {
     /// Nobody can tell.
     Unknown {
         /// A word for why.
-        reason: &'static str,
+        reason: String,
         /// A sentence for people.
         message: String,
     },
@@ -100,17 +102,37 @@ impl Reach {
         let silence = answers.iter().find_map(|answer| Some((&answer.pod, answer.told.as_ref().err()?)));
         match silence {
             _ if registry.replicas == 0 => Self::Unknown {
-                reason: "Stopped",
+                reason: "Stopped".into(),
                 message: format!("spec.replicas is 0: there is no pod to ask whether it reaches {place}"),
             },
             None => Self::Unknown {
-                reason: "NoAnswer",
+                reason: NO_ANSWER.into(),
                 message: format!("there is no pod yet that could tell whether it reaches {place}"),
             },
             Some((pod, silence)) => Self::Unknown {
-                reason: "NoAnswer",
+                reason: NO_ANSWER.into(),
                 message: format!("pod {pod} does not tell whether it reaches {place}: {silence}"),
             },
+        }
+    }
+
+    /// What is known while the pods are still asked: what they said of the same spec before. That something was missing says
+    /// nothing of now, when it is there.
+    #[must_use]
+    pub fn before(store: &ValidObjectStore, previous: &[Condition], generation: Option<i64>) -> Self {
+        let known = conditions::find(previous, CONDITION)
+            .filter(|known| known.observed_generation == generation && !source::is_missing(&known.reason));
+        let Some(Condition { status, reason, message, .. }) = known.cloned() else {
+            let message = format!("the pods are asked whether they reach {}, and have not answered yet", store.place());
+            return Self::Unknown { reason: NO_ANSWER.into(), message };
+        };
+        match status.as_str() {
+            "True" => Self::Reached { message },
+            "False" => {
+                let stalled = conditions::find(previous, "Stalled").is_some_and(|stalled| stalled.reason == reason);
+                Self::Unreached { reason, message, transient: !stalled }
+            }
+            _ => Self::Unknown { reason, message },
         }
     }
 
@@ -134,7 +156,7 @@ impl Reach {
         let (holds, reason, message) = match self {
             Self::Reached { message } => (Some(true), "Reachable", message),
             Self::Unreached { reason, message, transient: _ } => (Some(false), reason.as_str(), message),
-            Self::Unknown { reason, message } => (None, *reason, message),
+            Self::Unknown { reason, message } => (None, reason.as_str(), message),
         };
         Wanted { type_: CONDITION, holds, reason: reason.to_owned(), message: message.clone() }
     }
@@ -220,6 +242,41 @@ mod tests {
         assert_eq!(of(&[told(true, "", ""), busy]), unreached("SlowDown", "slow down", true));
         let busy = passing("SlowDown", "slow down");
         assert_eq!(of(&[busy, denied]), unreached("AccessDenied", "no", false));
+    }
+
+    #[test]
+    fn what_was_said_holds_until_the_next_answer() {
+        let registry = registry(1, &json!({"workloadIdentity": {}}));
+        let store = registry.storage.object_store().unwrap();
+        let known = |status: &str, reason: &str, beside: &str| -> Vec<Condition> {
+            let condition = |type_: &str, status: &str| {
+                json!({"type": type_, "status": status, "reason": reason, "message": "m", "observedGeneration": 4,
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"})
+            };
+            serde_json::from_value(json!([condition(CONDITION, status), condition(beside, "True")])).unwrap()
+        };
+        let message = || "m".to_owned();
+        let unreached =
+            |reason: &str, transient| Reach::Unreached { reason: reason.into(), message: message(), transient };
+        let unknown = Reach::Unknown {
+            reason: "NoAnswer".into(),
+            message: "the pods are asked whether they reach s3://acme-images, and have not answered yet".into(),
+        };
+        for (previous, generation, expected) in [
+            (known("True", "Reachable", "Ready"), 4, Reach::Reached { message: message() }),
+            (known("True", "Reachable", "Ready"), 5, unknown.clone()),
+            (known("False", "AccessDenied", "Stalled"), 4, unreached("AccessDenied", false)),
+            (known("False", "SlowDown", "Reconciling"), 4, unreached("SlowDown", true)),
+            (known("False", "SecretNotFound", "Stalled"), 4, unknown.clone()),
+            (
+                known("Unknown", "NoAnswer", "Ready"),
+                4,
+                Reach::Unknown { reason: "NoAnswer".into(), message: message() },
+            ),
+            (Vec::new(), 4, unknown.clone()),
+        ] {
+            assert_eq!(Reach::before(store, &previous, Some(generation)), expected, "{previous:?}");
+        }
     }
 
     #[test]

@@ -61,6 +61,13 @@ impl Seen {
     }
 }
 
+/// Whether a reason is that something is missing.
+pub(super) fn is_missing(reason: &str) -> bool {
+    let problem =
+        [ObjectKind::Secret, ObjectKind::ConfigMap].iter().find_map(|kind| reason.strip_prefix(kind.as_str()));
+    matches!(problem, Some("NotFound" | "Incomplete"))
+}
+
 /// How what is missing comes to be there.
 pub(super) struct Remedy<'a> {
     pub(super) if_absent: &'a str,
@@ -166,5 +173,10 @@ mod tests {
         assert_eq!(check(&Seen::Absent, ObjectKind::Secret), Err(absent));
         let incomplete = ("ConfigMapIncomplete".to_owned(), "spec.x: ConfigMap s3 has no ca.crt: add it".to_owned());
         assert_eq!(check(&Seen::Without("ca.crt".into()), ObjectKind::ConfigMap), Err(incomplete));
+        for seen in [Seen::Absent, Seen::Without("a".into())] {
+            let (reason, _) = check(&seen, ObjectKind::Secret).unwrap_err();
+            assert!(is_missing(&reason), "{reason}");
+        }
+        assert!(!is_missing("NotFound"), "a store may say this");
     }
 }

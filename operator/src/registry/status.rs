@@ -18,14 +18,15 @@ use crate::{
     names, pods,
 };
 
-/// The status after everything was applied.
+/// The status after everything was applied. `answers` are of the pods, if they are on an object store; none while they are
+/// still asked.
 #[must_use]
 pub fn of_applied(
     registry: &Registry,
     valid: &ValidRegistry,
     applied: &Applied,
     pods: &[Pod],
-    answers: &[Answer],
+    answers: Option<&[Answer]>,
     now: Timestamp,
 ) -> RegistryStatus {
     let Applied { deployment, held, volume_claim, refusal, sources } = applied;
@@ -33,8 +34,11 @@ pub fn of_applied(
     let generation = registry.metadata.generation;
     let storage = match valid.storage.object_store() {
         Some(store) => {
-            let reach = Reach::of(valid, store, &sources.storage, answers);
-            StorageState::Object(reach.steady(&previous.conditions, generation))
+            let known = &previous.conditions;
+            StorageState::Object(match answers {
+                None => Reach::before(store, known, generation),
+                Some(answers) => Reach::of(valid, store, &sources.storage, answers).steady(known, generation),
+            })
         }
         None => StorageState::Volume(volume::state(&valid.storage, volume_claim.as_ref(), refusal.as_deref())),
     };
@@ -284,7 +288,7 @@ mod tests {
             "reason": "Rollout", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}));
         let valid = validate(&registry, &Settings::default()).unwrap();
         let pods: Vec<Pod> = serde_json::from_value(pods.clone()).unwrap();
-        of_applied(&registry, &valid, applied, &pods, &[], "2026-01-02T00:00:00.5Z".parse().unwrap())
+        of_applied(&registry, &valid, applied, &pods, None, "2026-01-02T00:00:00.5Z".parse().unwrap())
     }
 
     #[test]
@@ -350,7 +354,7 @@ mod tests {
         let valid = validate(&registry, &Settings::default()).unwrap();
         let volume_claim = claim.map(|claim| serde_json::from_value(claim.clone()).unwrap());
         let applied = Applied { deployment, held: None, volume_claim, refusal: None, sources: FINE };
-        of_applied(&registry, &valid, &applied, &[], &[], "2026-01-02T00:00:00Z".parse().unwrap())
+        of_applied(&registry, &valid, &applied, &[], None, "2026-01-02T00:00:00Z".parse().unwrap())
     }
 
     fn told<'a>(status: &'a RegistryStatus, type_: &str) -> Option<(&'a str, &'a str)> {
@@ -429,7 +433,7 @@ mod tests {
             let registry = on_s3(replicas, &json!({}));
             let valid = validate(&registry, &Settings::default()).unwrap();
             let applied = on_store(deployment(available), FINE);
-            let status = of_applied(&registry, &valid, &applied, &[], &answers, Timestamp::UNIX_EPOCH);
+            let status = of_applied(&registry, &valid, &applied, &[], Some(&answers), Timestamp::UNIX_EPOCH);
             assert_eq!(told(&status, "StorageReachable"), Some(reachable));
             assert_eq!(told(&status, "Ready"), Some(ready));
             assert_eq!(told(&status, "StorageReady"), None);
@@ -455,7 +459,7 @@ mod tests {
         let of = |sources: Sources, answers: &[Answer]| {
             let held = sources.missing().cloned();
             let applied = Applied { held, ..on_store(deployment(1), sources) };
-            of_applied(&registry, &valid, &applied, &[], answers, Timestamp::UNIX_EPOCH)
+            of_applied(&registry, &valid, &applied, &[], Some(answers), Timestamp::UNIX_EPOCH)
         };
         let status = of(Sources { certificate: Err(missing("tls")), storage: Err(missing("s3")) }, &[answer(true)]);
         assert_eq!(told(&status, "Ready"), Some(("False", "there is no Secret tls")));
@@ -478,7 +482,7 @@ mod tests {
             "spec": {"replicas": 0, "selector": {}, "template": {}}, "status": {"observedGeneration": 1}}))
         .unwrap();
         let applied = on_store(none, Sources { certificate: Ok(()), storage: Err(missing("s3")) });
-        let status = of_applied(&registry, &valid, &applied, &[], &[], Timestamp::UNIX_EPOCH);
+        let status = of_applied(&registry, &valid, &applied, &[], Some(&[]), Timestamp::UNIX_EPOCH);
         assert_eq!(told(&status, "Ready"), Some(("True", "stopped: spec.replicas is 0")));
         assert_eq!(told(&status, "StorageReachable"), Some(("False", "there is no Secret s3")));
     }
