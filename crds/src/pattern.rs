@@ -38,6 +38,8 @@ pub const ROOT_DIRECTORY: &str = "^/?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-]
 
 /// A bucket at Alibaba.
 pub const OSS_BUCKET: &str = "^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$";
+/// A role at Alibaba.
+pub const OSS_ROLE: &str = "^[A-Za-z0-9._-]+$";
 /// A storage class of Amazon S3.
 pub const S3_STORAGE_CLASS: &str = "^[A-Z][A-Z0-9_]*$";
 /// A role at Amazon.

@@ -97,6 +97,12 @@ use self::{status::RegistryStatus, storage::Storage, tls::Tls, validation::Valid
         .message("workloadIdentity.serviceAccount is for the ServiceAccount that Berth makes: give the one of \
             serviceAccount.name the annotation iam.gke.io/gcp-service-account, and write workloadIdentity: {}; and leave \
             that annotation out of serviceAccount.annotations")
+        .field_path(".storage"),
+    validation = Rule::new(crate::registry::identity_rule("oss", "roleName", "pod-identity.alibabacloud.com/role-name"))
+        .message("workloadIdentity.roleName is for the ServiceAccount that Berth makes: give the one of serviceAccount.name \
+            the annotation pod-identity.alibabacloud.com/role-name, podLabels the label \
+            pod-identity.alibabacloud.com/injection: \"on\", and write workloadIdentity: {}; and leave that annotation out of \
+            serviceAccount.annotations")
         .field_path(".storage")
 )]
 pub struct RegistrySpec {

@@ -205,6 +205,12 @@ fn what_is_peculiar_to_the_others() {
         ("swift", json!({"container": "a/b"}), "container must be the name alone"),
         ("oss", json!({"endpoint": "https://oss.example", "encrypt": true}), ""),
         ("oss", json!({"endpoint": "https://oss.example", "internal": true}), "internal chooses among Alibaba's own"),
+        ("oss", json!({"credentials": {}}), "set exactly one of secretRef and workloadIdentity"),
+        (
+            "oss",
+            json!({"credentials": {"workloadIdentity": {"roleName": "a/b"}}}),
+            "roleName must be the name of a RAM role",
+        ),
         ("oss", json!({"bucket": "Acme_images"}), "bucket must be the name alone, 3 to 63 of"),
         ("oss", json!({"endpoint": "https://oss.example/a"}), "endpoint must be an address such as"),
         ("oss", json!({"credentials": secret, "chunkSize": "4Mi"}), "chunkSize must be a quantity from 5Mi to 64Mi"),
@@ -273,6 +279,7 @@ fn identities_belong_to_the_account_that_is_made() {
         ("s3", json!({"roleArn": "arn:aws:iam::123456789012:role/registry"}), "eks.amazonaws.com/role-arn"),
         ("azure", json!({"clientId": "i"}), "azure.workload.identity/client-id"),
         ("gcs", json!({"serviceAccount": "a@b.example"}), "iam.gke.io/gcp-service-account"),
+        ("oss", json!({"roleName": "acme-registry"}), "pod-identity.alibabacloud.com/role-name"),
     ] {
         let of = |identity: &Value, account: Value| {
             let storage = with(driver, &json!({"credentials": {"workloadIdentity": identity}}));

@@ -65,7 +65,7 @@ fn every_problem_is_named_with_its_field() {
         );
         check(driver, json!({"credentials": null}), "credentials: ");
     }
-    for driver in ["s3", "azure", "gcs"] {
+    for driver in ["s3", "azure", "gcs", "oss"] {
         check(driver, json!({"endpoint": "store.example"}), "endpoint: must be an address such as");
         check(driver, json!({"endpoint": "https://me@store.example"}), "endpoint: must be an address such as");
         let two = json!({"secretRef": {"name": "a"}, "workloadIdentity": {}});
@@ -176,6 +176,11 @@ fn what_is_peculiar_to_the_others() {
     check("swift", json!({"authUrl": "keystone"}), "authUrl: must be an address such as");
     check("swift", json!({"authVersion": 300}), "authVersion: must be 1, 2 or 3");
     check("swift", json!({"container": "a/b"}), "container: must be the name alone");
+    check(
+        "oss",
+        json!({"credentials": {"workloadIdentity": {"roleName": "acs:ram::1:role/a"}}}),
+        "credentials.workloadIdentity.roleName: must be the name of a RAM role alone",
+    );
     check("oss", json!({"bucket": "Acme_images"}), "bucket: must be the name alone, 3 to 63 of");
     check("oss", json!({"endpoint": "https://oss.example/a"}), "endpoint: must be an address such as");
     check("oss", json!({"endpoint": "https://oss.example", "internal": true}), "endpoint: stands beside internal");
@@ -260,6 +265,13 @@ fn identities_are_annotations_of_the_account_that_is_made() {
             json!({"iam.gke.io/gcp-service-account": "a@b.example"}),
             json!({}),
         ),
+        ("oss", json!({}), json!({}), json!({})),
+        (
+            "oss",
+            json!({"roleName": "acme-registry"}),
+            json!({"pod-identity.alibabacloud.com/role-name": "acme-registry"}),
+            json!({"pod-identity.alibabacloud.com/injection": "on"}),
+        ),
     ] {
         let storage = with(driver, &json!({"credentials": {"workloadIdentity": identity}}));
         let account = json!({"annotations": {"team": "images"}});
@@ -267,7 +279,7 @@ fn identities_are_annotations_of_the_account_that_is_made() {
         let store = registry.storage.object_store().unwrap();
         assert!(matches!(store.credentials, ValidCredentials::Identity(_)) && store.secret().is_none());
         let ValidServiceAccount::Own(found) = &registry.service_account else { panic!("{driver}") };
-        let (mut expected, mut labelled) = (annotations.clone(), labels);
+        let (mut expected, mut labelled) = (annotations.clone(), labels.clone());
         expected["team"] = json!("images");
         labelled["a"] = json!("b");
         assert_eq!((json!(found), json!(registry.pod_labels)), (expected, labelled), "{driver} {identity}");
@@ -279,6 +291,9 @@ fn identities_are_annotations_of_the_account_that_is_made() {
             Some(key) => {
                 let mine = mine.unwrap_err().to_string();
                 assert!(mine.contains(&format!("give ServiceAccount mine the annotation {key}")), "{mine}");
+                for (label, value) in labels.as_object().unwrap() {
+                    assert!(mine.contains(&format!("the label {label}: {value}")), "{mine}");
+                }
                 let taken = taken.unwrap_err().to_string();
                 assert!(taken.starts_with("spec.serviceAccount.annotations: must leave out "), "{taken}");
             }
