@@ -21,7 +21,7 @@ use berth_operator::{
     names,
     offline::{self, Source},
     probe, rbac,
-    registry::asks::Asks,
+    registry::{asks::Asks, settled::Settled},
     server::{self, Readiness},
 };
 use clap::Parser as _;
@@ -184,6 +184,7 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
         settings: Settings { registry_image, ..Settings::default() },
         metrics: Metrics::default(),
         attempts: Attempts::default(),
+        settled: Settled::default(),
         asks: Asks::default(),
         watches: Arc::default(),
     });

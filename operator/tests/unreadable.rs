@@ -18,7 +18,7 @@ use berth_operator::{
     controllers::{self, Scope},
     events::Events,
     metrics::Metrics,
-    registry::asks::Asks,
+    registry::{asks::Asks, settled::Settled},
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -165,6 +165,7 @@ async fn work(cluster: &Arc<Cluster>) -> Working {
         settings: Settings::default(),
         metrics: Metrics::default(),
         attempts: Attempts::default(),
+        settled: Settled::default(),
         asks: Asks::default(),
         watches: Arc::default(),
     });

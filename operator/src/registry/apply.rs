@@ -44,16 +44,22 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// What a paused Registry has: whatever is there.
+    /// What there is where nothing was applied: the Registry is paused, or all was applied before.
     #[must_use]
     pub fn nothing(registry: &ValidRegistry, observed: &Observed) -> Self {
         Self {
             deployment: observed.deployment.clone(),
             held: None,
-            volume_claim: observed.volume_claim.clone(),
+            volume_claim: observed.volume_claim.clone().filter(|_| registry.storage.claim().is_some()),
             refusal: None,
             sources: Sources::of(registry, observed),
         }
+    }
+
+    /// Whether nothing was held back or refused.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.held.is_none() && self.refusal.is_none()
     }
 }
 
@@ -92,7 +98,7 @@ pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Obser
 
 /// [pure] Why the pods are to be left as they are: what runs with another certificate, with none, or with other credentials
 /// goes on until those that the spec names are there. Where there are to be no pods, none can fail to start.
-fn held(registry: &ValidRegistry, sources: &Sources) -> Option<Unusable> {
+pub(super) fn held(registry: &ValidRegistry, sources: &Sources) -> Option<Unusable> {
     sources.missing().filter(|_| registry.replicas > 0).cloned()
 }
 

@@ -22,6 +22,7 @@ pub mod object_store;
 pub mod reach;
 pub mod render;
 pub mod rollout;
+pub mod settled;
 pub mod source;
 pub mod status;
 pub mod validate;
@@ -37,6 +38,7 @@ use kube::{Api, ResourceExt as _, core::PartialObjectMeta, runtime::controller::
 use self::{
     apply::{Applied, ApplyError},
     reach::Answer,
+    source::Sources,
     validate::{ValidRegistry, ValidStorage},
 };
 use crate::{
@@ -185,7 +187,17 @@ async fn advance(
         valid.deletion_policy == DeletionPolicy::Delete && matches!(valid.storage, ValidStorage::OwnClaim { .. });
     cluster::set_finalizer(api, registry, names::VOLUME_FINALIZER, deletes_volume).await?;
     let rendered = render::render(&valid, &observed.pins);
+    let print = settled::fingerprint(&rendered, &observed).map_err(Error::from)?;
+    let uid = owner.uid.unwrap_or_default();
+    let is_held = apply::held(&valid, &Sources::of(&valid, &observed)).is_some();
+    if !is_held && context.settled.holds(uid, print) {
+        let applied = Applied::nothing(&valid, &observed);
+        return Ok(told(context, valid, applied, observed.pods).await);
+    }
     let applied = apply::apply(&context.client, &owner, &valid, rendered, &observed, announcer).await?;
+    if applied.is_whole() {
+        context.settled.note(uid, print);
+    }
     Ok(told(context, valid, applied, observed.pods).await)
 }
 
