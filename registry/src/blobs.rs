@@ -268,7 +268,7 @@ mod tests {
             let name: RepositoryName = "team/app".parse().unwrap();
             let content = Bytes::from(vec![7; bytes]);
             let digest = Digest::sha256(&content);
-            one.upload_whole(&name, &digest, Box::pin(stream::iter([Ok(content)]))).await.unwrap();
+            one.upload_whole(&name, &digest, berth_storage::Incoming::new(stream::iter([Ok(content)]))).await.unwrap();
             other.blob_delete(&name, &digest).await.unwrap();
             let mut found = Vec::new();
             for _ in 0..9 {

@@ -20,7 +20,7 @@ use crate::reach::Reach;
 use crate::readying::Readying;
 use crate::registry::Registry;
 use crate::server::{self, Endpoint, Listener, Transport};
-use crate::stores;
+use crate::stores::{self, Opened};
 use crate::transport::{self, Prepared};
 use crate::{check, purge, read_only_file, redirects, settings};
 

@@ -46,7 +46,7 @@ fn tag(text: &str) -> Tag {
 }
 
 async fn push_config(server: &Arc<Registry>, name: &RepositoryName) {
-    let body: Incoming = Box::pin(stream::iter([Ok(Bytes::from(CONFIG))]));
+    let body = Incoming::new(stream::iter([Ok(Bytes::from(CONFIG))]));
     server.upload_whole(name, &Digest::sha256(CONFIG.as_bytes()), body).await.unwrap();
 }
 
