@@ -24,7 +24,7 @@ pub use registry::object_store::{
     SecretCredentials,
     azure::{Azure, AzureClientSecret, AzureCredentials, AzureWorkloadIdentity},
     gcs::{Gcs, GcsCredentials, GcsWorkloadIdentity},
-    oss::Oss,
+    oss::{Oss, OssCredentials, OssWorkloadIdentity},
     s3::{S3, S3Credentials, S3Encryption, S3WorkloadIdentity},
     swift::{Swift, SwiftEndpointType},
 };

@@ -2,7 +2,8 @@
 
 /// The CEL rule that a text is of a pattern.
 pub(crate) fn rule(pattern: &str) -> String {
-    format!("self.matches('{pattern}')")
+    // In a text of CEL a backslash begins an escape.
+    format!("self.matches('{}')", pattern.replace('\\', r"\\"))
 }
 
 /// The name of a Secret or ConfigMap.
@@ -10,10 +11,22 @@ pub const OBJECT_NAME: &str = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
 /// A key of a Secret or ConfigMap.
 pub const OBJECT_KEY: &str = "^[-._a-zA-Z0-9]+$";
 
+/// A host, by name or number, and perhaps a port.
+macro_rules! host {
+    () => {
+        concat!(
+            r"([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])",
+            "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
+        )
+    };
+}
+
 /// An address, of which no part is a name or a password.
-pub const ADDRESS: &str = "^https?://[^/?#@ ]+(/[^?# ]*)?$";
+pub const ADDRESS: &str = concat!("^https?://", host!(), "(/[^?# ]*)?$");
 /// The same without a path.
-pub const HOST_ADDRESS: &str = "^https?://[^/?#@ ]+$";
+pub const HOST_ADDRESS: &str = concat!("^https?://", host!(), "/?$");
+/// The address of a server of Google's: it alone is shown an identity that Google's cluster gives.
+pub const GOOGLE_ADDRESS: &str = r"^https://[A-Za-z0-9._-]+\.googleapis\.com(:443)?/?$";
 /// The name of a domain.
 pub const DOMAIN: &str = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
 /// The name of a bucket.
@@ -23,6 +36,10 @@ pub const REGION: &str = "^[A-Za-z0-9][A-Za-z0-9_-]*$";
 /// A path in a bucket. No part begins with a dot, so that none of them is `..`.
 pub const ROOT_DIRECTORY: &str = "^/?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$";
 
+/// A bucket at Alibaba.
+pub const OSS_BUCKET: &str = "^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$";
+/// A role at Alibaba.
+pub const OSS_ROLE: &str = "^[A-Za-z0-9._-]+$";
 /// A storage class of Amazon S3.
 pub const S3_STORAGE_CLASS: &str = "^[A-Z][A-Z0-9_]*$";
 /// A role at Amazon.

@@ -3,7 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result};
 
@@ -21,14 +22,22 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let context = || format!("write {}", path.display());
     let parent = path.parent().with_context(context)?;
     std::fs::create_dir_all(parent).with_context(context)?;
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let temporary = beside(path);
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary).with_context(context)?;
     file.write_all(content).with_context(context)?;
     std::fs::rename(&temporary, path).with_context(context)
 }
 
-/// An exclusive lock between processes; dropping it lets the next one in.
+/// A name beside `path` that nobody else writes to, neither another process nor another thread of this one: what is written
+/// there is then renamed.
+pub fn beside(path: &Path) -> PathBuf {
+    static TAKEN: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}-{}", std::process::id(), TAKEN.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// An exclusive lock between processes, and between threads; dropping it lets the next one in.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
 

@@ -17,7 +17,7 @@ pub use berth::{Loaded, compile_registry, image_names, load};
 
 use crate::cluster::Cluster;
 use crate::cluster::spec::PAUSE_IMAGE;
-use crate::files::write_public;
+use crate::files::{beside, write_public};
 use crate::packages::file_of_package;
 use crate::paths::Cache;
 use crate::run;
@@ -62,7 +62,7 @@ fn buildah(cache: &Cache) -> Command {
 
 /// Builds an image and writes it to `target`, a destination that buildah understands.
 fn build(cache: &Cache, context: &Context, name: &str, target: &str) -> Result<()> {
-    let directory = cache.images().join(format!(".context-{}", std::process::id()));
+    let directory = beside(&cache.images().join("context"));
     let built = assemble(context, &directory).and_then(|()| {
         let mut command = buildah(cache);
         command.args(["build", "--isolation", "chroot", "--layers", "--timestamp", "0", "--tag", name, "--file"]);
@@ -96,7 +96,7 @@ fn archive(cache: &Cache, context: &Context, name: &str) -> Result<(PathBuf, Str
     let short = name.rsplit('/').next().unwrap_or(name).replace(':', "-");
     let target = cache.images().join(format!("{short}-{digest}.tar"));
     if !target.exists() {
-        let temporary = cache.images().join(format!(".{short}-{}.tar", std::process::id()));
+        let temporary = beside(&target);
         build(cache, context, name, &format!("docker-archive:{}:{name}", temporary.display()))?;
         std::fs::rename(&temporary, &target).with_context(|| format!("write {}", target.display()))?;
     }

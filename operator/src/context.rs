@@ -13,7 +13,13 @@ use kube::{
     runtime::events::{Event, EventType},
 };
 
-use crate::{Settings, conditions, events::Events, metrics::Metrics, watches::Watches};
+use crate::{
+    Settings, conditions,
+    events::Events,
+    metrics::Metrics,
+    registry::{asks::Asks, settled::Settled},
+    watches::Watches,
+};
 
 /// The wait after the first error; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -32,6 +38,10 @@ pub struct Context {
     pub metrics: Metrics,
     /// Errors in a row, by resource.
     pub attempts: Attempts,
+    /// What was applied already.
+    pub settled: Settled,
+    /// The pods that are asked.
+    pub asks: Asks,
     /// Which watches fail.
     pub watches: Arc<Watches>,
 }

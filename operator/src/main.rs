@@ -21,6 +21,7 @@ use berth_operator::{
     names,
     offline::{self, Source},
     probe, rbac,
+    registry::{asks::Asks, settled::Settled},
     server::{self, Readiness},
 };
 use clap::Parser as _;
@@ -183,6 +184,8 @@ async fn operate(arguments: Run) -> anyhow::Result<()> {
         settings: Settings { registry_image, ..Settings::default() },
         metrics: Metrics::default(),
         attempts: Attempts::default(),
+        settled: Settled::default(),
+        asks: Asks::default(),
         watches: Arc::default(),
     });
     let readiness = Arc::new(Readiness::default());

@@ -14,6 +14,10 @@ pub const POLICY_LABEL: &str = "berth.dev/gcpolicy";
 pub const IDENTITY_ANNOTATION: &str = "berth.dev/storage-identity";
 /// The annotation of pods that tells by which authorities they trust their object store.
 pub const AUTHORITIES_ANNOTATION: &str = "berth.dev/storage-ca";
+/// The annotation of pods that tells which immutable Secret they have the credentials of their object store from.
+pub const STORAGE_SECRET_ANNOTATION: &str = "berth.dev/storage-secret";
+/// The annotation of pods that tells which immutable Secret they have their certificate from.
+pub const TLS_SECRET_ANNOTATION: &str = "berth.dev/tls-secret";
 /// The finalizer of a Registry whose volume is deleted with it.
 pub const VOLUME_FINALIZER: &str = "berth.dev/volume";
 

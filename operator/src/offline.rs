@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     Settings, gc_policy, names,
     problem::Problems,
-    registry::{self, validate::ValidRegistry},
+    registry::{self, render::Pins, validate::ValidRegistry},
 };
 
 /// A file with resources.
@@ -169,7 +169,7 @@ pub fn render(sources: &[Source], settings: &Settings) -> Result<String, RenderE
 fn write_registry(text: &mut String, valid: &ValidRegistry) -> Result<(), RenderError> {
     let secret = names::admin_secret(&valid.name);
     let _ = writeln!(text, "# Secret {secret} is not shown: the operator makes it once, with a random token.");
-    write_objects(text, &registry::render::render(valid, None).objects()?)
+    write_objects(text, &registry::render::render(valid, &Pins::default()).objects()?)
 }
 
 fn write_objects(text: &mut String, objects: &[Value]) -> Result<(), RenderError> {

@@ -1,5 +1,6 @@
 //! The controllers over a socket, against the few answers of an API server that they need: what a real one does only
-//! now and then. It would not store the resources that cannot be read here any more, but may hold them from before.
+//! now and then. It would not store the resources that cannot be read here any more, but may hold them from before; and it has
+//! none of the Secrets that they name.
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 
 use std::{
@@ -17,6 +18,7 @@ use berth_operator::{
     controllers::{self, Scope},
     events::Events,
     metrics::Metrics,
+    registry::{asks::Asks, settled::Settled},
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -39,6 +41,14 @@ fn registry(name: &str, max_skew: i64) -> Value {
             {"maxSkew": max_skew, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]}})
 }
 
+/// A Registry whose Secret is not there.
+fn without_secret(name: &str, replicas: i32) -> Value {
+    json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
+        "metadata": {"name": name, "namespace": "team", "uid": name, "generation": 1, "resourceVersion": "1"},
+        "spec": {"replicas": replicas, "readOnly": true, "storage": {"s3": {"bucket": "acme", "region": "r",
+            "credentials": {"secretRef": {"name": "s3"}}}}}})
+}
+
 fn policy() -> Value {
     json!({"apiVersion": "berth.dev/v1alpha1", "kind": "GCPolicy",
         "metadata": {"name": "nightly", "namespace": "team", "uid": "nightly", "generation": 1, "resourceVersion": "1"},
@@ -55,7 +65,12 @@ struct Cluster {
 
 impl Cluster {
     fn answer(&self, method: &Method, path: &str, body: Value) -> (StatusCode, Value) {
-        let resources = [("good", registry("good", 1)), ("bad", registry("bad", 3_000_000_000))];
+        let resources = [
+            ("good", registry("good", 1)),
+            ("bad", registry("bad", 3_000_000_000)),
+            ("waiting", without_secret("waiting", 2)),
+            ("stopped", without_secret("stopped", 0)),
+        ];
         let list = |items: Vec<Value>| json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items});
         if *method != Method::GET {
             self.written.lock().unwrap().push((path.to_owned(), body.clone()));
@@ -150,6 +165,8 @@ async fn work(cluster: &Arc<Cluster>) -> Working {
         settings: Settings::default(),
         metrics: Metrics::default(),
         attempts: Attempts::default(),
+        settled: Settled::default(),
+        asks: Asks::default(),
         watches: Arc::default(),
     });
     let running = controllers::run(Arc::clone(&context), vec![Scope::Cluster], CancellationToken::new());
@@ -186,6 +203,23 @@ async fn what_cannot_be_read_stops_nobody_else() {
     let told = until("the policy is stalled", || stalled(&cluster.status("nightly")?)).await;
     assert!(told.starts_with("Unreadable: spec.failedRunsHistoryLimit: "), "{told}");
     assert!(!cluster.has_applied("/apis/apps/v1/namespaces/team/deployments/bad"));
+}
+
+/// A Secret that is missing keeps pods from being made or changed, and nothing else; where there are to be no pods, not even
+/// that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missing_holds_the_pods_back_alone() {
+    let cluster = Arc::new(Cluster::default());
+    let _working = work(&cluster).await;
+    let told = until("one waits", || stalled(&cluster.status("waiting")?)).await;
+    assert!(told.starts_with("SecretNotFound: "), "{told}");
+    for object in ["serviceaccounts/waiting", "services/waiting", "services/waiting-debug", "configmaps/waiting-state"]
+    {
+        assert!(cluster.has_applied(&format!("/api/v1/namespaces/team/{object}")), "{object}");
+    }
+    assert!(!cluster.has_applied("/apis/apps/v1/namespaces/team/deployments/waiting"));
+    let stopped = "/apis/apps/v1/namespaces/team/deployments/stopped";
+    until("one is stopped", || cluster.has_applied(stopped).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,7 +18,7 @@ use berth_storage::layout;
 
 use crate::error::Error;
 use crate::gc::{Held, Item};
-use crate::recent::Known;
+use crate::recent::Mark;
 use crate::registry::Registry;
 
 /// The algorithm by whose digests Distribution stores.
@@ -40,37 +40,52 @@ pub(crate) fn target<'a>(digest: &'a Digest, said: &'a Digest) -> &'a Digest {
     if is_alias(digest, said) { said } else { digest }
 }
 
+/// A blob that a repository links to.
+pub(crate) struct Layer {
+    /// The digest that its bytes lie under.
+    pub(crate) target: Digest,
+    /// Both digests.
+    pub(crate) held: Held,
+    /// The moment before the look at the link, which may be some time ago.
+    pub(crate) seen: Mark,
+}
+
 impl Registry {
     /// Acquires a blob that a repository links to, with the digest that its bytes lie under, which is acquired as well.
     /// Nothing if there is no link, or the collector is deleting the blob. Whether the bytes are there is to be looked at
     /// next.
-    pub(crate) async fn acquire_layer(
-        &self,
-        name: &RepositoryName,
-        digest: &Digest,
-    ) -> Result<Option<(Digest, Held)>, Error> {
+    pub(crate) async fn acquire_layer(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Layer>, Error> {
         let Some(held) = self.guard.try_acquire(vec![Item::Blob(digest.clone())]) else { return Ok(None) };
+        if !may_be_alias(digest) {
+            let seen = self.see_layer(name, digest).await?;
+            return Ok(seen.map(|seen| Layer { target: digest.clone(), held, seen }));
+        }
+        let seen = self.recent_links.mark();
         let Some(target) = self.layer_target(name, digest).await? else { return Ok(None) };
         if target == *digest {
-            return Ok(Some((target, held)));
+            return Ok(Some(Layer { target, held, seen }));
         }
         let Some(held_target) = self.guard.try_acquire(vec![Item::Blob(target.clone())]) else { return Ok(None) };
         let held = held.with(held_target);
         let again = self.layer_target(name, digest).await?;
         // A push by the alias itself may have put its own link in the place of this one.
-        Ok(again.filter(|again| *again == target || again == digest).map(|again| (again, held)))
+        Ok(again.filter(|again| *again == target || again == digest).map(|again| Layer { target: again, held, seen }))
     }
 
-    /// The digest that a layer link leads to; nothing if there is no link.
-    async fn layer_target(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, Error> {
-        let link = layout::layer_link(name, digest);
-        if !may_be_alias(digest) {
-            if self.store.is_remote() && matches!(self.recent_links.find(name, digest), Known::Present(_)) {
-                return Ok(Some(digest.clone()));
-            }
-            return Ok(self.find(&link).await?.map(|_| digest.clone()));
+    /// When it was seen that a repository links to a blob by a digest that is no alias; nothing if it does not.
+    async fn see_layer(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Mark>, Error> {
+        if self.store.is_remote()
+            && let Some(seen) = self.recent_links.seen(name, digest)
+        {
+            return Ok(Some(seen));
         }
-        match self.read_link(&link).await {
+        let seen = self.recent_links.mark();
+        Ok(self.find(&layout::layer_link(name, digest)).await?.map(|_| seen))
+    }
+
+    /// The digest that a link for what may be an alias leads to; nothing if there is no link.
+    async fn layer_target(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<Digest>, Error> {
+        match self.read_link(&layout::layer_link(name, digest)).await {
             Ok(said) => Ok(said.map(|said| target(digest, &said).clone())),
             // What a power failure left of it says that there was a link.
             Err(Error::Link { .. }) => Ok(Some(digest.clone())),
@@ -273,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn a_push_by_the_alias_during_a_collection_is_not_undone() {
         let bench = Bench::new().await;
-        let body = || Box::pin(stream::iter([Ok(CONTENT.into())]));
+        let body = || berth_storage::Incoming::new(stream::iter([Ok(CONTENT.into())]));
         let report = bench
             .collect(false, Duration::ZERO, async || {
                 bench.registry.upload_whole(&bench.name, &bench.alias, body()).await.unwrap();

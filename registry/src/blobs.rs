@@ -8,7 +8,7 @@ use berth_storage::{ByteRange, Key, Object, Stat, layout};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
 
-use crate::aliases::may_be_alias;
+use crate::aliases::{Layer, may_be_alias};
 use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::gc::{Held, Item};
@@ -54,30 +54,28 @@ impl Registry {
 
     async fn blob_find(&self, name: &RepositoryName, digest: &Digest) -> Result<(Stat, Held), Error> {
         let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
-        let mark = self.recent_links.mark();
-        let (target, held) = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
-        let stat = self.layer_stat(mark, name, digest, &target).await?.ok_or_else(unknown)?;
-        Ok((stat, held))
+        let layer = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
+        let stat = self.layer_stat(name, digest, &layer).await?.ok_or_else(unknown)?;
+        Ok((stat, layer.held))
     }
 
     /// What is known of the bytes of a blob that a repository links to; nothing if they are not there. Where a look is a
     /// request to another machine, what was seen is remembered.
     pub(crate) async fn layer_stat(
         &self,
-        mark: Mark,
         name: &RepositoryName,
         digest: &Digest,
-        target: &Digest,
+        layer: &Layer,
     ) -> Result<Option<Stat>, Error> {
         if self.store.is_remote()
-            && target == digest
+            && layer.target == *digest
             && let Known::Present(stat) = self.recent_links.find(name, digest)
         {
             return Ok(Some(stat));
         }
-        let found = self.find(&layout::blob_data(target)).await?;
+        let found = self.find(&layout::blob_data(&layer.target)).await?;
         if let Some(stat) = found {
-            self.remember_layer(mark, name, digest, stat);
+            self.remember_layer(layer.seen, name, digest, stat);
         }
         Ok(found)
     }
@@ -96,10 +94,9 @@ impl Registry {
     /// [`Error::BlobUnknown`] if the repository does not have it.
     pub async fn blob_key(&self, name: &RepositoryName, digest: &Digest) -> Result<Key, Error> {
         let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
-        let mark = self.recent_links.mark();
-        let (target, _held) = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
-        self.layer_stat(mark, name, digest, &target).await?.ok_or_else(unknown)?;
-        Ok(layout::blob_data(&target))
+        let layer = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
+        self.layer_stat(name, digest, &layer).await?.ok_or_else(unknown)?;
+        Ok(layout::blob_data(&layer.target))
     }
 
     /// Opens a blob, or a part of it.
@@ -120,11 +117,10 @@ impl Registry {
             return Ok(object);
         }
         let unknown = || Error::BlobUnknown { name: name.clone(), digest: digest.clone() };
-        let mark = self.recent_blobs.mark();
-        let (target, held) = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
+        let Layer { target, held, seen } = self.acquire_layer(name, digest).await?.ok_or_else(unknown)?;
         let object = absent_is_none(self.store.get(&layout::blob_data(&target), range).await)?.ok_or_else(unknown)?;
-        self.remember_layer(mark, name, digest, object.stat);
-        let object = self.keep_small(mark, name, digest, object).await?;
+        self.remember_layer(seen, name, digest, object.stat);
+        let object = self.keep_small(seen, name, digest, object).await?;
         // Let go of without an acknowledgement: whoever fetches content does not build on its staying, and what is open
         // can be read to its end.
         drop(held);
@@ -211,7 +207,7 @@ impl Registry {
     async fn mount(&self, from: Option<&RepositoryName>, to: &RepositoryName, digest: &Digest) -> Result<bool, Error> {
         let mark = self.recent_links.mark();
         let source = match from {
-            Some(from) => self.acquire_layer(from, digest).await?,
+            Some(from) => self.acquire_layer(from, digest).await?.map(|Layer { target, held, .. }| (target, held)),
             // Content that is in the store was a blob of some repository, even if that one has given it up since. Where
             // an alias leads is known to repositories only.
             None => self.guard.try_acquire(vec![Item::Blob(digest.clone())]).map(|held| (digest.clone(), held)),
@@ -227,5 +223,59 @@ impl Registry {
         self.remember_layer(mark, to, digest, stat);
         held.verify();
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use berth_storage::layers::{Shelf, ShelfOptions};
+    use berth_storage::{LockMode, ObjectStore, Unlocked};
+
+    use super::*;
+    use crate::gc::Guard;
+    use crate::registry::Permissions;
+
+    fn server(shelf: &Arc<Shelf>) -> Arc<Registry> {
+        let exclude = Arc::new(Unlocked::new("shelf".into(), LockMode::Shared));
+        let permissions = Permissions { delete: true, read_only: false };
+        let store = Arc::new(ObjectStore::new(shelf.clone()));
+        Arc::new(Registry::new(store, exclude, Arc::new(Guard::new()), permissions))
+    }
+
+    /// In how many ways a server has a blob.
+    async fn ways(server: &Arc<Registry>, name: &RepositoryName, digest: &Digest) -> usize {
+        let opened = server.blob_open(name, digest, None).await.map(drop);
+        let described = server.blob_describe(name, digest).await.map(drop);
+        let found = server.blob_stat(name, digest).await.map(drop);
+        let placed = server.blob_key(name, digest).await.map(drop);
+        let mounted = server.blob_mount(Some(name), &"team/other".parse().unwrap(), digest).await.unwrap();
+        let ways = [opened, described, found, placed].into_iter().map(|way| match way {
+            Ok(()) => 1,
+            Err(Error::BlobUnknown { .. }) => 0,
+            Err(error) => panic!("{error}"),
+        });
+        ways.sum::<usize>() + usize::from(mounted)
+    }
+
+    /// However often it is asked for in between.
+    #[tokio::test(start_paused = true)]
+    async fn what_another_server_has_deleted_is_believed_for_half_a_minute_at_most() {
+        for bytes in [10, MAX_CONTENT_BYTES + 1] {
+            let shelf = Arc::new(Shelf::new(ShelfOptions::default()));
+            let (one, other) = (server(&shelf), server(&shelf));
+            let name: RepositoryName = "team/app".parse().unwrap();
+            let content = Bytes::from(vec![7; bytes]);
+            let digest = Digest::sha256(&content);
+            one.upload_whole(&name, &digest, berth_storage::Incoming::new(stream::iter([Ok(content)]))).await.unwrap();
+            other.blob_delete(&name, &digest).await.unwrap();
+            let mut found = Vec::new();
+            for _ in 0..9 {
+                found.push(ways(&one, &name, &digest).await);
+                tokio::time::advance(Duration::from_secs(10)).await;
+            }
+            assert_eq!(found, [5, 5, 5, 0, 0, 0, 0, 0, 0], "{bytes} bytes");
+        }
     }
 }

@@ -11,6 +11,7 @@ use berth_config::{Auth, Config};
 use berth_storage::Memory;
 
 use crate::health::Health;
+use crate::reach::Reach;
 use crate::tls::Policy;
 use crate::{acme, read_only_file, redirects, settings, transport};
 
@@ -28,7 +29,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
         tls.letsencrypt.as_ref().map_or(Ok(()), acme::check)?;
     }
     // Which store it is says nothing about the rest.
-    Health::of(&config.health, Arc::new(Memory::new()))?;
+    Health::of(&config.health, Arc::new(Reach::new(Arc::new(Memory::new()))))?;
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use crate::reach::Reach;
 pub(crate) struct Debug {
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) reach: Reach,
+    pub(crate) reach: Arc<Reach>,
     /// Where metrics are; nowhere if they are switched off.
     pub(crate) metrics_path: Option<String>,
     /// The administration; none if no token is configured.

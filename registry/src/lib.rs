@@ -32,6 +32,7 @@ mod patience;
 mod purge;
 mod reach;
 mod read_only_file;
+mod readying;
 mod recent;
 mod redirects;
 mod referrers;
@@ -62,6 +63,8 @@ pub use found::Found;
 pub use manifests::{Received, Stored};
 pub use redirects::Redirects;
 pub use referrers::Rebuilt;
+#[cfg(feature = "testing")]
+pub use serve::start_on_bucket;
 pub use serve::{Running, start};
 pub use server::{Endpoint, Peer};
 pub use uploads::{Upload, no_body};

@@ -1,7 +1,7 @@
 //! What is counted, under the names that CNCF Distribution gives it, and the store that counts what is done to it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use berth_oci::Digest;
@@ -323,6 +323,10 @@ impl Store for Metered {
 
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {
         self.timed("UploadAbort", self.inner.abort(upload)).await
+    }
+
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        self.timed("Delete", self.inner.remove_leftovers(below, before)).await
     }
 }
 

@@ -18,6 +18,9 @@ use crate::registry::Registry;
 const MAX_FIRST_WAIT_SECONDS: u64 = 3600;
 /// Below this an interval is a mistake that would keep the store busy.
 const MIN_INTERVAL: Duration = Duration::from_secs(60);
+/// How old parts are at least before they are taken for left over. Of a session it is known when something was written last;
+/// of these, on some stores, only when they were begun, and whoever still writes them must not lose them.
+const MIN_LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Looks for old sessions until `stop`.
 pub(crate) async fn watch(registry: Arc<Registry>, settings: UploadPurging, stop: CancellationToken) {
@@ -46,12 +49,18 @@ pub(crate) async fn watch(registry: Arc<Registry>, settings: UploadPurging, stop
         if settings.dryrun {
             continue;
         }
+        let Some(before) = SystemTime::now().checked_sub(leftover_age(settings.age.as_std())) else { continue };
         match remove_leftovers(&registry, before).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed parts of objects that nobody completes"),
             Err(error) => tracing::warn!(%error, "cannot remove parts of objects that nobody completes"),
         }
     }
+}
+
+/// How old parts must be that are removed, where sessions of this age are.
+fn leftover_age(age: Duration) -> Duration {
+    age.max(MIN_LEFTOVER_AGE)
 }
 
 /// What a look has found and done.
@@ -167,10 +176,14 @@ async fn sessions(registry: &Registry) -> Result<HashMap<Session, Held>, Error> 
 
 #[cfg(test)]
 mod tests {
-    use berth_storage::{Filesystem, LockMode, Memory};
+    use berth_oci::Digest;
+    use berth_storage::bucket::Bucket as _;
+    use berth_storage::layers::{Shelf, ShelfOptions};
+    use berth_storage::{Filesystem, LockMode, Memory, ObjectStore, Unlocked};
 
     use super::*;
     use crate::gc::Guard;
+    use crate::metrics::{Metered, Metrics};
     use crate::registry::Permissions;
 
     #[tokio::test]
@@ -236,5 +249,29 @@ mod tests {
         let later = SystemTime::now().checked_add(Duration::from_secs(60)).unwrap();
         let kept = Purged { found: 1, removed: 0, bytes: 0, failed: 1 };
         assert_eq!(purge(&registry, later, false).await.unwrap(), kept);
+    }
+
+    /// Through every store that lies around the bucket in a server.
+    #[tokio::test]
+    async fn parts_that_nobody_completes_are_removed_from_the_bucket() {
+        let bucket = Arc::new(Shelf::new(ShelfOptions::default()));
+        let store = Arc::new(Metered::new(Arc::new(ObjectStore::new(bucket.clone())), Arc::new(Metrics::new())));
+        let exclude = Arc::new(Unlocked::new("shelf".into(), LockMode::Shared));
+        let permissions = Permissions { delete: false, read_only: false };
+        let registry = Registry::new(store, exclude, Arc::new(Guard::new()), permissions);
+        bucket.begin_parts(&layout::blob_data(&Digest::sha256(b"x"))).await.unwrap();
+        bucket.begin_parts(&layout::uploads(&"a".parse().unwrap()).join("1/data").unwrap()).await.unwrap();
+        let minute = Duration::from_secs(60);
+        let (earlier, later) = (SystemTime::now().checked_sub(minute), SystemTime::now().checked_add(minute));
+        assert_eq!(remove_leftovers(&registry, earlier.unwrap()).await.unwrap(), 0);
+        assert_eq!((remove_leftovers(&registry, later.unwrap()).await.unwrap(), bucket.assemblies()), (2, 0));
+    }
+
+    #[test]
+    fn what_may_still_be_written_is_not_left_over() {
+        let hours = |hours: u64| Duration::from_secs(hours * 60 * 60);
+        for (age, expected) in [(0, 24), (1, 24), (24, 24), (168, 168)] {
+            assert_eq!(leftover_age(hours(age)), hours(expected));
+        }
     }
 }

@@ -12,15 +12,18 @@
 //! reader that looks, finds the link and remembers it, and a deletion. The reader takes its [`Mark`] before it looks. If
 //! the removal has been counted by then, it is complete, and the look does not find the link. If not, the count changes
 //! after the mark was taken, and what is remembered under that mark is worth nothing once the deletion is acknowledged.
+//! Whatever is concluded from what is believed here is remembered under the mark of the look, not of the conclusion: or
+//! else what is asked for again and again would never be looked at.
 //!
 //! What a client *fetches* is answered from here; that content *exists* is never said from here without the guard
 //! (`gc/guard.rs`), and while a collection runs, every request passes through the guard first.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use berth_oci::{Digest, RepositoryName};
+use tokio::time::Instant;
 
 use crate::removals::Removals;
 
@@ -34,10 +37,12 @@ pub(crate) const MAX_CONTENT_BYTES: usize = 64 * 1024;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Over how many locks the content is spread.
 const SHARDS: usize = 16;
-/// What an entry takes besides its content, in bytes.
+/// What an entry takes besides its content and its places, in bytes.
 const ENTRY_BYTES: usize = 512;
 /// Of how many repositories it is remembered that they have the same content.
 const MAX_PLACES: usize = 8;
+/// What a place takes besides the name of its repository, in bytes.
+const PLACE_BYTES: usize = 128;
 
 /// The moment before a look at the store.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +75,7 @@ struct Shard<T> {
 #[derive(Debug)]
 struct Entry<T> {
     content: T,
+    /// What the content takes.
     bytes: usize,
     /// Who had it when, the latest first.
     places: Vec<(RepositoryName, Mark)>,
@@ -110,20 +116,26 @@ impl<T: Clone> Recent<T> {
         shard.young.get(digest).map_or(Known::Nothing, |entry| entry.known(name, now, self.believed))
     }
 
+    /// When it was looked at that a repository has this, if it is believed still.
+    pub(crate) fn seen(&self, name: &RepositoryName, digest: &Digest) -> Option<Mark> {
+        let now = self.mark();
+        let mut shard = self.shard(digest);
+        if !shard.young.contains_key(digest) && !shard.promote(digest) {
+            return None;
+        }
+        shard.young.get(digest).and_then(|entry| entry.seen(name, now, self.believed))
+    }
+
     /// Remembers that a repository has content with this digest, `bytes` long, which was looked for after `mark`.
     pub(crate) fn keep(&self, mark: Mark, name: &RepositoryName, digest: &Digest, bytes: usize, content: T) {
         if bytes > MAX_CONTENT_BYTES {
             return;
         }
         let mut shard = self.shard(digest);
-        let place = (name.clone(), mark);
-        if let Some(entry) = shard.young.get_mut(digest) {
-            entry.places.retain(|(other, _)| other != name);
-            entry.places.truncate(MAX_PLACES - 1);
-            entry.places.insert(0, place);
-            return;
-        }
-        shard.insert(digest.clone(), Entry { content, bytes: bytes + ENTRY_BYTES, places: vec![place] });
+        // Counted anew: a place more is more to remember.
+        let mut entry = shard.take(digest).unwrap_or(Entry { content, bytes, places: Vec::new() });
+        entry.note(name, mark);
+        shard.insert(digest.clone(), entry);
     }
 
     /// Every change is complete before anything can panic, so a poisoned lock is as good as another.
@@ -134,12 +146,32 @@ impl<T: Clone> Recent<T> {
     }
 }
 
+impl<T> Entry<T> {
+    /// What all of it takes.
+    fn weight(&self) -> usize {
+        let places: usize = self.places.iter().map(|(name, _)| name.as_str().len() + PLACE_BYTES).sum();
+        self.bytes + ENTRY_BYTES + places
+    }
+
+    /// Notes that a repository has it. Of two looks the later one counts.
+    fn note(&mut self, name: &RepositoryName, mark: Mark) {
+        let known = self.places.iter().position(|(place, _)| place == name).map(|at| self.places.remove(at).1);
+        let mark = known.filter(|known| known.at > mark.at).unwrap_or(mark);
+        self.places.truncate(MAX_PLACES - 1);
+        self.places.insert(0, (name.clone(), mark));
+    }
+
+    fn seen(&self, name: &RepositoryName, now: Mark, believed: Duration) -> Option<Mark> {
+        let is_believed = |mark: &Mark| mark.removals == now.removals && now.at.duration_since(mark.at) < believed;
+        self.places.iter().find(|(place, _)| place == name).map(|(_, mark)| *mark).filter(is_believed)
+    }
+}
+
 impl<T: Clone> Entry<T> {
     fn known(&self, name: &RepositoryName, now: Mark, believed: Duration) -> Known<T> {
-        let is_believed = |mark: &Mark| mark.removals == now.removals && now.at.duration_since(mark.at) < believed;
-        match self.places.iter().find(|(place, _)| place == name) {
-            Some((_, mark)) if is_believed(mark) => Known::Present(self.content.clone()),
-            _ => Known::Content(self.content.clone()),
+        match self.seen(name, now, believed) {
+            Some(_) => Known::Present(self.content.clone()),
+            None => Known::Content(self.content.clone()),
         }
     }
 }
@@ -152,12 +184,19 @@ impl<T> Shard<T> {
         true
     }
 
+    fn take(&mut self, digest: &Digest) -> Option<Entry<T>> {
+        let Some(entry) = self.young.remove(digest) else { return self.old.remove(digest) };
+        self.young_bytes -= entry.weight();
+        Some(entry)
+    }
+
     fn insert(&mut self, digest: Digest, entry: Entry<T>) {
-        if self.young_bytes + entry.bytes > MAX_BYTES / SHARDS / 2 {
+        let weight = entry.weight();
+        if self.young_bytes + weight > MAX_BYTES / SHARDS / 2 {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
         }
-        self.young_bytes += entry.bytes;
+        self.young_bytes += weight;
         self.young.insert(digest, entry);
     }
 }
@@ -214,7 +253,7 @@ mod tests {
         let mut kept = 0;
         for shard in &recent.shards {
             let shard = shard.lock().unwrap();
-            kept += shard.young.values().chain(shard.old.values()).map(|entry| entry.bytes).sum::<usize>();
+            kept += shard.young.values().chain(shard.old.values()).map(Entry::weight).sum::<usize>();
         }
         assert!(kept > MAX_BYTES / 4 && kept <= MAX_BYTES, "{kept}");
         recent.keep(recent.mark(), &name("a"), &Digest::sha256(b"large"), MAX_CONTENT_BYTES + 1, 1);
@@ -225,5 +264,36 @@ mod tests {
         assert_eq!(recent.find(&name("n99"), &asked), Known::Present(0));
         assert_eq!(recent.find(&name("a"), &asked), Known::Content(0));
         assert_eq!(recent.shard(&asked).young[&asked].places.len(), MAX_PLACES);
+    }
+
+    #[test]
+    fn names_take_room_as_well() {
+        let recent = Recent::new(Removals::default(), BELIEVED);
+        let long = "n".repeat(200);
+        for number in 0..10_000_u32 {
+            let digest = Digest::sha256(&number.to_le_bytes());
+            for place in 0..MAX_PLACES {
+                recent.keep(recent.mark(), &name(&format!("{long}/{place}")), &digest, 0, ());
+            }
+        }
+        let mut names = 0;
+        for shard in &recent.shards {
+            let shard = shard.lock().unwrap();
+            assert_eq!(shard.young_bytes, shard.young.values().map(Entry::weight).sum::<usize>());
+            let places = shard.young.values().chain(shard.old.values()).flat_map(|entry| &entry.places);
+            names += places.map(|(name, _)| name.as_str().len()).sum::<usize>();
+        }
+        assert!(names > MAX_BYTES / 8 && names < MAX_BYTES, "{names}");
+    }
+
+    #[test]
+    fn of_two_looks_the_later_one_counts() {
+        let recent = Recent::new(Removals::default(), BELIEVED);
+        let (digest, now) = (Digest::sha256(b"x"), recent.mark());
+        let earlier = Mark { at: now.at.checked_sub(BELIEVED / 2).unwrap(), ..now };
+        for mark in [earlier, now, earlier] {
+            recent.keep(mark, &name("a"), &digest, 1, 'x');
+        }
+        assert_eq!(recent.seen(&name("a"), &digest).map(|mark| mark.at), Some(now.at));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use berth_oci::Digest;
@@ -146,5 +147,10 @@ impl Store for Counted {
 
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {
         self.inner.abort(upload).await
+    }
+
+    /// Of what no listing shows nothing is remembered.
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
+        self.inner.remove_leftovers(below, before).await
     }
 }

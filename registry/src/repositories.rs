@@ -184,7 +184,9 @@ mod tests {
         let body = stream::unfold(body, |mut body| async move { body.recv().await.map(|piece| (piece, body)) });
         let appending = tokio::spawn({
             let (registry, name) = (registry.clone(), name.clone());
-            async move { registry.upload_append(&name, busy.id, 0, Algorithm::Sha256, Box::pin(body)).await }
+            async move {
+                registry.upload_append(&name, busy.id, 0, Algorithm::Sha256, berth_storage::Incoming::new(body)).await
+            }
         });
         pieces.send(Ok(Bytes::from("content"))).await.unwrap();
         while registry.upload_offset(&name, busy.id).await.unwrap() == 0 {
@@ -212,7 +214,7 @@ mod tests {
         ));
         let mut pushed = 0;
         for round in 0..ROUNDS {
-            let blob: berth_storage::Incoming = Box::pin(stream::iter([Ok(Bytes::from("{}"))]));
+            let blob = berth_storage::Incoming::new(stream::iter([Ok(Bytes::from("{}"))]));
             pushing.upload_whole(&name, &config, blob).await.unwrap();
             let deletion = tokio::spawn({
                 let (registry, name) = (deleting.clone(), name.clone());

@@ -1,12 +1,12 @@
 //! A running server: the store, both listeners, and the tasks beside them.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use berth_config::{Config, Maintenance};
 use berth_storage::LockMode;
+use berth_storage::bucket::Bucket;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -14,19 +14,15 @@ use crate::admin::Admin;
 use crate::debug::{self, Debug};
 use crate::gc::Guard;
 use crate::health::{self, Health};
-use crate::http::{self, App, StateKey};
+use crate::http::{self, App, StateKeys};
 use crate::metrics::{Metered, Metrics};
 use crate::reach::Reach;
+use crate::readying::Readying;
 use crate::registry::Registry;
 use crate::server::{self, Endpoint, Listener, Transport};
 use crate::stores::{self, Opened};
 use crate::transport::{self, Prepared};
 use crate::{check, purge, read_only_file, redirects, settings};
-
-/// How long a start waits for an object store.
-const READY_PATIENCE: Duration = Duration::from_secs(20);
-/// How long until an object store that cannot be used is tried again.
-const READY_PAUSE: Duration = Duration::from_secs(5);
 
 /// A server that answers.
 pub struct Running {
@@ -77,39 +73,51 @@ impl Running {
 /// # Errors
 /// When the store cannot be opened or an address cannot be listened on.
 pub async fn start(config: &Config) -> Result<Running> {
+    start_on(config, None).await
+}
+
+/// Starts a server on a bucket, in place of the store that the configuration names.
+///
+/// # Errors
+/// Those of [`start`].
+#[cfg(feature = "testing")]
+pub async fn start_on_bucket(config: &Config, bucket: Arc<dyn Bucket>) -> Result<Running> {
+    start_on(config, Some(bucket)).await
+}
+
+async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Running> {
     check::check(config)?;
     let (config, said) = &read_only_file::overlay(config);
     let authenticator = settings::authenticator(config).await?;
     let mode = if config.storage.maintenance.readonly.enabled { LockMode::ReadOnly } else { LockMode::Shared };
     let metrics = Arc::new(Metrics::new());
     // This may wait for another process. Nobody waits for it: a stop drops the future and ends the process.
-    let opened = Arc::new(stores::open(&config.storage.driver, mode, Some(metrics.clone())).await?);
-    let (exclude, presign, is_remote) = (opened.exclude.clone(), opened.presign.clone(), opened.store.is_remote());
+    let opened = Arc::new(open(config, bucket, mode, &metrics).await?);
+    let (exclude, presign) = (opened.exclude.clone(), opened.presign.clone());
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(opened.store.clone(), metrics.clone()));
-    let state_key = Arc::new(OnceLock::new());
+    let state_keys = Arc::new(StateKeys::default());
     let guard = Arc::new(Guard::new());
     let registry = Arc::new(
         Registry::new(store.clone(), exclude, guard, settings::permissions(config))
             .with_rules(settings::rules(config)?),
     );
-    let health = Arc::new(Health::of(&config.health, store.clone())?);
-    let readying = Readying { opened, store: store.clone(), config: config.clone(), state_key: state_key.clone() };
-    // A directory that cannot be used is the end; an object store may come back, and then nobody has to start this again.
-    let is_ready = match readying.attempt().await {
-        Ok(()) => true,
-        Err(error) if is_remote => {
-            tracing::error!(error = format!("{error:#}"), "the store cannot be used yet");
-            health.doubt_store(&format!("{error:#}"));
-            false
-        }
-        Err(error) => return Err(error),
+    let reach = Arc::new(Reach::of(&registry));
+    let health = Arc::new(Health::of(&config.health, reach.clone())?);
+    let readying = Readying {
+        opened,
+        store,
+        config: config.clone(),
+        state_keys: state_keys.clone(),
+        reach: reach.clone(),
+        health: health.clone(),
     };
+    let unready = readying.begin().await?;
     let redirects::Opened { redirects, upkeep: beside } = redirects::open(config, presign)?;
     let app = Arc::new(App {
         registry: registry.clone(),
         authenticator,
         addresses: settings::addresses(config),
-        state_key,
+        state_keys,
         signer: settings::signer(config)?,
         headers: settings::headers(config)?,
         access_log: !config.log.accesslog.disabled,
@@ -137,7 +145,7 @@ pub async fn start(config: &Config) -> Result<Running> {
             let debug = Arc::new(Debug {
                 health: health.clone(),
                 metrics,
-                reach: Reach::new(store.clone()),
+                reach,
                 metrics_path: settings.prometheus.enabled.then(|| settings.prometheus.path.clone()),
                 admin: admin.map(|admin| Admin { registry: registry.clone(), token_file: admin.tokenfile.clone() }),
             });
@@ -161,13 +169,26 @@ pub async fn start(config: &Config) -> Result<Running> {
     if let Some(upkeep) = upkeep {
         upkeep.start(&mut tasks, &stop);
     }
-    if !is_ready {
+    if let Some(readying) = unready {
         tasks.spawn(readying.until_it_is(stop.clone()));
     }
     tasks.spawn(health::watch(health, stop.clone()));
     beside.start(&mut tasks, &stop);
     maintain(&registry, &config.storage.maintenance, *said, &mut tasks, &stop);
     Ok(Running { endpoint, debug_address, registry, stop, tasks })
+}
+
+/// Opens the store: that of the configuration, unless there is a bucket in its place.
+async fn open(
+    config: &Config,
+    bucket: Option<Arc<dyn Bucket>>,
+    mode: LockMode,
+    metrics: &Arc<Metrics>,
+) -> Result<Opened> {
+    match bucket {
+        Some(bucket) => Ok(Opened::in_bucket(bucket, mode)),
+        None => stores::open(&config.storage.driver, mode, Some(metrics.clone())).await,
+    }
 }
 
 /// Begins what is done beside the requests; `said` is what the file of `readonly` said at the start.
@@ -181,47 +202,6 @@ fn maintain(
     tasks.spawn(purge::watch(registry.clone(), settings.uploadpurging.clone(), stop.clone()));
     if let Some(file) = &settings.readonly.file {
         tasks.spawn(read_only_file::watch(registry.clone(), file.clone(), said, stop.clone()));
-    }
-}
-
-/// What a server needs of its store before it can do everything.
-struct Readying {
-    opened: Arc<Opened>,
-    store: Arc<dyn berth_storage::Store>,
-    config: Config,
-    state_key: Arc<OnceLock<StateKey>>,
-}
-
-impl Readying {
-    async fn attempt(&self) -> Result<()> {
-        let attempt = async {
-            self.opened.probe().await.context("cannot use the store")?;
-            if self.state_key.get().is_none() {
-                let key = settings::state_key(&self.config, self.store.as_ref()).await?;
-                // Whoever came first has the same one, out of the same store.
-                let _ = self.state_key.set(key);
-            }
-            Ok(())
-        };
-        if !self.store.is_remote() {
-            return attempt.await;
-        }
-        let place = self.store.place();
-        tokio::time::timeout(READY_PATIENCE, attempt).await.with_context(|| format!("{place}: no answer"))?
-    }
-
-    /// Tries again until it succeeds, or `stop`.
-    async fn until_it_is(self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(READY_PAUSE) => {}
-            }
-            match self.attempt().await {
-                Ok(()) => return tracing::info!(place = self.store.place(), "the store can be used now"),
-                Err(error) => tracing::debug!(error = format!("{error:#}"), "the store cannot be used yet"),
-            }
-        }
     }
 }
 

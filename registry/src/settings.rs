@@ -17,7 +17,7 @@ use crate::rules::{IndexRule, Rules, UrlRule};
 use crate::schema1::{Signer, TrustKey, TrustKeyError};
 
 /// The longest stored key in bytes; ours has 64.
-const MAX_SECRET_BYTES: u64 = 4096;
+pub(crate) const MAX_SECRET_BYTES: u64 = 4096;
 
 /// A key of Distribution's configuration that this version of the server does not follow.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,12 +146,15 @@ pub(crate) fn resolve(key: &str, address: &str) -> Result<Vec<SocketAddr>> {
     Ok(found)
 }
 
-/// The key that signs upload addresses: from the configuration, else from the store, where the first process leaves one
-/// for all that follow.
+/// The key of the configuration that signs upload addresses.
+pub(crate) fn configured_state_key(config: &Config) -> Option<StateKey> {
+    let secret = config.http.secret.as_ref().filter(|secret| !secret.expose().is_empty())?;
+    Some(StateKey::new(secret.expose().as_bytes().to_vec()))
+}
+
+/// The key in the store that signs upload addresses where the configuration has none: the first process leaves one for all
+/// that follow.
 pub(crate) async fn state_key(config: &Config, store: &dyn Store) -> Result<StateKey> {
-    if let Some(secret) = config.http.secret.as_ref().filter(|secret| !secret.expose().is_empty()) {
-        return Ok(StateKey::new(secret.expose().as_bytes().to_vec()));
-    }
     let key = layout::http_secret();
     match read_all(store, &key, MAX_SECRET_BYTES).await {
         Ok(content) => return Ok(StateKey::new(content.to_vec())),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use berth_oci::{Digest, RepositoryName, Tag};
-use berth_storage::{EntryKind, StoreError, layout, list_all};
+use berth_storage::{EntryKind, Key, StoreError, layout, list_all};
+use futures::future::join;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::catalog::{Names, Paged, is_repository, names_behind, page_of};
+use crate::catalog::{Names, Paged, is_repository, names_behind, page_of, plain};
 use crate::error::Error;
 use crate::registry::{Registry, absent_is_none};
 
@@ -25,7 +26,7 @@ impl Registry {
         last: Option<&str>,
     ) -> Result<Paged<Tag>, Error> {
         if let Some(limit) = limit.filter(|_| self.store.is_remote()) {
-            return self.tags_page(name, limit, last).await;
+            return self.tags_page(name, limit, last.map(plain).as_deref()).await;
         }
         // Only who goes on is given what was read before.
         let remembered = last.and_then(|_| self.tag_lists.get(name));
@@ -102,15 +103,50 @@ impl Registry {
     }
 
     async fn remove_history(&self, name: &RepositoryName, tag: &Tag) -> Result<(), Error> {
-        for entry in list_all(self.store.as_ref(), &layout::tag_index(name, tag), false).await? {
-            absent_is_none(self.store.delete(&entry.key).await)?;
-        }
-        Ok(())
+        let entries = list_all(self.store.as_ref(), &layout::tag_index(name, tag), false).await?;
+        let keys: Vec<Key> = entries.into_iter().map(|entry| entry.key).collect();
+        Ok(self.store.delete_all(&keys).await?)
     }
 
-    /// Removes every tag that names a manifest. A tag whose link cannot be read names none, or else one such link would
-    /// keep every manifest of the repository from being deleted.
-    pub(crate) async fn remove_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), Error> {
+    /// As [`Registry::remove_tag`], of a tag that names this manifest, and only if `is_due` comes to be true. Both are looked
+    /// at right before the current link goes, and that in one request: what another server makes of the tag in between is
+    /// not seen, so there is to be as little time as can be.
+    pub(crate) async fn remove_tag_of(
+        &self,
+        name: &RepositoryName,
+        tag: &Tag,
+        digest: &Digest,
+        is_due: impl Future<Output = Result<bool, Error>>,
+    ) -> Result<(), Error> {
+        if self.read_tag(name, tag).await?.as_ref() != Some(digest) {
+            return Ok(());
+        }
+        self.remove_history(name, tag).await?;
+        let (current, is_due) = join(self.read_tag(name, tag), is_due).await;
+        if current?.as_ref() != Some(digest) || !is_due? {
+            return Ok(());
+        }
+        let removed = self.store.delete_all(&[layout::tag_current_link(name, tag)]).await;
+        self.tag_lists.changed(name);
+        removed?;
+        self.remove_history(name, tag).await
+    }
+
+    /// Removes every tag that names a manifest; if a link is given, only while that is not there. A tag whose link cannot be
+    /// read names none, or else one such link would keep every manifest of the repository from being deleted.
+    pub(crate) async fn remove_tags_of(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        unless: Option<&Key>,
+    ) -> Result<(), Error> {
+        let is_due = async || match unless {
+            Some(link) => Ok::<_, Error>(self.find(link).await?.is_none()),
+            None => Ok(true),
+        };
+        if !is_due().await? {
+            return Ok(());
+        }
         let tags = self.all_tags(name).await?;
         let naming: Vec<Tag> = stream::iter(tags.into_iter().map(|tag| async move {
             let current = self.read_tag(name, &tag).await?;
@@ -121,7 +157,7 @@ impl Registry {
         .try_collect()
         .await?;
         for tag in &naming {
-            self.remove_tag(name, tag).await?;
+            self.remove_tag_of(name, tag, digest, is_due()).await?;
         }
         Ok(())
     }

@@ -88,10 +88,21 @@ use self::{status::RegistryStatus, storage::Storage, tls::Tls, validation::Valid
             the annotation azure.workload.identity/client-id, podLabels the label azure.workload.identity/use: \"true\", and \
             write workloadIdentity: {}; and leave that annotation out of serviceAccount.annotations")
         .field_path(".storage"),
+    validation = Rule::new(crate::registry::identity_rule("azure", "tenantId", "azure.workload.identity/tenant-id"))
+        .message("workloadIdentity.tenantId sets the annotation azure.workload.identity/tenant-id of the ServiceAccount that \
+            Berth makes: leave that annotation out of serviceAccount.annotations, and give a ServiceAccount of your own the \
+            annotation yourself")
+        .field_path(".storage"),
     validation = Rule::new(crate::registry::identity_rule("gcs", "serviceAccount", "iam.gke.io/gcp-service-account"))
         .message("workloadIdentity.serviceAccount is for the ServiceAccount that Berth makes: give the one of \
             serviceAccount.name the annotation iam.gke.io/gcp-service-account, and write workloadIdentity: {}; and leave \
             that annotation out of serviceAccount.annotations")
+        .field_path(".storage"),
+    validation = Rule::new(crate::registry::identity_rule("oss", "roleName", "pod-identity.alibabacloud.com/role-name"))
+        .message("workloadIdentity.roleName is for the ServiceAccount that Berth makes: give the one of serviceAccount.name \
+            the annotation pod-identity.alibabacloud.com/role-name, podLabels the label \
+            pod-identity.alibabacloud.com/injection: \"on\", and write workloadIdentity: {}; and leave that annotation out of \
+            serviceAccount.annotations")
         .field_path(".storage")
 )]
 pub struct RegistrySpec {

@@ -80,22 +80,42 @@ fn every_driver_is_checked() {
     }
 }
 
+/// Checks what each driver says of fields over its smallest storage.
+fn check_all(rows: &[(&str, Value, &str)]) {
+    for (driver, fields, expected) in rows {
+        let found = created(&json!({"storage": with(driver, fields)}));
+        check(&format!("{driver} {fields}"), &found, expected);
+    }
+}
+
 #[test]
-fn what_is_peculiar_to_a_driver() {
-    let secret = json!({"secretRef": {"name": "store"}});
-    for (driver, fields, expected) in [
+fn what_is_peculiar_to_amazon() {
+    let rows = [
         ("s3", json!({"bucket": "s3://acme"}), "bucket must be the name alone, without a scheme"),
         ("s3", json!({"region": null}), "region is missing: name the bucket's region"),
         ("s3", json!({"region": null, "endpoint": "https://minio.store.svc:9000"}), ""),
+        ("s3", json!({"endpoint": "https://[fd00::1]:65535/a"}), ""),
+        ("s3", json!({"endpoint": "https://a:b"}), "endpoint must be an address such as"),
+        ("s3", json!({"endpoint": "https://a:99999"}), "endpoint must be an address such as"),
+        ("s3", json!({"redirectEndpoint": "https://minio.example:9000/"}), ""),
+        ("s3", json!({"redirectEndpoint": "https://minio.example/a"}), "redirectEndpoint must be an address such as"),
+        ("s3", json!({"accelerate": true, "useFips": false, "useDualStack": true}), ""),
+        ("s3", json!({"accelerate": true, "useFips": true}), "accelerate goes neither with useFips nor with pathStyle"),
+        (
+            "s3",
+            json!({"accelerate": true, "pathStyle": true}),
+            "accelerate goes neither with useFips nor with pathStyle",
+        ),
+        ("s3", json!({"chunkSize": "64Mi"}), ""),
         ("s3", json!({"endpoint": "minio:9000"}), "endpoint must be an address such as"),
         ("s3", json!({"endpoint": "https://me:pass@minio"}), "endpoint must be an address such as"),
         ("s3", json!({"redirectEndpoint": "minio"}), "redirectEndpoint must be an address such as"),
         ("s3", json!({"endpoint": "https://minio", "accelerate": true}), "choose among Amazon's own addresses"),
         ("s3", json!({"endpoint": "https://minio", "useFips": false}), ""),
         ("s3", json!({"chunkSize": "5Mi"}), ""),
-        ("s3", json!({"chunkSize": "5M"}), "chunkSize must be a quantity from 5Mi to 5Gi"),
-        ("s3", json!({"chunkSize": "6Gi"}), "chunkSize must be a quantity from 5Mi to 5Gi"),
-        ("s3", json!({"chunkSize": "large"}), "chunkSize must be a quantity from 5Mi to 5Gi"),
+        ("s3", json!({"chunkSize": "5M"}), "chunkSize must be a quantity from 5Mi to 64Mi"),
+        ("s3", json!({"chunkSize": "65Mi"}), "chunkSize must be a quantity from 5Mi to 64Mi"),
+        ("s3", json!({"chunkSize": "large"}), "chunkSize must be a quantity from 5Mi to 64Mi"),
         ("s3", json!({"storageClass": "standard"}), "storageClass must be the name of a storage class of objects"),
         ("s3", json!({"encryption": {}}), ""),
         ("s3", json!({"encryption": {"keyId": "alias/images"}}), ""),
@@ -104,6 +124,13 @@ fn what_is_peculiar_to_a_driver() {
         ("s3", json!({"credentials": {"workloadIdentity": {}}}), ""),
         ("s3", json!({"credentials": {"workloadIdentity": {"roleArn": "arn:aws-cn:iam::123456789012:role/a/b"}}}), ""),
         ("s3", json!({"credentials": {"workloadIdentity": {"roleArn": "registry"}}}), "roleArn must be that of a role"),
+    ];
+    check_all(&rows);
+}
+
+#[test]
+fn what_is_peculiar_to_azure() {
+    let rows = [
         ("azure", json!({"accountName": null}), ""),
         (
             "azure",
@@ -114,6 +141,18 @@ fn what_is_peculiar_to_a_driver() {
         ("azure", json!({"container": "$root"}), ""),
         ("azure", json!({"accountName": "acme.blob"}), "accountName must be that of a storage account"),
         ("azure", json!({"realm": "core.chinacloudapi.cn", "endpoint": "http://127.0.0.1:10000/acme"}), ""),
+        (
+            "azure",
+            json!({"endpoint": "http://acme.example", "credentials": {"workloadIdentity": {}}}),
+            "endpoint must begin with https:// beside clientSecret and workloadIdentity",
+        ),
+        (
+            "azure",
+            json!({"endpoint": "http://acme.example", "credentials": {"clientSecret": {
+                "clientId": "i", "tenantId": "t", "secretRef": {"name": "a"}}}}),
+            "endpoint must begin with https:// beside clientSecret and workloadIdentity",
+        ),
+        ("azure", json!({"endpoint": "https://acme.example", "credentials": {"workloadIdentity": {}}}), ""),
         ("azure", json!({"credentials": {}}), "set exactly one of secretRef, clientSecret and workloadIdentity"),
         (
             "azure",
@@ -127,10 +166,31 @@ fn what_is_peculiar_to_a_driver() {
         ),
         ("azure", json!({"credentials": {"workloadIdentity": {"tenantId": "t"}}}), "tenantId goes with clientId"),
         ("azure", json!({"credentials": {"workloadIdentity": {"clientId": "a b"}}}), "clientId must be an id"),
+    ];
+    check_all(&rows);
+}
+
+#[test]
+fn what_is_peculiar_to_the_others() {
+    let secret = json!({"secretRef": {"name": "store"}});
+    let rows = [
         ("gcs", json!({"chunkSize": "256Ki"}), ""),
         ("gcs", json!({"chunkSize": "300Ki"}), "chunkSize must be a multiple of 256Ki"),
         ("gcs", json!({"chunkSize": "16M"}), "chunkSize must be a multiple of 256Ki"),
         ("gcs", json!({"chunkSize": "0"}), "chunkSize must be a multiple of 256Ki"),
+        ("gcs", json!({"chunkSize": "65Mi"}), "chunkSize must be a multiple of 256Ki up to 64Mi"),
+        ("gcs", json!({"endpoint": "https://store.example/a"}), "endpoint must be an address such as"),
+        ("gcs", json!({"endpoint": "https://store.example"}), ""),
+        (
+            "gcs",
+            json!({"endpoint": "https://store.example", "credentials": {"workloadIdentity": {}}}),
+            "endpoint must be one of Google's own",
+        ),
+        (
+            "gcs",
+            json!({"endpoint": "https://storage-acme.p.googleapis.com", "credentials": {"workloadIdentity": {}}}),
+            "",
+        ),
         ("gcs", json!({"credentials": {}}), "set exactly one of secretRef and workloadIdentity"),
         ("gcs", json!({"credentials": {"workloadIdentity": {"serviceAccount": "a@b.iam.gserviceaccount.com"}}}), ""),
         (
@@ -141,16 +201,21 @@ fn what_is_peculiar_to_a_driver() {
         ("swift", json!({"authUrl": "keystone"}), "authUrl must be an address such as"),
         ("swift", json!({"authVersion": 3, "tenant": "acme", "domain": "Default", "endpointType": "Internal"}), ""),
         ("swift", json!({"authVersion": 4}), "authVersion must be 1, 2 or 3"),
-        ("swift", json!({"chunkSize": "1023Ki"}), "chunkSize must be a quantity from 1Mi to 5Gi"),
+        ("swift", json!({"chunkSize": "1023Ki"}), "chunkSize must be a quantity from 1Mi to 64Mi"),
         ("swift", json!({"container": "a/b"}), "container must be the name alone"),
         ("oss", json!({"endpoint": "https://oss.example", "encrypt": true}), ""),
         ("oss", json!({"endpoint": "https://oss.example", "internal": true}), "internal chooses among Alibaba's own"),
+        ("oss", json!({"credentials": {}}), "set exactly one of secretRef and workloadIdentity"),
+        (
+            "oss",
+            json!({"credentials": {"workloadIdentity": {"roleName": "a/b"}}}),
+            "roleName must be the name of a RAM role",
+        ),
+        ("oss", json!({"bucket": "Acme_images"}), "bucket must be the name alone, 3 to 63 of"),
         ("oss", json!({"endpoint": "https://oss.example/a"}), "endpoint must be an address such as"),
-        ("oss", json!({"credentials": secret, "chunkSize": "4Mi"}), "chunkSize must be a quantity from 5Mi to 5Gi"),
-    ] {
-        let found = created(&json!({"storage": with(driver, &fields)}));
-        check(&format!("{driver} {fields}"), &found, expected);
-    }
+        ("oss", json!({"credentials": secret, "chunkSize": "4Mi"}), "chunkSize must be a quantity from 5Mi to 64Mi"),
+    ];
+    check_all(&rows);
 }
 
 #[test]
@@ -172,10 +237,39 @@ fn content_stays_where_it_is() {
         }
     }
     let azure = |name: Value| with("azure", &json!({ "accountName": name }));
-    check("another account", &changed(&azure(json!("a")), &azure(json!("b"))), "accountName, container and");
+    check("another account", &changed(&azure(json!("a")), &azure(json!("b"))), "accountName, once it is given,");
+    check("no account", &changed(&azure(json!("a")), &azure(json!(null))), "accountName, once it is given,");
     check("a key for a connection string", &changed(&azure(json!(null)), &azure(json!("b"))), "");
-    let swift = |tenant: &str| with("swift", &json!({ "tenant": tenant }));
-    check("another tenant", &changed(&swift("a"), &swift("b")), "container, rootDirectory and tenant cannot change");
+}
+
+/// What names a tenant in another way may name another.
+#[test]
+fn a_tenant_of_swift_stays_as_it_is_named() {
+    for (old, new, stays) in [
+        (json!({"tenant": "a"}), json!({"tenant": "a", "username": "me", "endpointType": "Internal"}), true),
+        (json!({"tenant": "a"}), json!({"tenant": "b"}), false),
+        (json!({"tenant": "a"}), json!({"tenantId": "7"}), false),
+        (json!({"tenant": "a"}), json!({"tenant": "a", "tenantId": "7"}), false),
+        (json!({"tenant": "a"}), json!({}), false),
+        (json!({}), json!({"tenant": "a"}), true),
+        (json!({"tenant": "a", "tenantDomain": "x"}), json!({"tenant": "a", "tenantDomain": "y"}), false),
+        (json!({"tenant": "a", "tenantDomain": "x"}), json!({"tenant": "a", "tenantDomainId": "y"}), false),
+        (json!({"tenant": "a", "domain": "x"}), json!({"tenant": "a", "domain": "y"}), false),
+        (json!({"tenant": "a", "domain": "x"}), json!({"tenant": "a", "domain": "x", "tenantDomain": "y"}), false),
+        (
+            json!({"tenant": "a", "domain": "x", "tenantDomain": "y"}),
+            json!({"tenant": "a", "domain": "z", "tenantDomain": "y"}),
+            true,
+        ),
+        (json!({"tenantId": "7"}), json!({"tenantId": "8"}), false),
+        (json!({"tenantId": "7", "domain": "x"}), json!({"tenantId": "7", "domain": "y"}), true),
+        (json!({"region": "one"}), json!({"region": "two"}), false),
+        (json!({"region": "one"}), json!({}), false),
+        (json!({}), json!({"region": "one"}), true),
+    ] {
+        let expected = if stays { "" } else { "container, rootDirectory, region and tenant" };
+        check(&format!("{old} {new}"), &changed(&with("swift", &old), &with("swift", &new)), expected);
+    }
 }
 
 /// An annotation that Berth sets is set on an account that Berth makes.
@@ -185,6 +279,7 @@ fn identities_belong_to_the_account_that_is_made() {
         ("s3", json!({"roleArn": "arn:aws:iam::123456789012:role/registry"}), "eks.amazonaws.com/role-arn"),
         ("azure", json!({"clientId": "i"}), "azure.workload.identity/client-id"),
         ("gcs", json!({"serviceAccount": "a@b.example"}), "iam.gke.io/gcp-service-account"),
+        ("oss", json!({"roleName": "acme-registry"}), "pod-identity.alibabacloud.com/role-name"),
     ] {
         let of = |identity: &Value, account: Value| {
             let storage = with(driver, &json!({"credentials": {"workloadIdentity": identity}}));
@@ -198,4 +293,9 @@ fn identities_belong_to_the_account_that_is_made() {
         check(driver, &of(&identity, json!({"name": "mine"})), &message);
         check(driver, &of(&identity, json!({"annotations": {annotation: "x"}})), &message);
     }
+    let identity = json!({"clientId": "i", "tenantId": "t"});
+    let storage = with("azure", &json!({"credentials": {"workloadIdentity": identity}}));
+    let annotations = json!({"azure.workload.identity/tenant-id": "x"});
+    let found = created(&json!({"storage": storage, "serviceAccount": {"annotations": annotations}}));
+    check("a tenant", &found, "workloadIdentity.tenantId sets the annotation azure.workload.identity/tenant-id");
 }

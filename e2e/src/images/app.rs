@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
 use super::{Context, build, busybox};
+use crate::files::{Lock, beside};
 use crate::paths::Cache;
 
 /// Bytes of the layer that releases share.
@@ -44,6 +45,7 @@ impl App {
 
 /// The image of a release, built if it is not in the cache.
 pub fn release(cache: &Cache, tag: &str) -> Result<App> {
+    let _turn = Lock::take(&cache.lock("image-app"), || ())?;
     let files = cache.images().join("app");
     let assets = filler(&files, "assets", ASSETS_BYTES)?;
     let own = filler(&files, &format!("release-{tag}"), RELEASE_BYTES)?;
@@ -60,7 +62,7 @@ pub fn release(cache: &Cache, tag: &str) -> Result<App> {
     let digest = context.digest()?;
     let layout = cache.images().join(format!("app-{tag}-{digest}"));
     if !layout.exists() {
-        let temporary = cache.images().join(format!(".app-{tag}-{}", std::process::id()));
+        let temporary = beside(&layout);
         let name = format!("berth.dev/e2e/app:{tag}");
         build(cache, &context, &name, &format!("oci:{}:{tag}", temporary.display()))?;
         std::fs::rename(&temporary, &layout).with_context(|| format!("write {}", layout.display()))?;
@@ -76,7 +78,7 @@ fn filler(directory: &Path, name: &str, size: usize) -> Result<PathBuf> {
     }
     let context = || format!("write {}", path.display());
     std::fs::create_dir_all(directory).with_context(context)?;
-    let temporary = directory.join(format!(".{name}-{}", std::process::id()));
+    let temporary = beside(&path);
     let mut file = std::io::BufWriter::new(std::fs::File::create(&temporary).with_context(context)?);
     for block in 0..size / 32 {
         file.write_all(&Sha256::digest(format!("{name} {block}"))).with_context(context)?;
@@ -97,5 +99,18 @@ mod tests {
         let b = std::fs::read(filler(temp.path(), "b", 4096).expect("written")).expect("read");
         assert_eq!((a.len(), b.len()), (4096, 4096));
         assert_ne!(a, b);
+    }
+
+    #[test]
+    fn filler_is_made_by_several_at_once() {
+        let temp = tempfile::tempdir().expect("a temporary directory");
+        std::thread::scope(|scope| {
+            let at_once = [(); 8].map(|()| scope.spawn(|| filler(temp.path(), "a", 1 << 20)));
+            for one in at_once {
+                let path = one.join().expect("no panic").expect("written");
+                assert_eq!(std::fs::metadata(path).expect("there").len(), 1 << 20);
+            }
+        });
+        assert_eq!(std::fs::read_dir(temp.path()).expect("read").count(), 1, "nothing is left beside it");
     }
 }

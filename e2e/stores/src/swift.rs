@@ -22,6 +22,15 @@ use configuration::{KINDS, Ports};
 
 /// The script that makes the rings.
 const RINGS: &str = include_str!("swift/rings.py");
+/// Runs a server as its own program does: DIRECTORY PROGRAM ARGUMENTS. Debian's has `/etc/swift` built in as the place of
+/// `swift.conf`, whatever else the configuration says.
+const RUN: &str = "\
+import runpy, sys
+from swift.common import utils
+utils.set_swift_dir(sys.argv[1])
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+";
 /// Debian's Python, which the modules of Debian are for.
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -74,7 +83,7 @@ impl Swift {
         let spawn = |name: &'static str| {
             Process::spawn(name, Path::new(PYTHON), directory.path(), |command| {
                 with_packages(command, packages);
-                command.arg("-s").arg(packages.join("usr/bin").join(name));
+                command.args(["-s", "-c", RUN]).arg(&settings).arg(packages.join("usr/bin").join(name));
                 command.arg(settings.join(name.replace("swift-", "") + ".conf"));
                 // It would speak to the log of the system.
                 command.arg("--verbose");

@@ -57,6 +57,11 @@ impl Pair {
         write_private(&directory.join("tls.key"), self.key.as_bytes())
     }
 
+    /// The certificate of the authority.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
     pub(crate) fn secret(&self, name: &str) -> Value {
         let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
         json!({

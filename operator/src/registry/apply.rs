@@ -14,7 +14,7 @@ use super::{
     fetch::Observed,
     render::Rendered,
     rollout::{Rollout, rollout},
-    source::Sources,
+    source::{Sources, Unusable},
     validate::{ValidRegistry, ValidServiceAccount, ValidStorage},
     volume,
 };
@@ -31,8 +31,10 @@ const TOKEN_BYTES: usize = 32;
 /// What is in the cluster now. Only this step makes one, so a status cannot be computed from what was only wanted.
 #[derive(Debug)]
 pub struct Applied {
-    /// The Deployment as the server has it; none while a paused Registry was never applied.
+    /// The Deployment as the server has it; none while a paused Registry was never applied, or one was held back.
     pub deployment: Option<Deployment>,
+    /// Why the pods were left as they are, if they were.
+    pub held: Option<Unusable>,
     /// The claim as the server has it.
     pub volume_claim: Option<PersistentVolumeClaim>,
     /// Why the server refused a change of the claim.
@@ -42,15 +44,22 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// What a paused Registry has: whatever is there.
+    /// What there is where nothing was applied: the Registry is paused, or all was applied before.
     #[must_use]
     pub fn nothing(registry: &ValidRegistry, observed: &Observed) -> Self {
         Self {
             deployment: observed.deployment.clone(),
-            volume_claim: observed.volume_claim.clone(),
+            held: None,
+            volume_claim: observed.volume_claim.clone().filter(|_| registry.storage.claim().is_some()),
             refusal: None,
             sources: Sources::of(registry, observed),
         }
+    }
+
+    /// Whether nothing was held back or refused.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.held.is_none() && self.refusal.is_none()
     }
 }
 
@@ -67,7 +76,7 @@ pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Obser
         certificate: _,    // the user's own
         storage_secret: _, // the user's own
         storage_ca: _,     // the user's own
-        storage_ca_digest: _,
+        pins: _,
         volume_claim,
         service,
         debug_service,
@@ -87,6 +96,12 @@ pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Obser
     owner.check("Deployment", deployment.as_ref().map(|object| &object.metadata))
 }
 
+/// [pure] Why the pods are to be left as they are: what runs with another certificate, with none, or with other credentials
+/// goes on until those that the spec names are there. Where there are to be no pods, none can fail to start.
+pub(super) fn held(registry: &ValidRegistry, sources: &Sources) -> Option<Unusable> {
+    sources.missing().filter(|_| registry.replicas > 0).cloned()
+}
+
 /// Why applying stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -98,7 +113,8 @@ pub enum ApplyError {
     Cluster(#[from] Error),
 }
 
-/// Applies what was rendered, and removes what is no longer needed.
+/// Applies what was rendered, and removes what is no longer needed. While something that the spec names is missing, the pods
+/// stay as they are, and everything else is applied.
 ///
 /// # Errors
 /// [`ApplyError`], which names the object. What came before it is applied.
@@ -113,11 +129,14 @@ pub async fn apply(
     let namespace = &registry.namespace;
     // Taken apart without `..`: an object that is rendered and not applied does not compile.
     let Rendered { service_account, config_map, state, volume_claim, service, debug_service, deployment } = rendered;
+    let sources = Sources::of(registry, observed);
+    let held = held(registry, &sources);
 
     let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
-    if let Some(account) = &service_account {
+    // The identity of pods is in its annotations, so it is held back with them.
+    if let Some(account) = service_account.filter(|_| held.is_none() || observed.service_account.is_none()) {
         let live = observed.service_account.as_ref().map(|object| &object.metadata);
-        cluster::apply(&accounts, account, live, announcer).await?;
+        cluster::apply(&accounts, &account, live, announcer).await?;
     }
     if observed.admin_secret.is_none() {
         create_admin_secret(client, registry, announcer).await?;
@@ -134,6 +153,9 @@ pub async fn apply(
     cluster::apply(&services, &service, live, announcer).await?;
     let live = observed.debug_service.as_ref().map(|object| &object.metadata);
     cluster::apply(&services, &debug_service, live, announcer).await?;
+    if held.is_some() {
+        return Ok(Applied { deployment: observed.deployment.clone(), held, volume_claim, refusal, sources });
+    }
     let deployments = Api::<Deployment>::namespaced(client.clone(), namespace);
     let live = observed.deployment.as_ref().map(|object| &object.metadata);
     let deployment = cluster::apply(&deployments, &deployment, live, announcer).await?;
@@ -147,8 +169,7 @@ pub async fn apply(
             cluster::delete(&accounts, stale, announcer).await?;
         }
     }
-    let sources = Sources::of(registry, observed);
-    Ok(Applied { deployment: Some(deployment), volume_claim, refusal, sources })
+    Ok(Applied { deployment: Some(deployment), held: None, volume_claim, refusal, sources })
 }
 
 /// Made once, with `create`: a token that is there is never written again.
@@ -249,7 +270,7 @@ fn stale_account<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Settings, registry::validate::validate};
+    use crate::{Settings, registry::render::Pins, registry::validate::validate};
     use serde_json::{Value, json};
 
     const OWNER: Owner<'_> = Owner { kind: "Registry", label: names::REGISTRY_LABEL, name: "main", uid: Some("u1") };
@@ -276,12 +297,26 @@ mod tests {
             certificate: None,
             storage_secret: None,
             storage_ca: None,
-            storage_ca_digest: None,
+            pins: Pins::default(),
             volume_claim: None,
             service: None,
             debug_service: None,
             deployment: None,
             pods: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn pods_are_held_back_unless_there_are_to_be_none() {
+        let missing = Unusable { reason: "SecretNotFound".into(), message: "there is no Secret".into() };
+        for (replicas, sources, expected) in [
+            (1, Sources { certificate: Ok(()), storage: Ok(()) }, None),
+            (1, Sources { certificate: Err(missing.clone()), storage: Ok(()) }, Some(&missing)),
+            (1, Sources { certificate: Ok(()), storage: Err(missing.clone()) }, Some(&missing)),
+            (0, Sources { certificate: Ok(()), storage: Err(missing.clone()) }, None),
+        ] {
+            let registry = ValidRegistry { replicas, ..registry(&json!({})) };
+            assert_eq!(held(&registry, &sources).as_ref(), expected, "{replicas} {sources:?}");
         }
     }
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::ListParams, core::PartialObjectMeta};
 
 use super::{
+    render::Pins,
     source::Seen,
     validate::{ObjectKind, ValidCa, ValidObjectStore, ValidRegistry},
 };
@@ -28,8 +29,8 @@ pub struct Observed {
     pub storage_secret: Option<Seen>,
     /// What holds the authorities that the object store is trusted by, where the spec names it.
     pub storage_ca: Option<Seen>,
-    /// The digest of those authorities, which are no secret.
-    pub storage_ca_digest: Option<String>,
+    /// What of them pods take up only when they are made.
+    pub pins: Pins,
     /// Every configuration with the Registry's label.
     pub config_maps: Vec<PartialObjectMeta<ConfigMap>>,
     /// The claim that the spec names, or that has the Registry's name.
@@ -66,9 +67,9 @@ pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed
     let (
         service_account,
         admin_secret,
-        certificate,
-        storage_secret,
-        (storage_ca, storage_ca_digest),
+        (certificate, tls_secret),
+        (storage_secret, credentials),
+        (storage_ca, authorities),
         config_maps,
         volume_claim,
         service,
@@ -79,38 +80,34 @@ pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed
         async { service_accounts.get_metadata_opt(name).await.map_err(read("the ServiceAccount")) },
         async { secrets.get_metadata_opt(&admin_secret_name).await.map_err(read("the Secret's metadata")) },
         async {
-            let Some(tls) = &registry.tls else { return Ok(None) };
+            let Some(tls) = &registry.tls else { return Ok((None, None)) };
             let found = secrets.get_opt(&tls.secret).await.map_err(read("the Secret with the certificate"))?;
-            Ok(Some(Seen::of_secret(found.as_ref(), names::TLS_KEYS)))
+            Ok((Some(Seen::of_secret(found.as_ref(), names::TLS_KEYS)), found.as_ref().and_then(fixed_uid)))
         },
         async {
-            let Some(secret) = store.and_then(ValidObjectStore::secret) else { return Ok(None) };
+            let Some(secret) = store.and_then(ValidObjectStore::secret) else { return Ok((None, None)) };
             let found =
                 secrets.get_opt(&secret.name).await.map_err(read("the Secret with the storage's credentials"))?;
-            Ok(Some(Seen::of_secret(found.as_ref(), secret.required.iter().copied())))
+            let seen = Seen::of_secret(found.as_ref(), secret.required.iter().copied());
+            Ok((Some(seen), found.as_ref().and_then(fixed_uid)))
         },
         async {
             let Some(ValidCa { kind, name, key }) = store.and_then(|store| store.ca.as_ref()) else {
                 return Ok((None, None));
             };
             let what = read("the authorities that the storage is trusted by");
-            let (seen, content) = match kind {
+            Ok(match kind {
                 ObjectKind::Secret => {
                     let found = secrets.get_opt(name).await.map_err(what)?;
-                    let content =
-                        found.as_ref().and_then(|secret| secret.data.as_ref()?.get(key)).map(|text| text.0.clone());
-                    (Seen::of_secret(found.as_ref(), [key.as_str()]), content)
+                    let content = found.as_ref().and_then(|secret| secret_key(secret, key));
+                    (Some(Seen::of_secret(found.as_ref(), [key.as_str()])), content.map(names::digest))
                 }
                 ObjectKind::ConfigMap => {
                     let found = config_maps.get_opt(name).await.map_err(what)?;
-                    let content = found
-                        .as_ref()
-                        .and_then(|map| map.data.as_ref()?.get(key))
-                        .map(|text| text.clone().into_bytes());
-                    (Seen::of_config_map(found.as_ref(), key), content)
+                    let content = found.as_ref().and_then(|config_map| config_map_key(config_map, key));
+                    (Some(Seen::of_config_map(found.as_ref(), key)), content.map(names::digest))
                 }
-            };
-            Ok((Some(seen), content.map(|content| names::digest(&content))))
+            })
         },
         async { config_maps.list_metadata(&labelled).await.map_err(read("the ConfigMaps")) },
         async { claims.get_opt(claim_name).await.map_err(read("the PersistentVolumeClaim")) },
@@ -125,7 +122,7 @@ pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed
         certificate,
         storage_secret,
         storage_ca,
-        storage_ca_digest,
+        pins: Pins { authorities, credentials, certificate: tls_secret },
         config_maps: config_maps.items,
         volume_claim,
         service,
@@ -133,4 +130,47 @@ pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed
         deployment,
         pods: pods.items,
     })
+}
+
+/// [pure] The uid of a Secret that never changes. Nodes stop looking at such a one, so that its pods have its content for as
+/// long as they are, and not that of another by its name.
+fn fixed_uid(secret: &Secret) -> Option<String> {
+    secret.metadata.uid.clone().filter(|_| secret.immutable == Some(true))
+}
+
+/// [pure] What a Secret has under a key.
+fn secret_key<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
+    secret.data.as_ref()?.get(key).map(|content| content.0.as_slice())
+}
+
+/// [pure] What a ConfigMap has under a key, which is one of either kind.
+fn config_map_key<'a>(config_map: &'a ConfigMap, key: &str) -> Option<&'a [u8]> {
+    let text = config_map.data.as_ref().and_then(|data| data.get(key)).map(String::as_bytes);
+    let bytes = config_map.binary_data.as_ref().and_then(|data| data.get(key)).map(|content| content.0.as_slice());
+    text.or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_key_is_read_wherever_it_is() {
+        let config_map: ConfigMap =
+            serde_json::from_value(json!({"data": {"a": "one"}, "binaryData": {"b": "dHdv"}})).unwrap();
+        for (key, expected) in [("a", Some("one")), ("b", Some("two")), ("c", None)] {
+            assert_eq!(config_map_key(&config_map, key), expected.map(str::as_bytes), "{key}");
+        }
+        let secret: Secret = serde_json::from_value(json!({"data": {"a": "b25l"}})).unwrap();
+        assert_eq!((secret_key(&secret, "a"), secret_key(&secret, "b")), (Some("one".as_bytes()), None));
+    }
+
+    #[test]
+    fn only_a_secret_that_never_changes_is_told_by_its_uid() {
+        for (immutable, expected) in [(json!(null), None), (json!(false), None), (json!(true), Some("u"))] {
+            let secret = serde_json::from_value(json!({"metadata": {"uid": "u"}, "immutable": immutable})).unwrap();
+            assert_eq!(fixed_uid(&secret).as_deref(), expected, "{immutable}");
+        }
+    }
 }

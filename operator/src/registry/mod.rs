@@ -6,7 +6,7 @@
 //! | [`validate`] | no |
 //! | [`render`] | no |
 //! | [`apply`] | writes |
-//! | [`reach`] | asks the pods, not the cluster |
+//! | [`reach`] | asks the pods, not the cluster, and is not waited for long ([`asks`]) |
 //! | [`status`] | no; this file writes what it computes |
 //!
 //! Two reconciliations of one Registry never run at once (the controller sees to it), and only the elected operator
@@ -14,6 +14,7 @@
 //! back, and the watch of that change starts the next reconciliation.
 
 pub mod apply;
+pub mod asks;
 pub mod certificate;
 mod delete;
 pub mod fetch;
@@ -21,6 +22,7 @@ pub mod object_store;
 pub mod reach;
 pub mod render;
 pub mod rollout;
+pub mod settled;
 pub mod source;
 pub mod status;
 pub mod validate;
@@ -36,7 +38,7 @@ use kube::{Api, ResourceExt as _, core::PartialObjectMeta, runtime::controller::
 use self::{
     apply::{Applied, ApplyError},
     reach::Answer,
-    source::{Missing, Sources},
+    source::Sources,
     validate::{ValidRegistry, ValidStorage},
 };
 use crate::{
@@ -59,6 +61,8 @@ const REVISIT_REACHED: Duration = Duration::from_secs(60);
 /// How often they are asked while one does not. One that does again becomes ready, and is asked at once; this is for a
 /// store that says something else. An answer may take its time, so it is not asked for all the time.
 const REVISIT_UNREACHED: Duration = Duration::from_secs(30);
+/// How soon an answer that was not waited for is taken.
+const REVISIT_ASKED: Duration = Duration::from_secs(4);
 
 /// Why a Registry could not be brought to what its spec asks for.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +71,6 @@ enum Failure {
     Invalid(#[from] Problems),
     #[error(transparent)]
     Taken(#[from] Taken),
-    #[error(transparent)]
-    Missing(#[from] Box<Missing>),
     #[error(transparent)]
     Cluster(#[from] Error),
 }
@@ -88,7 +90,6 @@ impl Failure {
             Self::Invalid(problems) => Progress::stalled("InvalidSpec", problems.to_string()),
             Self::Taken(taken @ Taken::Foreign { .. }) => Progress::stalled("NameTaken", taken.to_string()),
             Self::Taken(taken @ Taken::Leaving { .. }) => Progress::underway("NameLeaving", taken.to_string()),
-            Self::Missing(missing) => missing.first.progress(),
             Self::Cluster(error) if error.refusal().is_some() => Progress::stalled("Refused", error.to_string()),
             Self::Cluster(error) => Progress::underway("Error", error.to_string()),
         }
@@ -124,15 +125,19 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
     let now = Timestamp::now();
     let (status, result) = match advance(&api, &registry, &context, &announcer).await {
         Ok(Advanced { valid, applied, pods, answers }) => {
-            let status = status::of_applied(&registry, &valid, &applied, &pods, &answers, now);
-            let revisit = revisit(&valid, &status);
+            let status = status::of_applied(&registry, &valid, &applied, &pods, answers.as_deref(), now);
+            let revisit = match &answers {
+                None => REVISIT_ASKED,
+                Some(_) if applied.held.is_some() => REVISIT_BLOCKED,
+                Some(_) => revisit(&valid, &status),
+            };
             (status, Ok(revisit))
         }
         Err(failure) => {
-            let status = status::of_failure(&registry, &failure.progress(), sources_of(&failure), now);
+            let status = status::of_failure(&registry, &failure.progress(), now);
             let result = match failure {
                 Failure::Invalid(_) => Ok(REVISIT),
-                Failure::Taken(_) | Failure::Missing(_) => Ok(REVISIT_BLOCKED),
+                Failure::Taken(_) => Ok(REVISIT_BLOCKED),
                 Failure::Cluster(error) => Err(error),
             };
             (status, result)
@@ -142,13 +147,6 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
     let revisit = result?;
     context.attempts.succeeded(&registry);
     Ok(Action::requeue(revisit))
-}
-
-fn sources_of(failure: &Failure) -> Option<&Sources> {
-    match failure {
-        Failure::Missing(missing) => Some(&missing.sources),
-        Failure::Invalid(_) | Failure::Taken(_) | Failure::Cluster(_) => None,
-    }
 }
 
 /// [pure] When a Registry whose objects are applied is looked at again.
@@ -167,8 +165,8 @@ struct Advanced {
     valid: ValidRegistry,
     applied: Applied,
     pods: Vec<Pod>,
-    /// What the pods say of their object store, if they have one.
-    answers: Vec<Answer>,
+    /// What the pods say of their object store, if they have one; none while they are still asked.
+    answers: Option<Vec<Answer>>,
 }
 
 async fn advance(
@@ -181,26 +179,35 @@ async fn advance(
     let observed = fetch::fetch(&context.client, &valid).await?;
     if valid.paused {
         let applied = Applied::nothing(&valid, &observed);
-        return Ok(told(valid, applied, observed.pods).await);
+        return Ok(told(context, valid, applied, observed.pods).await);
     }
     let owner = owner_of(registry);
     apply::check_names(&owner, &valid, &observed)?;
-    // Before anything is changed: what runs with another certificate, or with none, goes on until this one is there; and
-    // so with the credentials of a store.
-    Sources::of(&valid, &observed).require_all()?;
     let deletes_volume =
         valid.deletion_policy == DeletionPolicy::Delete && matches!(valid.storage, ValidStorage::OwnClaim { .. });
     cluster::set_finalizer(api, registry, names::VOLUME_FINALIZER, deletes_volume).await?;
-    let rendered = render::render(&valid, observed.storage_ca_digest.as_deref());
+    let rendered = render::render(&valid, &observed.pins);
+    let print = settled::fingerprint(&rendered, &observed).map_err(Error::from)?;
+    let uid = owner.uid.unwrap_or_default();
+    let is_held = apply::held(&valid, &Sources::of(&valid, &observed)).is_some();
+    if !is_held && context.settled.holds(uid, print) {
+        let applied = Applied::nothing(&valid, &observed);
+        return Ok(told(context, valid, applied, observed.pods).await);
+    }
     let applied = apply::apply(&context.client, &owner, &valid, rendered, &observed, announcer).await?;
-    Ok(told(valid, applied, observed.pods).await)
+    if applied.is_whole() {
+        context.settled.note(uid, print);
+    }
+    Ok(told(context, valid, applied, observed.pods).await)
 }
 
-/// Asks the pods of a Registry on an object store what they say of it.
-async fn told(valid: ValidRegistry, applied: Applied, pods: Vec<Pod>) -> Advanced {
-    let answers = match valid.storage.object_store() {
-        Some(_) => reach::ask(&pods).await,
-        None => Vec::new(),
+/// Asks the pods of a Registry on an object store what they say of it, unless what it needs is known to be missing.
+async fn told(context: &Context, valid: ValidRegistry, applied: Applied, pods: Vec<Pod>) -> Advanced {
+    let asked = valid.storage.object_store().is_some() && applied.sources.storage.is_ok();
+    let uid = valid.owner.as_ref().map(|owner| owner.uid.as_str()).unwrap_or_default();
+    let answers = match asked {
+        true => context.asks.ask(uid, reach::chosen(&pods)).await,
+        false => Some(Vec::new()),
     };
     Advanced { valid, applied, pods, answers }
 }

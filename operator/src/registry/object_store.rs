@@ -5,16 +5,20 @@
 
 use std::fmt::Write as _;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use super::{
     fetch::Observed,
     reach::{Answer, Told},
-    source::{Remedy, Unusable},
+    source::{self, Remedy, Unusable},
     validate::{ObjectKind, ValidCa, ValidCredentials, ValidObjectStore, ValidRegistry},
 };
-use crate::conditions::Wanted;
+use crate::conditions::{self, Wanted};
 
 /// The type of the condition.
 pub const CONDITION: &str = "StorageReachable";
+/// The reason where no pod has answered.
+const NO_ANSWER: &str = "NoAnswer";
 
 /// The most of a server's message that is kept, in bytes: what follows it, the name of a Secret, must not be cut.
 const MAX_TOLD_BYTES: usize = 600;
@@ -61,11 +65,13 @@ pub enum Reach {
         reason: String,
         /// A sentence that says what to do, or what the store says.
         message: String,
+        /// Whether it may pass by itself.
+        transient: bool,
     },
     /// Nobody can tell.
     Unknown {
         /// A word for why.
-        reason: &'static str,
+        reason: String,
         /// A sentence for people.
         message: String,
     },
@@ -81,12 +87,14 @@ impl Reach {
         answers: &[Answer],
     ) -> Self {
         if let Err(Unusable { reason, message }) = checked {
-            return Self::Unreached { reason: reason.clone(), message: message.clone() };
+            return Self::Unreached { reason: reason.clone(), message: message.clone(), transient: false };
         }
         let place = store.place();
         let told = || answers.iter().filter_map(|answer| answer.told.as_ref().ok());
-        if let Some(told) = told().find(|told| !told.reachable) {
-            return Self::Unreached { reason: reason_of(told), message: complaint(registry, store, told) };
+        // What does not pass by itself needs somebody, so it is said first.
+        if let Some(told) = told().filter(|told| !told.reachable).min_by_key(|told| told.transient) {
+            let (reason, message) = (reason_of(told), complaint(registry, store, told));
+            return Self::Unreached { reason, message, transient: told.transient };
         }
         if told().next().is_some() {
             return Self::Reached { message: format!("{place} is reached") };
@@ -94,18 +102,52 @@ impl Reach {
         let silence = answers.iter().find_map(|answer| Some((&answer.pod, answer.told.as_ref().err()?)));
         match silence {
             _ if registry.replicas == 0 => Self::Unknown {
-                reason: "Stopped",
+                reason: "Stopped".into(),
                 message: format!("spec.replicas is 0: there is no pod to ask whether it reaches {place}"),
             },
             None => Self::Unknown {
-                reason: "NoAnswer",
+                reason: NO_ANSWER.into(),
                 message: format!("there is no pod yet that could tell whether it reaches {place}"),
             },
             Some((pod, silence)) => Self::Unknown {
-                reason: "NoAnswer",
+                reason: NO_ANSWER.into(),
                 message: format!("pod {pod} does not tell whether it reaches {place}: {silence}"),
             },
         }
+    }
+
+    /// What is known while the pods are still asked: what they said of the same spec before. That something was missing says
+    /// nothing of now, when it is there.
+    #[must_use]
+    pub fn before(store: &ValidObjectStore, previous: &[Condition], generation: Option<i64>) -> Self {
+        let known = conditions::find(previous, CONDITION)
+            .filter(|known| known.observed_generation == generation && !source::is_missing(&known.reason));
+        let Some(Condition { status, reason, message, .. }) = known.cloned() else {
+            let message = format!("the pods are asked whether they reach {}, and have not answered yet", store.place());
+            return Self::Unknown { reason: NO_ANSWER.into(), message };
+        };
+        match status.as_str() {
+            "True" => Self::Reached { message },
+            "False" => {
+                let stalled = conditions::find(previous, "Stalled").is_some_and(|stalled| stalled.reason == reason);
+                Self::Unreached { reason, message, transient: !stalled }
+            }
+            _ => Self::Unknown { reason, message },
+        }
+    }
+
+    /// The same, in the words of before where only numbers and times are others: a store names each request, and that is
+    /// no news. What the spec has changed since is.
+    #[must_use]
+    pub fn steady(mut self, previous: &[Condition], generation: Option<i64>) -> Self {
+        let Self::Unreached { reason, message, .. } = &mut self else { return self };
+        let before = conditions::find(previous, CONDITION).filter(|before| {
+            before.status == "False" && before.reason == *reason && before.observed_generation == generation
+        });
+        if let Some(before) = before.filter(|before| conditions::same_but_for_numbers(&before.message, message)) {
+            message.clone_from(&before.message);
+        }
+        self
     }
 
     /// The condition that says it.
@@ -113,17 +155,11 @@ impl Reach {
     pub fn condition(&self) -> Wanted {
         let (holds, reason, message) = match self {
             Self::Reached { message } => (Some(true), "Reachable", message),
-            Self::Unreached { reason, message } => (Some(false), reason.as_str(), message),
-            Self::Unknown { reason, message } => (None, *reason, message),
+            Self::Unreached { reason, message, transient: _ } => (Some(false), reason.as_str(), message),
+            Self::Unknown { reason, message } => (None, reason.as_str(), message),
         };
         Wanted { type_: CONDITION, holds, reason: reason.to_owned(), message: message.clone() }
     }
-}
-
-/// The condition where the store needs what is not there.
-#[must_use]
-pub fn unusable_condition(Unusable { reason, message }: &Unusable) -> Wanted {
-    Wanted { type_: CONDITION, holds: Some(false), reason: reason.clone(), message: message.clone() }
 }
 
 /// The server's word for it, if it can be that of a condition.
@@ -180,8 +216,88 @@ mod tests {
                 reachable,
                 reason: text(reason),
                 message: text(message),
+                transient: false,
             }),
         }
+    }
+
+    fn passing(reason: &str, message: &str) -> Answer {
+        let mut answer = told(false, reason, message);
+        answer.told.iter_mut().for_each(|told| told.transient = true);
+        answer
+    }
+
+    /// One look that failed is no reason to call for help, and a refusal is one beside any number of those.
+    #[test]
+    fn what_may_pass_is_told_apart() {
+        let registry = registry(2, &json!({"workloadIdentity": {}}));
+        let store = registry.storage.object_store().unwrap();
+        let of = |answers: &[Answer]| Reach::of(&registry, store, &Ok(()), answers);
+        let unreached = |reason: &str, message: &str, transient| Reach::Unreached {
+            reason: reason.into(),
+            message: format!("s3://acme-images: {message}"),
+            transient,
+        };
+        let (busy, denied) = (passing("SlowDown", "slow down"), told(false, "AccessDenied", "no"));
+        assert_eq!(of(&[told(true, "", ""), busy]), unreached("SlowDown", "slow down", true));
+        let busy = passing("SlowDown", "slow down");
+        assert_eq!(of(&[busy, denied]), unreached("AccessDenied", "no", false));
+    }
+
+    #[test]
+    fn what_was_said_holds_until_the_next_answer() {
+        let registry = registry(1, &json!({"workloadIdentity": {}}));
+        let store = registry.storage.object_store().unwrap();
+        let known = |status: &str, reason: &str, beside: &str| -> Vec<Condition> {
+            let condition = |type_: &str, status: &str| {
+                json!({"type": type_, "status": status, "reason": reason, "message": "m", "observedGeneration": 4,
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"})
+            };
+            serde_json::from_value(json!([condition(CONDITION, status), condition(beside, "True")])).unwrap()
+        };
+        let message = || "m".to_owned();
+        let unreached =
+            |reason: &str, transient| Reach::Unreached { reason: reason.into(), message: message(), transient };
+        let unknown = Reach::Unknown {
+            reason: "NoAnswer".into(),
+            message: "the pods are asked whether they reach s3://acme-images, and have not answered yet".into(),
+        };
+        for (previous, generation, expected) in [
+            (known("True", "Reachable", "Ready"), 4, Reach::Reached { message: message() }),
+            (known("True", "Reachable", "Ready"), 5, unknown.clone()),
+            (known("False", "AccessDenied", "Stalled"), 4, unreached("AccessDenied", false)),
+            (known("False", "SlowDown", "Reconciling"), 4, unreached("SlowDown", true)),
+            (known("False", "SecretNotFound", "Stalled"), 4, unknown.clone()),
+            (
+                known("Unknown", "NoAnswer", "Ready"),
+                4,
+                Reach::Unknown { reason: "NoAnswer".into(), message: message() },
+            ),
+            (Vec::new(), 4, unknown.clone()),
+        ] {
+            assert_eq!(Reach::before(store, &previous, Some(generation)), expected, "{previous:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_a_request_is_no_news() {
+        let known = |message: &str, generation: i64| -> Vec<Condition> {
+            serde_json::from_value(json!([{"type": "StorageReachable", "status": "False", "reason": "X",
+                "message": message, "observedGeneration": generation, "lastTransitionTime": "2026-01-01T00:00:00Z"}]))
+            .unwrap()
+        };
+        let now = |reason: &str| Reach::Unreached {
+            reason: reason.into(),
+            message: "no: request 8f2a at 10:00:05".into(),
+            transient: false,
+        };
+        let said = |known: &[Condition], reason: &str| now(reason).steady(known, Some(4)).condition().message;
+        let (old, new) = ("no: request 17bc at 10:00:00", "no: request 8f2a at 10:00:05");
+        assert_eq!(said(&known(old, 4), "X"), old);
+        assert_eq!(said(&known(old, 3), "X"), new, "the spec may name another Secret");
+        assert_eq!(said(&known(old, 4), "Y"), new);
+        assert_eq!(said(&known("gone: request 17bc at 10:00:00", 4), "X"), new);
+        assert_eq!(said(&[], "X"), new);
     }
 
     #[test]
@@ -247,8 +363,7 @@ mod tests {
         let store = registry.storage.object_store().unwrap();
         let missing = Unusable { reason: "SecretNotFound".into(), message: "there is no Secret s3".into() };
         let found = Reach::of(&registry, store, &Err(missing.clone()), &[told(true, "", "")]).condition();
-        assert_eq!(found, unusable_condition(&missing));
-        assert_eq!((found.holds, found.reason.as_str()), (Some(false), "SecretNotFound"));
+        assert_eq!((found.holds, &found.reason, &found.message), (Some(false), &missing.reason, &missing.message));
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub struct Told {
     /// A sentence for why not, with the store's own error.
     #[serde(default)]
     pub message: Option<String>,
+    /// Whether that may pass by itself, as a store that is too busy does. Servers of earlier versions do not say.
+    #[serde(default)]
+    pub transient: bool,
 }
 
 /// Why a pod tells nothing.
@@ -64,11 +67,22 @@ pub enum Silence {
     Unreadable(#[from] serde_json::Error),
 }
 
-/// Asks a few of the pods, all at once.
-pub async fn ask(pods: &[Pod]) -> Vec<Answer> {
-    let asked = chosen(pods)
+/// A pod that can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Its name.
+    pub pod: String,
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// Whether it is ready.
+    pub ready: bool,
+}
+
+/// Asks pods, all at once.
+pub(super) async fn ask(pods: Vec<Asked>) -> Vec<Answer> {
+    let asked = pods
         .into_iter()
-        .map(|(pod, address)| async move { Answer { pod, told: ask_one(address, TIMEOUT).await } });
+        .map(|Asked { pod, address, .. }| async move { Answer { pod, told: ask_one(address, TIMEOUT).await } });
     futures::future::join_all(asked).await
 }
 
@@ -84,15 +98,19 @@ async fn ask_one(address: SocketAddr, timeout: Duration) -> Result<Told, Silence
 }
 
 /// [pure] The pods that can be asked: those that are not ready first, and of either the newest.
-fn chosen(pods: &[Pod]) -> Vec<(String, SocketAddr)> {
+pub(super) fn chosen(pods: &[Pod]) -> Vec<Asked> {
     let mut running: Vec<(&Pod, IpAddr)> = pods.iter().filter_map(|pod| Some((pod, address_of(pod)?))).collect();
     running.sort_by(|(a, _), (b, _)| {
         let newest_first = b.metadata.creation_timestamp.cmp(&a.metadata.creation_timestamp);
         is_ready(a).cmp(&is_ready(b)).then(newest_first).then_with(|| a.metadata.name.cmp(&b.metadata.name))
     });
     let port = u16::try_from(names::DEBUG_PORT).unwrap_or_default();
-    let asked = running.into_iter().take(MAX_ASKED);
-    asked.map(|(pod, ip)| (pod.metadata.name.clone().unwrap_or_default(), SocketAddr::new(ip, port))).collect()
+    let asked = running.into_iter().take(MAX_ASKED).map(|(pod, ip)| Asked {
+        pod: pod.metadata.name.clone().unwrap_or_default(),
+        address: SocketAddr::new(ip, port),
+        ready: is_ready(pod),
+    });
+    asked.collect()
 }
 
 /// The address of a pod that runs and is to stay.
@@ -139,10 +157,16 @@ mod tests {
         let body = r#"{"driver": "s3", "place": "s3://b", "reachable": true, "reason": null, "message": null,
             "checked": "2026-01-01T00:00:00Z", "more": 1}"#;
         let place = Some("s3://b".to_owned());
-        assert_eq!(of(text(body)).await, Ok(Told { place, reachable: true, reason: None, message: None }));
+        assert_eq!(
+            of(text(body)).await,
+            Ok(Told { place, reachable: true, reason: None, message: None, transient: false })
+        );
         let (reason, message) = (Some("AccessDenied".to_owned()), Some("no".to_owned()));
-        let told = Told { place: None, reachable: false, reason, message };
+        let mut told = Told { place: None, reachable: false, reason, message, transient: false };
         let body = r#"{"reachable": false, "reason": "AccessDenied", "message": "no"}"#;
+        assert_eq!(of(text(body)).await, Ok(told.clone()));
+        told.transient = true;
+        let body = r#"{"reachable": false, "reason": "AccessDenied", "message": "no", "transient": true}"#;
         assert_eq!(of(text(body)).await, Ok(told));
     }
 
@@ -192,7 +216,8 @@ mod tests {
             leaving,
         ]);
         let pods: Vec<Pod> = serde_json::from_value(pods).unwrap();
-        let found: Vec<_> = chosen(&pods).into_iter().map(|(name, address)| format!("{name} {address}")).collect();
-        assert_eq!(found, ["broken [fd00::1]:5001", "new 10.0.0.2:5001", "middle 10.0.0.1:5001"]);
+        let shown = |Asked { pod, address, ready }| format!("{pod} {address} {ready}");
+        let found: Vec<_> = chosen(&pods).into_iter().map(shown).collect();
+        assert_eq!(found, ["broken [fd00::1]:5001 false", "new 10.0.0.2:5001 true", "middle 10.0.0.1:5001 true"]);
     }
 }

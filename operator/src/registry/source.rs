@@ -61,6 +61,13 @@ impl Seen {
     }
 }
 
+/// Whether a reason is that something is missing.
+pub(super) fn is_missing(reason: &str) -> bool {
+    let problem =
+        [ObjectKind::Secret, ObjectKind::ConfigMap].iter().find_map(|kind| reason.strip_prefix(kind.as_str()));
+    matches!(problem, Some("NotFound" | "Incomplete"))
+}
+
 /// How what is missing comes to be there.
 pub(super) struct Remedy<'a> {
     pub(super) if_absent: &'a str,
@@ -116,28 +123,12 @@ impl Sources {
         Self { certificate, storage }
     }
 
-    /// Nothing, if all of them can be used.
-    ///
-    /// # Errors
-    /// [`Missing`].
-    pub fn require_all(self) -> Result<(), Box<Missing>> {
-        let Self { certificate, storage } = &self;
-        let first = [certificate, storage].into_iter().find_map(|checked| checked.as_ref().err()).cloned();
-        match first {
-            Some(first) => Err(Box::new(Missing { first, sources: self })),
-            None => Ok(()),
-        }
-    }
-}
-
-/// What keeps pods from starting.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{first}")]
-pub struct Missing {
     /// The first that cannot be used.
-    pub first: Unusable,
-    /// All that was checked.
-    pub sources: Sources,
+    #[must_use]
+    pub fn missing(&self) -> Option<&Unusable> {
+        let Self { certificate, storage } = self;
+        [certificate, storage].into_iter().find_map(|checked| checked.as_ref().err())
+    }
 }
 
 #[cfg(test)]
@@ -182,5 +173,10 @@ mod tests {
         assert_eq!(check(&Seen::Absent, ObjectKind::Secret), Err(absent));
         let incomplete = ("ConfigMapIncomplete".to_owned(), "spec.x: ConfigMap s3 has no ca.crt: add it".to_owned());
         assert_eq!(check(&Seen::Without("ca.crt".into()), ObjectKind::ConfigMap), Err(incomplete));
+        for seen in [Seen::Absent, Seen::Without("a".into())] {
+            let (reason, _) = check(&seen, ObjectKind::Secret).unwrap_err();
+            assert!(is_missing(&reason), "{reason}");
+        }
+        assert!(!is_missing("NotFound"), "a store may say this");
     }
 }

@@ -2,7 +2,7 @@
 
 use berth_crds::{Effective, EffectiveStorage, Registry, RegistryStatus, Summary};
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{
     apply::Applied,
@@ -10,7 +10,6 @@ use super::{
     object_store::{self, Reach},
     reach::Answer,
     rollout::{Rollout, rollout},
-    source::Sources,
     validate::{ValidRegistry, ValidStorage},
     volume::{self, VolumeState},
 };
@@ -19,25 +18,37 @@ use crate::{
     names, pods,
 };
 
-/// The status after everything was applied.
+/// The status after everything was applied. `answers` are of the pods, if they are on an object store; none while they are
+/// still asked.
 #[must_use]
 pub fn of_applied(
     registry: &Registry,
     valid: &ValidRegistry,
     applied: &Applied,
     pods: &[Pod],
-    answers: &[Answer],
+    answers: Option<&[Answer]>,
     now: Timestamp,
 ) -> RegistryStatus {
-    let Applied { deployment, volume_claim, refusal, sources } = applied;
+    let Applied { deployment, held, volume_claim, refusal, sources } = applied;
+    let previous = registry.status.clone().unwrap_or_default();
+    let generation = registry.metadata.generation;
     let storage = match valid.storage.object_store() {
-        Some(store) => StorageState::Object(Reach::of(valid, store, &sources.storage, answers)),
+        Some(store) => {
+            let known = &previous.conditions;
+            StorageState::Object(match answers {
+                None => Reach::before(store, known, generation),
+                Some(answers) => Reach::of(valid, store, &sources.storage, answers).steady(known, generation),
+            })
+        }
         None => StorageState::Volume(volume::state(&valid.storage, volume_claim.as_ref(), refusal.as_deref())),
     };
     let rollout = deployment
         .as_ref()
         .map_or_else(|| Rollout::Progressing("nothing is applied while the Registry is paused".into()), rollout);
-    let progress = progress(valid, &rollout, &storage, pods);
+    let progress = match held {
+        Some(missing) => missing.progress(),
+        None => progress(valid, &rollout, &storage, pods),
+    };
     let mut wanted = progress.conditions();
     wanted.push(storage.condition());
     wanted.extend(valid.tls.as_ref().map(|tls| certificate::condition(&tls.secret, &sources.certificate)));
@@ -49,19 +60,21 @@ pub fn of_applied(
             message: "changes are held back: set spec.paused to false to go on".into(),
         });
     }
-    let previous = registry.status.clone().unwrap_or_default();
     let counts = deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
     let ready = counts.and_then(|status| status.ready_replicas).unwrap_or(0);
     RegistryStatus {
-        observed_generation: registry.metadata.generation,
-        conditions: conditions::merge(&previous.conditions, wanted, registry.metadata.generation, now),
+        observed_generation: generation,
+        conditions: conditions::merge(&previous.conditions, wanted, generation, now),
         replicas: Some(counts.and_then(|status| status.replicas).unwrap_or(0)),
         ready_replicas: Some(ready),
         selector: Some(names::selector_text(&names::registry_selector(&valid.name))),
-        url: Some(url(valid)),
-        // Until the rollout is complete, what runs is what ran before.
-        version: if rollout == Rollout::Complete { Some(version(&valid.image)) } else { previous.version },
-        effective: Some(effective(valid)),
+        // What runs is what ran before, until the rollout is complete; and altogether, while the pods are held back.
+        version: match rollout {
+            Rollout::Complete if held.is_none() => Some(version(&valid.image)),
+            _ => previous.version,
+        },
+        url: if held.is_none() { Some(url(valid)) } else { previous.url },
+        effective: if held.is_none() { Some(effective(valid)) } else { previous.effective },
         summary: Some(Summary {
             replicas: format!("{ready}/{}", valid.replicas),
             storage: storage_summary(&valid.storage, volume_claim.as_ref()),
@@ -71,43 +84,16 @@ pub fn of_applied(
 
 /// The status when nothing more could be applied: what was known, and why it is not what the spec asks for.
 #[must_use]
-pub fn of_failure(
-    registry: &Registry,
-    progress: &Progress,
-    sources: Option<&Sources>,
-    now: Timestamp,
-) -> RegistryStatus {
+pub fn of_failure(registry: &Registry, progress: &Progress, now: Timestamp) -> RegistryStatus {
     let previous = registry.status.clone().unwrap_or_default();
-    let mut wanted = progress.conditions();
-    // What else was known stays as it was.
-    wanted.extend(known(&previous.conditions, "StorageReady"));
-    wanted.extend(match sources.map(|sources| &sources.storage) {
-        Some(Err(unusable)) => Some(object_store::unusable_condition(unusable)),
-        Some(Ok(())) | None => known(&previous.conditions, object_store::CONDITION),
-    });
-    let secret = registry.spec.tls.as_ref().map(|tls| &tls.secret_ref.name);
-    wanted.extend(secret.and_then(|secret| match sources {
-        Some(sources) => Some(certificate::condition(secret, &sources.certificate)),
-        None => known(&previous.conditions, "CertificateReady"),
-    }));
-    RegistryStatus {
-        observed_generation: registry.metadata.generation,
-        conditions: conditions::merge(&previous.conditions, wanted, registry.metadata.generation, now),
-        ..previous
-    }
-}
-
-fn known(conditions: &[Condition], type_: &'static str) -> Option<Wanted> {
-    conditions::find(conditions, type_).map(|known| Wanted {
-        type_,
-        holds: match known.status.as_str() {
-            "True" => Some(true),
-            "False" => Some(false),
-            _ => None,
-        },
-        reason: known.reason.clone(),
-        message: known.message.clone(),
-    })
+    let mut conditions =
+        conditions::merge(&previous.conditions, progress.conditions(), registry.metadata.generation, now);
+    // What else was known stays as it was, with the generation of which it was known.
+    let mut still_known = vec!["StorageReady", object_store::CONDITION];
+    still_known.extend(registry.spec.tls.is_some().then_some("CertificateReady"));
+    conditions
+        .extend(still_known.into_iter().filter_map(|type_| conditions::find(&previous.conditions, type_)).cloned());
+    RegistryStatus { observed_generation: registry.metadata.generation, conditions, ..previous }
 }
 
 /// What is known of where the content is kept.
@@ -137,8 +123,15 @@ impl StorageState {
 fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &StorageState, pods: &[Pod]) -> Progress {
     match storage {
         StorageState::Volume(VolumeState::Stuck { reason, message }) => return Progress::stalled(*reason, message),
+        // There is no pod that would have to reach it, or to be started.
+        StorageState::Object(_) if valid.replicas == 0 => {}
         // Why pods are not ready, mostly, so it comes before that they are not.
-        StorageState::Object(Reach::Unreached { reason, message }) => return Progress::stalled(reason, message),
+        StorageState::Object(Reach::Unreached { reason, message, transient: false }) => {
+            return Progress::stalled(reason, message);
+        }
+        StorageState::Object(Reach::Unreached { reason, message, transient: true }) => {
+            return Progress::underway(reason, message);
+        }
         StorageState::Volume(VolumeState::Ready { .. } | VolumeState::Underway { .. })
         | StorageState::Object(Reach::Reached { .. } | Reach::Unknown { .. }) => {}
     }
@@ -257,7 +250,11 @@ mod tests {
     use super::*;
     use crate::{
         Settings,
-        registry::{reach::Told, source::Unusable, validate::validate},
+        registry::{
+            reach::Told,
+            source::{Sources, Unusable},
+            validate::validate,
+        },
     };
     use k8s_openapi::api::{apps::v1::Deployment, core::v1::PersistentVolumeClaim};
     use serde_json::{Value, json};
@@ -291,13 +288,14 @@ mod tests {
             "reason": "Rollout", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}));
         let valid = validate(&registry, &Settings::default()).unwrap();
         let pods: Vec<Pod> = serde_json::from_value(pods.clone()).unwrap();
-        of_applied(&registry, &valid, applied, &pods, &[], "2026-01-02T00:00:00.5Z".parse().unwrap())
+        of_applied(&registry, &valid, applied, &pods, None, "2026-01-02T00:00:00.5Z".parse().unwrap())
     }
 
     #[test]
     fn a_ready_registry() {
         let applied = Applied {
             deployment: Some(deployment(1)),
+            held: None,
             volume_claim: Some(claim("20Gi")),
             refusal: None,
             sources: FINE,
@@ -336,6 +334,7 @@ mod tests {
         ] {
             let applied = Applied {
                 deployment: Some(deployment(available)),
+                held: None,
                 volume_claim: Some(claim(capacity)),
                 refusal: refusal.map(str::to_owned),
                 sources: FINE,
@@ -354,8 +353,8 @@ mod tests {
         registry.spec = serde_json::from_value(spec.clone()).unwrap();
         let valid = validate(&registry, &Settings::default()).unwrap();
         let volume_claim = claim.map(|claim| serde_json::from_value(claim.clone()).unwrap());
-        let applied = Applied { deployment, volume_claim, refusal: None, sources: FINE };
-        of_applied(&registry, &valid, &applied, &[], &[], "2026-01-02T00:00:00Z".parse().unwrap())
+        let applied = Applied { deployment, held: None, volume_claim, refusal: None, sources: FINE };
+        of_applied(&registry, &valid, &applied, &[], None, "2026-01-02T00:00:00Z".parse().unwrap())
     }
 
     fn told<'a>(status: &'a RegistryStatus, type_: &str) -> Option<(&'a str, &'a str)> {
@@ -398,16 +397,28 @@ mod tests {
         registry
     }
 
+    fn on_store(deployment: Deployment, sources: Sources) -> Applied {
+        Applied { deployment: Some(deployment), held: None, volume_claim: None, refusal: None, sources }
+    }
+
     fn answer(reachable: bool) -> Answer {
         let reason = (!reachable).then(|| "AccessDenied".to_owned());
         let message = (!reachable).then(|| "the server says: Access Denied".to_owned());
-        Answer { pod: "main-1".into(), told: Ok(Told { place: None, reachable, reason, message }) }
+        Answer { pod: "main-1".into(), told: Ok(Told { place: None, reachable, reason, message, transient: false }) }
+    }
+
+    fn busy() -> Answer {
+        let (reason, message) = (Some("SlowDown".to_owned()), Some("the server says: slow down".to_owned()));
+        let told = Told { place: None, reachable: false, reason, message, transient: true };
+        Answer { pod: "main-1".into(), told: Ok(told) }
     }
 
     #[test]
     fn a_store_that_is_not_reached_is_why_nothing_is_ready() {
         let denied = "s3://acme-images: the server says: Access Denied (credentials from Secret apps/s3)";
+        let slow = "s3://acme-images: the server says: slow down (credentials from Secret apps/s3)";
         for (replicas, available, answers, reachable, ready) in [
+            (1, 1, vec![busy()], ("False", slow), ("False", slow)),
             (1, 1, vec![answer(true)], ("True", "s3://acme-images is reached"), ("True", "the replica is ready")),
             (1, 0, vec![answer(false)], ("False", denied), ("False", denied)),
             (1, 1, vec![answer(true), answer(false)], ("False", denied), ("False", denied)),
@@ -421,42 +432,72 @@ mod tests {
         ] {
             let registry = on_s3(replicas, &json!({}));
             let valid = validate(&registry, &Settings::default()).unwrap();
-            let applied =
-                Applied { deployment: Some(deployment(available)), volume_claim: None, refusal: None, sources: FINE };
-            let status = of_applied(&registry, &valid, &applied, &[], &answers, Timestamp::UNIX_EPOCH);
+            let applied = on_store(deployment(available), FINE);
+            let status = of_applied(&registry, &valid, &applied, &[], Some(&answers), Timestamp::UNIX_EPOCH);
             assert_eq!(told(&status, "StorageReachable"), Some(reachable));
             assert_eq!(told(&status, "Ready"), Some(ready));
             assert_eq!(told(&status, "StorageReady"), None);
-            assert_eq!(told(&status, "Stalled").is_some(), reachable.0 == "False");
+            // What may pass by itself is waited for, and nobody is called.
+            assert_eq!(told(&status, "Stalled").is_some(), ready.1 == denied);
+            assert_eq!(told(&status, "Reconciling").is_some(), ready.1 == slow);
             assert_eq!(status.summary.unwrap().storage, "s3://acme-images");
             let storage = status.effective.unwrap().storage;
             assert_eq!((storage.credentials_secret.as_deref(), storage.redirect), (Some("s3"), Some(false)));
         }
     }
 
-    /// What is missing is said, and what was known besides stays.
+    fn missing(what: &str) -> Unusable {
+        Unusable { reason: "SecretNotFound".into(), message: format!("there is no Secret {what}") }
+    }
+
+    /// What runs goes on and is counted as it is, and what is missing is said.
     #[test]
     fn a_missing_secret_is_a_condition() {
-        let missing = |what: &str| {
-            Err(Unusable { reason: "SecretNotFound".into(), message: format!("there is no Secret {what}") })
-        };
-        let known = json!({"conditions": [{"type": "StorageReachable", "status": "True", "reason": "Reachable",
-            "message": "s3://acme-images is reached", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
-        let mut registry = on_s3(1, &known);
+        let mut registry = on_s3(2, &json!({"url": "http://before", "replicas": 7, "readyReplicas": 7}));
         registry.spec.tls = Some(serde_json::from_value(json!({"secretRef": {"name": "tls"}})).unwrap());
-        let reached = Some(("True", "s3://acme-images is reached"));
-        let of = |sources: Option<&Sources>| {
-            of_failure(&registry, &Progress::stalled("X", "x"), sources, Timestamp::UNIX_EPOCH)
+        let valid = validate(&registry, &Settings::default()).unwrap();
+        let of = |sources: Sources, answers: &[Answer]| {
+            let held = sources.missing().cloned();
+            let applied = Applied { held, ..on_store(deployment(1), sources) };
+            of_applied(&registry, &valid, &applied, &[], Some(answers), Timestamp::UNIX_EPOCH)
         };
-        let both = Sources { certificate: missing("tls"), storage: missing("s3") };
-        assert_eq!(told(&of(Some(&both)), "StorageReachable"), Some(("False", "there is no Secret s3")));
-        assert_eq!(told(&of(Some(&both)), "CertificateReady"), Some(("False", "there is no Secret tls")));
-        let one = Sources { certificate: missing("tls"), storage: Ok(()) };
-        assert_eq!(told(&of(Some(&one)), "StorageReachable"), reached);
-        assert_eq!(told(&of(None), "StorageReachable"), reached);
-        assert_eq!(told(&of(None), "CertificateReady"), None);
-        assert_eq!(both.require_all().unwrap_err().first.message, "there is no Secret tls");
-        assert_eq!(FINE.require_all(), Ok(()));
+        let status = of(Sources { certificate: Err(missing("tls")), storage: Err(missing("s3")) }, &[answer(true)]);
+        assert_eq!(told(&status, "Ready"), Some(("False", "there is no Secret tls")));
+        assert_eq!(told(&status, "Stalled"), Some(("True", "there is no Secret tls")));
+        assert_eq!(told(&status, "StorageReachable"), Some(("False", "there is no Secret s3")));
+        assert_eq!(told(&status, "CertificateReady"), Some(("False", "there is no Secret tls")));
+        assert_eq!((status.replicas, status.ready_replicas), (Some(1), Some(1)));
+        assert_eq!(status.summary.unwrap().replicas, "1/2");
+        assert_eq!((status.url.as_deref(), status.version, status.effective), (Some("http://before"), None, None));
+        // Those that run still tell how they reach their store.
+        let status = of(Sources { certificate: Err(missing("tls")), storage: Ok(()) }, &[answer(true)]);
+        assert_eq!(told(&status, "StorageReachable"), Some(("True", "s3://acme-images is reached")));
+    }
+
+    #[test]
+    fn a_stopped_registry_waits_for_no_secret() {
+        let registry = on_s3(0, &json!({}));
+        let valid = validate(&registry, &Settings::default()).unwrap();
+        let none: Deployment = serde_json::from_value(json!({"metadata": {"generation": 1},
+            "spec": {"replicas": 0, "selector": {}, "template": {}}, "status": {"observedGeneration": 1}}))
+        .unwrap();
+        let applied = on_store(none, Sources { certificate: Ok(()), storage: Err(missing("s3")) });
+        let status = of_applied(&registry, &valid, &applied, &[], Some(&[]), Timestamp::UNIX_EPOCH);
+        assert_eq!(told(&status, "Ready"), Some(("True", "stopped: spec.replicas is 0")));
+        assert_eq!(told(&status, "StorageReachable"), Some(("False", "there is no Secret s3")));
+    }
+
+    /// What was known of an earlier spec is not said of this one.
+    #[test]
+    fn what_is_known_keeps_its_generation() {
+        let condition = |type_: &str| {
+            json!({"type": type_, "status": "True", "reason": "X", "message": "known", "observedGeneration": 3,
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+        };
+        let known = json!({"conditions": [condition("StorageReachable"), condition("CertificateReady")]});
+        let status = of_failure(&on_s3(1, &known), &Progress::stalled("X", "x"), Timestamp::UNIX_EPOCH);
+        let found: Vec<_> = status.conditions.iter().map(|c| (c.type_.as_str(), c.observed_generation)).collect();
+        assert_eq!(found, [("Ready", Some(4)), ("Stalled", Some(4)), ("StorageReachable", Some(3))]);
     }
 
     #[test]

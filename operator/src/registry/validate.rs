@@ -263,7 +263,7 @@ fn give_identity(
     let Some(first) = wanted.keys().next() else { return };
     match account {
         ValidServiceAccount::Existing(name) => {
-            let label = labels.keys().next().map(|key| format!(", spec.podLabels the label {key}: \"true\""));
+            let label = labels.iter().next().map(|(key, value)| format!(", spec.podLabels the label {key}: {value:?}"));
             problems.add(
                 field,
                 format!(

@@ -65,9 +65,16 @@ pub(crate) async fn names_behind(
 /// Whether anything lies below a name.
 async fn exists(store: &dyn Store, below: &Key, name: &str) -> Result<bool, Error> {
     let Ok(below) = below.join(name) else { return Ok(false) };
-    let request = ListRequest { below: &below, behind: None, one_level: false, after: None, limit: 1 };
-    let page = store.list(request).await?;
-    Ok(!page.entries.is_empty() || page.next.is_some())
+    let mut after: Option<Cursor> = None;
+    loop {
+        let request = ListRequest { below: &below, behind: None, one_level: false, after: after.as_ref(), limit: 1 };
+        let page = store.list(request).await?;
+        // A page of nothing need not be the last.
+        if !page.entries.is_empty() || page.next.is_none() {
+            return Ok(!page.entries.is_empty());
+        }
+        after = page.next;
+    }
 }
 
 #[cfg(test)]

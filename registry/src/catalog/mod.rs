@@ -8,7 +8,9 @@ mod level;
 mod walk;
 mod window;
 
-use berth_oci::RepositoryName;
+use std::borrow::Cow;
+
+use berth_oci::{MAX_NAME_BYTES, RepositoryName};
 
 use crate::error::Error;
 use crate::registry::Registry;
@@ -34,6 +36,26 @@ pub(crate) fn page_of<T>(mut sequence: impl Iterator<Item = T>, limit: Option<us
     Paged { entries, more }
 }
 
+/// What the same names and tags come behind as behind `last`, as every store takes it: a client may send any text, of any
+/// length, and a store may refuse what cannot be the name of an object.
+pub(crate) fn plain(last: &str) -> Cow<'_, str> {
+    const IN_NAMES: std::ops::RangeInclusive<char> = ' '..='~';
+    if last.len() <= MAX_NAME_BYTES && last.chars().all(|character| IN_NAMES.contains(&character)) {
+        return Cow::Borrowed(last);
+    }
+    let mut plain = String::new();
+    // One more than a name has: a name that begins with all of it comes before what is cut off.
+    while let Some(character) = last[plain.len()..].chars().next().filter(|_| plain.len() <= MAX_NAME_BYTES) {
+        if !IN_NAMES.contains(&character) {
+            // It is less than every character of a name, as the end is, or greater, as is the last of these.
+            plain.extend((character > '~').then_some('~'));
+            break;
+        }
+        plain.push(character);
+    }
+    Cow::Owned(plain)
+}
+
 impl Registry {
     /// The repositories behind `last`, in lexical order, at most `limit` of them.
     ///
@@ -43,7 +65,7 @@ impl Registry {
         if limit == 0 {
             return Ok(Paged { entries: Vec::new(), more: false });
         }
-        self.catalog.page(self.store.as_ref(), limit, last).await
+        self.catalog.page(self.store.as_ref(), limit, last.map(plain).as_deref()).await
     }
 }
 
@@ -192,5 +214,21 @@ mod tests {
         }
         assert_eq!(behind(&registry, "a").await.len(), 100);
         assert_eq!(listed(&registry, 100).await.len(), 1101);
+    }
+
+    proptest::proptest! {
+        /// Above all names that begin as the text does.
+        #[test]
+        fn the_same_names_come_behind_a_plain_text(
+            begin in "[a-z0-9._/-]{0,4}|[a-z]{250,260}", end in "[ -~]{0,3}|\\PC{0,3}|[\\x00-\\x7f]{0,3}|x{300}",
+            name_end in "[A-Za-z0-9._/-]{0,4}",
+        ) {
+            let (last, name) = (format!("{begin}{end}"), format!("{begin}{name_end}"));
+            let plain = plain(&last);
+            proptest::prop_assert!(plain.len() <= MAX_NAME_BYTES + 2 && plain.chars().all(|one| (' '..='~').contains(&one)));
+            if name.len() <= MAX_NAME_BYTES {
+                proptest::prop_assert_eq!(name.as_str() > last.as_str(), name.as_str() > plain.as_ref(), "{:?} {:?}", name, plain);
+            }
+        }
     }
 }

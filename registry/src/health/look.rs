@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use berth_config::{HttpHealth, shown_address};
-use berth_storage::Store;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use tokio::net::TcpStream;
 
 use super::fetch::{self, Head};
+use crate::reach::Reach;
 
 /// How long one look may take where nothing else is said; a look that ends never would hide a store that hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is looked at.
 pub(super) enum Look {
     /// A store must answer.
-    Store(Arc<dyn Store>),
+    Store(Arc<Reach>),
     /// A file must not be there: who puts it there takes the registry out of service.
     Absent(PathBuf),
     /// A server must answer a HEAD request with this status.
@@ -32,7 +32,7 @@ pub(super) enum Look {
 impl std::fmt::Debug for Look {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Look::Store(store) => f.debug_tuple("Store").field(&store.driver()).finish(),
+            Look::Store(reach) => f.debug_tuple("Store").field(&reach.store().driver()).finish(),
             Look::Absent(path) => f.debug_tuple("Absent").field(path).finish(),
             // Not its headers, which may hold a password.
             Look::Http(head) => f.debug_tuple("Http").field(&head.shown()).finish(),
@@ -76,7 +76,7 @@ impl Look {
     /// What is wrong, as a sentence.
     pub(super) async fn look(&self) -> Result<(), String> {
         match self {
-            Look::Store(store) => look_at_store(store.as_ref()).await,
+            Look::Store(reach) => reach.check().await.map_err(|trouble| trouble.message),
             Look::Absent(path) => match tokio::fs::metadata(path).await {
                 Ok(_) => Err("file exists".to_owned()),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -95,14 +95,6 @@ impl Look {
     }
 }
 
-/// An empty store is healthy.
-async fn look_at_store(store: &dyn Store) -> Result<(), String> {
-    match tokio::time::timeout(PATIENCE, store.check()).await {
-        Ok(checked) => checked.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("the store has not answered within {} seconds", PATIENCE.as_secs())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use berth_storage::{Filesystem, LockMode, Memory};
@@ -113,8 +105,8 @@ mod tests {
     async fn an_empty_store_is_healthy() {
         let directory = tempfile::tempdir().unwrap();
         let filesystem = Filesystem::open(directory.path(), 25, LockMode::Shared).unwrap();
-        assert_eq!(Look::Store(Arc::new(filesystem)).look().await, Ok(()));
-        assert_eq!(Look::Store(Arc::new(Memory::new())).look().await, Ok(()));
+        assert_eq!(Look::Store(Arc::new(Reach::new(Arc::new(filesystem)))).look().await, Ok(()));
+        assert_eq!(Look::Store(Arc::new(Reach::new(Arc::new(Memory::new())))).look().await, Ok(()));
     }
 
     #[tokio::test]

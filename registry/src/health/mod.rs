@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use berth_config::shown_address;
-use berth_storage::Store;
 use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use fetch::redirected;
 use look::Look;
+
+use crate::reach::Reach;
 
 /// What is looked at where the configuration says no interval: as often as Distribution does.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
@@ -65,13 +66,13 @@ impl Health {
     ///
     /// # Errors
     /// Names the key of a check that cannot be made, or that is there twice.
-    pub fn of(settings: &berth_config::Health, store: Arc<dyn Store>) -> Result<Self> {
+    pub(crate) fn of(settings: &berth_config::Health, reach: Arc<Reach>) -> Result<Self> {
         let berth_config::Health { storagedriver, file, http, tcp } = settings;
         let mut checks = Vec::new();
         if storagedriver.enabled {
             let (interval, threshold) = (storagedriver.interval, storagedriver.threshold);
-            let name = format!("storagedriver_{}", store.driver());
-            checks.push(Check::new(name, Look::Store(store), interval, threshold));
+            let name = format!("storagedriver_{}", reach.store().driver());
+            checks.push(Check::new(name, Look::Store(reach), interval, threshold));
         }
         for settings in file {
             let name = settings.file.display().to_string();
@@ -125,6 +126,13 @@ impl Health {
             for _ in 0..check.threshold.max(1) {
                 self.note(check, Err(reason.to_owned()));
             }
+        }
+    }
+
+    /// The store can be used at last, which the next look might find only later.
+    pub(crate) fn trust_store(&self) {
+        for check in self.checks.iter().filter(|check| matches!(check.look, Look::Store(_))) {
+            self.note(check, Ok(()));
         }
     }
 
@@ -195,7 +203,7 @@ mod tests {
     }
 
     fn health(yaml: &str) -> Result<Health> {
-        Health::of(&settings(yaml), Arc::new(Memory::new()))
+        Health::of(&settings(yaml), Arc::new(Reach::new(Arc::new(Memory::new()))))
     }
 
     #[test]
@@ -227,7 +235,7 @@ mod tests {
     #[test]
     fn what_lets_somebody_in_is_no_part_of_a_name() {
         let settings = settings("{http: [{uri: \"http://me:pass@a:1/?t=1\"}, {uri: \"http://me:pass@a:1/?t=2\"}]}");
-        let health = Health::of(&settings, Arc::new(Memory::new())).unwrap();
+        let health = Health::of(&settings, Arc::new(Reach::new(Arc::new(Memory::new())))).unwrap();
         let names: Vec<_> = health.checks.iter().map(|check| check.name.as_str()).collect();
         let shown = "http://<hidden>@a:1/?<hidden>";
         let expected =
@@ -252,7 +260,8 @@ mod tests {
         for (change, said) in cases {
             let mut settings = settings("{http: [{uri: \"http://a:1/\"}, {uri: \"http://b:1/\"}]}");
             change(&mut settings);
-            let refused = format!("{:#}", Health::of(&settings, Arc::new(Memory::new())).unwrap_err());
+            let refused =
+                format!("{:#}", Health::of(&settings, Arc::new(Reach::new(Arc::new(Memory::new())))).unwrap_err());
             assert!(refused.contains(said), "{said}: {refused}");
         }
     }

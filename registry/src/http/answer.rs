@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, BodyStream, Empty, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 
 /// How long nothing may arrive of a body that is being read.
 const BODY_IDLE: Duration = Duration::from_secs(120);
@@ -71,6 +71,7 @@ pub(crate) fn add(response: &mut Response<Body>, name: HeaderName, value: &str) 
 
 /// The data of a request's body; an error when the connection breaks or nothing arrives for [`BODY_IDLE`].
 pub(crate) fn incoming(body: Incoming) -> berth_storage::Incoming {
+    let length = body.size_hint().exact();
     let frames = stream::unfold(Some(BodyStream::new(body)), |frames| async move {
         let mut frames = frames?;
         match tokio::time::timeout(BODY_IDLE, frames.next()).await {
@@ -80,5 +81,6 @@ pub(crate) fn incoming(body: Incoming) -> berth_storage::Incoming {
             Err(_) => Some((Err(BoxError::from("nothing arrived for two minutes")), None)),
         }
     });
-    Box::pin(frames.try_filter_map(|frame| async move { Ok(frame.into_data().ok()) }))
+    let pieces = frames.try_filter_map(|frame| async move { Ok(frame.into_data().ok()) });
+    berth_storage::Incoming::new(pieces).of_length(length)
 }

@@ -260,6 +260,7 @@ impl From<Error> for Failure {
             Error::Store(error) if error.is_full() => {
                 Failure { cause: Some(text), ..Failure::unavailable("the registry's storage is full") }
             }
+            Error::Store(StoreError::Crowded) => Failure::unavailable(text),
             // An object store that is busy or cannot be reached, after it was asked several times.
             Error::Store(error) if error.is_transient() => {
                 Failure { cause: Some(text), ..Failure::unavailable("the registry's storage cannot be reached") }
@@ -303,6 +304,13 @@ mod tests {
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "{\"errors\":[{\"code\":\"UNKNOWN\",\"message\":\"unknown error\"}]}\n");
+    }
+
+    #[test]
+    fn a_client_is_told_that_too_much_is_pushed_at_once() {
+        let response = Failure::from(StoreError::Crowded).response(false);
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
     }
 
     #[tokio::test]

@@ -16,9 +16,10 @@ mod multipart;
 mod range;
 mod referrers;
 mod state;
+mod state_keys;
 mod uploads;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use berth_oci::ErrorCode;
@@ -41,6 +42,7 @@ pub use answer::Body;
 pub use errors::Failure;
 pub use location::Addresses;
 pub use state::StateKey;
+pub use state_keys::StateKeys;
 
 /// Everything that a request is answered with.
 pub struct App {
@@ -51,7 +53,7 @@ pub struct App {
     /// How addresses are given out.
     pub addresses: Addresses,
     /// What signs the state in upload addresses; nothing yet if it lies in a store that could not be reached.
-    pub state_key: Arc<OnceLock<StateKey>>,
+    pub state_keys: Arc<StateKeys>,
     /// What signs the schema 1 manifests that are served.
     pub signer: Signer,
     /// Headers that every answer of the API gets, unless it has one of that name by itself.
@@ -107,9 +109,13 @@ impl Context<'_> {
     }
 
     /// What signs the state in upload addresses.
-    pub(crate) fn state_key(&self) -> Result<&StateKey, Failure> {
-        let missing = || Failure::unavailable("the store could not be reached yet".to_owned());
-        self.app.state_key.get().ok_or_else(missing)
+    pub(crate) async fn state_keys(&self) -> Result<&StateKeys, Failure> {
+        let keys = &self.app.state_keys;
+        if !keys.is_known() {
+            return Err(Failure::unavailable("the store could not be reached yet".to_owned()));
+        }
+        keys.settle().await;
+        Ok(keys)
     }
 
     pub(crate) fn is_head(&self) -> bool {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 const MAC_BYTES: usize = 32;
 
 /// The key that signs states.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StateKey(Vec<u8>);
 
 /// What an upload address says about the upload.

@@ -36,7 +36,7 @@ pub(crate) async fn begin(
     let Some(digest) = digest else {
         let algorithm = context.query("digest-algorithm").map(str::parse::<Algorithm>).transpose();
         let algorithm = algorithm.map_err(|error| invalid_digest(&error))?;
-        context.state_key()?;
+        context.state_keys().await?;
         let state = state_of(name, &registry.upload_begin(name).await?, algorithm);
         return Ok(progress(context, StatusCode::ACCEPTED, &state));
     };
@@ -65,7 +65,7 @@ pub(crate) async fn handle(
 ) -> Result<Response<Body>, Failure> {
     let registry = &context.app.registry;
     let text = context.query("_state").unwrap_or_default();
-    let state = context.state_key()?.unpack(text, name, id);
+    let state = context.state_keys().await?.unpack(text, name, id).await;
     let state = match state {
         Some(state) => state,
         // Who only asks how far it has come may have lost the state.
@@ -156,7 +156,7 @@ fn state_of(name: &RepositoryName, upload: &Upload, algorithm: Option<Algorithm>
 
 fn location(context: &Context<'_>, state: &State) -> String {
     // Whoever is given an address has been asked for one, or has begun a session, which needs the key.
-    let packed = context.app.state_key.get().map(|key| key.pack(state)).unwrap_or_default();
+    let packed = context.app.state_keys.pack(state).unwrap_or_default();
     // The padding of Base64 would be read as a separator.
     let packed = packed.replace('=', "%3D");
     format!("{}/v2/{}/blobs/uploads/{}?_state={packed}", context.base, state.name, state.id)

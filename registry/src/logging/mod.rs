@@ -1,4 +1,7 @@
 //! The log: text or JSON lines on standard error, each with the fields that the configuration adds.
+//!
+//! The level is that of what Berth itself says. The libraries that speak to others say more of a request than is good to keep:
+//! the SDK of Amazon, at `debug`, whole names of keys. Of them only warnings and errors are written.
 
 mod logstash;
 
@@ -8,11 +11,22 @@ use std::io::stderr;
 use berth_config::{Level, Log, LogFormat};
 use tracing::Event;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{DefaultFields, FormatEvent, FormatFields, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, format};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 use logstash::Logstash;
+
+/// What the names of libraries begin with that are not asked for more than warnings.
+const LIBRARIES: [&str; 8] = ["aws_", "h2", "hyper", "instant_acme", "object_store", "rustls", "tokio", "tower"];
+
+/// What is written of whom at a level.
+fn targets(level: LevelFilter) -> Targets {
+    let least = level.min(LevelFilter::WARN);
+    Targets::new().with_default(level).with_targets(LIBRARIES.map(|name| (name, least)))
+}
 
 /// Begins to log. A second call, which only tests make, changes nothing.
 pub(crate) fn begin(log: &Log) {
@@ -22,23 +36,24 @@ pub(crate) fn begin(log: &Log) {
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
     };
+    let targets = targets(level);
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(stderr).with_ansi(false);
     let _ = match log.formatter {
         LogFormat::Text => {
             let fields = log.fields.iter().map(|(key, value)| format!(" {key}={value}")).collect();
             let format = Added { inner: format().with_ansi(false), added: fields, close: "" };
-            tracing::subscriber::set_global_default(
-                builder.fmt_fields(DefaultFields::new()).event_format(format).finish(),
-            )
+            let subscriber = builder.fmt_fields(DefaultFields::new()).event_format(format).finish();
+            tracing::subscriber::set_global_default(subscriber.with(targets))
         }
         LogFormat::Json => {
             let fields = log.fields.iter().map(|(key, value)| format!(",{}:{value}", serde_json::json!(key)));
             let format = Added { inner: format().json().flatten_event(true), added: fields.collect(), close: "}" };
-            tracing::subscriber::set_global_default(builder.fmt_fields(JsonFields::new()).event_format(format).finish())
+            let subscriber = builder.fmt_fields(JsonFields::new()).event_format(format).finish();
+            tracing::subscriber::set_global_default(subscriber.with(targets))
         }
         LogFormat::Logstash => {
             let format = Logstash { added: log.fields.clone() };
-            tracing::subscriber::set_global_default(builder.event_format(format).finish())
+            tracing::subscriber::set_global_default(builder.event_format(format).finish().with(targets))
         }
     };
 }
@@ -65,5 +80,35 @@ where
         let line = line.trim_end();
         let line = line.strip_suffix(self.close).unwrap_or(line);
         writeln!(writer, "{line}{}{}", self.added, self.close)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn libraries_say_no_more_than_warnings_at_any_level() {
+        let debug = targets(LevelFilter::DEBUG);
+        for berths in ["berth_registry::serve", "berth_storage::layers::observe", "berth_storage::object_store"] {
+            assert!(debug.would_enable(berths, &Level::DEBUG), "{berths}");
+        }
+        for library in [
+            "aws_smithy_runtime::client::orchestrator::endpoints",
+            "aws_config::default_provider::credentials",
+            "aws_sdk_s3::http_request_checksum",
+            "hyper_util::client::legacy::pool",
+            "hyper::proto",
+            "h2::codec",
+            "rustls::client::hs",
+            "object_store::client",
+        ] {
+            assert!(!debug.would_enable(library, &Level::INFO), "{library}");
+            assert!(debug.would_enable(library, &Level::WARN), "{library}");
+        }
+        let error = targets(LevelFilter::ERROR);
+        assert!(!error.would_enable("aws_config", &Level::WARN) && error.would_enable("aws_config", &Level::ERROR));
     }
 }

@@ -50,9 +50,19 @@ impl Opened {
             None => Arc::new(Nobody),
         };
         let stacked = layers::stack(bucket.clone(), options, observer);
-        let store = Arc::new(ObjectStore::new(stacked.clone()));
+        Opened { presign: Some(bucket), ..Opened::in_bucket(stacked, mode) }
+    }
+
+    /// The store in a bucket that has everything around it.
+    pub(crate) fn in_bucket(bucket: Arc<dyn Bucket>, mode: LockMode) -> Self {
+        let store = Arc::new(ObjectStore::new(bucket.clone()));
         let exclude = Arc::new(Unlocked::new(store.place(), mode));
-        Opened { store, exclude, presign: Some(bucket), bucket: Some(stacked) }
+        Opened { store, exclude, presign: None, bucket: Some(bucket) }
+    }
+
+    /// Whether an object that several processes create at once is that of one of them for good, as far as is known.
+    pub(crate) fn creates_once(&self) -> bool {
+        self.bucket.as_ref().is_none_or(|bucket| bucket.abilities().creates_atomically)
     }
 
     /// Makes sure that the store can be used, and finds out what it is able to do.

@@ -77,6 +77,18 @@ pub struct Listed {
     pub next: Option<String>,
 }
 
+impl Listed {
+    /// The page, unless it says of itself that it is the next one: a listing that is followed through it has no end.
+    pub(crate) fn moving_on(self, listing: &Listing<'_>) -> Result<Self, StoreError> {
+        match (listing.start, &self.next) {
+            (Start::Page(page), Some(next)) if page == next => {
+                Err(StoreError::unreachable(listing.below, "list", "a page of the listing leads to itself"))
+            }
+            _ => Ok(self),
+        }
+    }
+}
+
 /// The identity of an object that is being written in parts, as the driver made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assembly(pub String);
@@ -90,6 +102,8 @@ pub struct PartTag(pub String);
 ///
 /// A missing object is [`StoreError::NotFound`]; a missing bucket, or credentials that are not good enough, are
 /// [`StoreError::Service`] with the store's own words; no answer at all is [`StoreError::Unreachable`].
+///
+/// A method is given here only where it does the same whoever has it, as for [`crate::Store`].
 #[async_trait]
 pub trait Bucket: Send + Sync + 'static {
     /// The name of the driver, as the configuration has it.
@@ -110,9 +124,7 @@ pub trait Bucket: Send + Sync + 'static {
 
     /// Finds out what the store is able to do, if that is not known yet, for which it may write small objects below
     /// `berth/v1/probe`. Until this has succeeded, the least is assumed.
-    async fn probe(&self) -> Result<Abilities, StoreError> {
-        Ok(self.abilities())
-    }
+    async fn probe(&self) -> Result<Abilities, StoreError>;
 
     /// What is known of an object.
     async fn head(&self, key: &Key) -> Result<Stat, StoreError>;
@@ -132,7 +144,7 @@ pub trait Bucket: Send + Sync + 'static {
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError>;
 
     /// As [`Bucket::copy`], of an object whose size in bytes is known: a store that copies large objects in another way than
-    /// small ones need not be asked for it.
+    /// small ones need not be asked for it. Two objects of one size at `to` are taken for the same.
     async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
         let _ = size;
         self.copy(from, to).await
@@ -188,18 +200,12 @@ pub trait Bucket: Send + Sync + 'static {
 
     /// Makes an object of what another program has begun to write in parts at a key, as far as it has come, and says what
     /// that is; nothing if there is nothing of the kind. CNCF Distribution keeps the data of an upload so on some stores.
-    async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {
-        let _ = key;
-        Ok(None)
-    }
+    async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError>;
 
     /// Forgets the parts of objects below a key that were begun before then and never completed, as by processes that were
     /// killed, and says how many things those were. `before` has to be further back than any object takes to be written. A
     /// store that forgets them by itself, or that keeps them below the object, has nothing to do here.
-    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
-        let _ = (below, before);
-        Ok(0)
-    }
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError>;
 }
 
 /// Where in a bucket the keys of a store begin: the driver's `rootdirectory`.
@@ -242,6 +248,21 @@ impl Root {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_that_leads_to_itself_is_none() {
+        let below: Key = "a".parse().unwrap();
+        let check = |start: Start<'_>, next: Option<&str>, expected: bool| {
+            let listing = Listing { below: &below, one_level: true, start, limit: 1 };
+            let listed = Listed { next: next.map(str::to_owned), ..Listed::default() };
+            assert_eq!(listed.moving_on(&listing).is_ok(), expected, "{start:?} {next:?}");
+        };
+        check(Start::Page("b"), Some("b"), false);
+        check(Start::Page("b"), Some("c"), true);
+        check(Start::Page("b"), None, true);
+        check(Start::Behind("b"), Some("b"), true);
+        check(Start::First, Some(""), true);
+    }
 
     #[test]
     fn names_and_keys_belong_together_whatever_slashes_the_root_has() {

@@ -63,6 +63,9 @@ pub enum StoreError {
         /// The key of the upload's data.
         key: String,
     },
+    /// So much is on its way into the store that there was no room for more in time.
+    #[error("too much is being pushed at once: try again")]
+    Crowded,
     /// A range starts behind the end of an object.
     #[error("{key}: a range starts at byte {start}, but the object has {size} bytes")]
     Range {
@@ -193,12 +196,18 @@ impl StoreError {
             "userRateLimitExceeded",
         ];
         match self {
-            StoreError::Unreachable { .. } => true,
+            StoreError::Unreachable { .. } | StoreError::Crowded => true,
             StoreError::Service { refusal, .. } => {
                 matches!(refusal.status, 408 | 429 | 500 | 502 | 503 | 504) || CODES.contains(&refusal.code.as_str())
             }
             _ => false,
         }
+    }
+
+    /// Whether the store says that these credentials must not do this.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, StoreError::Service { refusal, .. } if matches!(refusal.status, 401 | 403))
     }
 
     /// A request that got no answer, or one that broke off.

@@ -1,7 +1,10 @@
 //! The way to the servers of object stores: one HTTP client for every driver, whichever library speaks the protocol.
 //!
-//! It knows the authorities to trust, keeps connections, and gives up on a server that falls silent. What is sent, how it
-//! is signed and whether it is tried again is not known here.
+//! It knows the authorities to trust, keeps connections, and gives up on a server that falls silent. How a request is signed
+//! and whether it is tried again is not known here.
+
+mod patience;
+mod proxy;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -14,9 +17,8 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -24,14 +26,12 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use self::patience::patience;
+pub use self::proxy::Connector;
 use crate::{BoxError, StoreError};
 
 /// How long a connection may take to come about.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long a server may take to begin its answer, beside the time that the body of the request takes.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
-/// How many bytes of a request a slow network moves in a second, at the least.
-const SLOWEST_BYTES_PER_SECOND: u64 = 256 * 1024;
 /// How long a server may say nothing in the middle of an answer.
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a connection is kept for the next request: less than servers and load balancers do, so that it is not ended
@@ -55,7 +55,8 @@ pub struct Trust {
 /// The client. Clones share their connections.
 #[derive(Clone)]
 pub(crate) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    client: Client<Connector, RequestBody>,
+    connector: Connector,
 }
 
 impl std::fmt::Debug for Http {
@@ -70,26 +71,30 @@ impl Http {
     /// # Errors
     /// [`StoreError::Settings`] when the file of authorities cannot be read.
     pub(crate) fn new(trust: &Trust) -> Result<Self, StoreError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_PATIENCE));
-        tcp.set_keepalive(Some(Duration::from_secs(15)));
-        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls(trust)?).https_or_http();
+        Self::through(trust, Matcher::from_env())
+    }
+
+    /// A client of these proxies.
+    fn through(trust: &Trust, proxies: Matcher) -> Result<Self, StoreError> {
+        let connector = Connector::through(tls(trust)?, proxies);
+        let (plain, secure) = connector.shown();
+        if plain.is_some() || secure.is_some() {
+            tracing::info!(plain, secure, "stores are asked by way of a proxy, as the environment says");
+        }
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .build(https.enable_http1().wrap_connector(tcp));
-        Ok(Http { client })
+            .build(connector.clone());
+        Ok(Http { client, connector })
     }
 
     /// Sends a request and waits for the beginning of its answer.
     ///
     /// # Errors
     /// When there is none in time.
-    pub(crate) async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, BoxError> {
-        let body_bytes = request.body().size_hint().upper().unwrap_or(0);
-        let patience = ANSWER_PATIENCE + Duration::from_secs(body_bytes / SLOWEST_BYTES_PER_SECOND);
+    pub(crate) async fn send(&self, mut request: Request<RequestBody>) -> Result<Response<ResponseBody>, BoxError> {
+        self.connector.prepare(&mut request);
+        let patience = patience(&request, request.body().size_hint().upper().unwrap_or(0));
         let answer = tokio::time::timeout(patience, self.client.request(request)).await;
         let answer = answer.map_err(|_| format!("no answer within {} seconds", patience.as_secs()))??;
         Ok(answer.map(|body| Patient::new(body).boxed_unsync()))

@@ -15,8 +15,10 @@
 //! berth/v1/                                             Distribution ignores what lies here
 //!   http-secret                                         the key that signs upload addresses
 //!   aside/<time>/…                                      what a repair has moved away, each object at its old key
+//!   written                                             object stores: written now and then, to see whether it can be
 //!   parts/<id>/<number>                                 gcs: a part of an object that is being written
 //!   parts/<id>/together/<round>/<number>                gcs: parts that were put together, when there are very many
+//!   probe/<id>…                                         s3, azure, oss: the same as gcs has in parts/probe
 //!   parts/probe/<id>                                    gcs: written and removed to find out what the server can do
 //!   lock                                                filesystem: held by every process that uses the store
 //!   servers/<id>                                        filesystem: held by one process while it uses the store
@@ -34,6 +36,7 @@ use uuid::Uuid;
 
 use crate::{Key, KeyError};
 
+const ALL: &str = "docker/registry/v2";
 const BLOBS: &str = "docker/registry/v2/blobs";
 const REPOSITORIES: &str = "docker/registry/v2/repositories";
 pub(crate) const LOCK: &str = "berth/v1/lock";
@@ -58,6 +61,11 @@ pub(crate) fn part(id: &str, number: usize) -> Result<Key, KeyError> {
     format!("{PARTS}/{id}/{number:05}").parse()
 }
 
+/// Above everything that Distribution knows.
+pub(crate) fn all() -> Key {
+    Key::built(ALL.to_owned())
+}
+
 /// Above every blob.
 #[must_use]
 pub fn blobs() -> Key {
@@ -80,6 +88,12 @@ const REFERRERS: &str = "_referrers";
 #[must_use]
 pub fn http_secret() -> Key {
     Key::built("berth/v1/http-secret".to_owned())
+}
+
+/// What is written to see whether anything can be.
+#[must_use]
+pub fn written() -> Key {
+    Key::built("berth/v1/written".to_owned())
 }
 
 /// Where what is of no use is moved at a time, each object to its key below this one.
@@ -327,6 +341,7 @@ mod tests {
             assert_eq!(key.as_str(), expected.replace("HEX", HEX));
         }
         let (name, digest, tag) = (name(), digest(), "v1".parse::<Tag>().unwrap());
+        check(&all(), "docker/registry/v2");
         check(&blob_data(&digest), "docker/registry/v2/blobs/sha256/e3/HEX/data");
         check(&layer_link(&name, &digest), "docker/registry/v2/repositories/team/app/_layers/sha256/HEX/link");
         check(

@@ -28,7 +28,7 @@ pub use azure::{Azure, AzureLogin, AzureOptions};
 pub use error::{BoxError, Refusal, StoreError};
 pub use filesystem::{Filesystem, LockMode};
 pub use gcs::{Gcs, GcsCredentials, GcsOptions};
-pub use http::{Trust, authorities_of_the_system};
+pub use http::{Connector, Trust, authorities_of_the_system};
 pub use key::{Key, KeyError};
 pub use memory::Memory;
 pub use oss::{Oss, OssCredentials, OssOptions, OssRole};

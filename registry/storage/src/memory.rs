@@ -8,14 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use berth_oci::{Algorithm, Hasher};
+use berth_oci::{Algorithm, Digest, Hasher};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
 
 use crate::layout::UploadKey;
 use crate::store::{
     Appended, ByteRange, Cursor, Entry, EntryKind, Exclude, Excluded, Incoming, ListRequest, MAX_PAGE, Object,
-    Outgoing, Page, Progress, clamp,
+    Outgoing, Page, Progress, Written, clamp, not_directly,
 };
 use crate::{Key, Stat, Store, StoreError};
 
@@ -96,6 +96,10 @@ impl Exclude for Memory {
 impl Store for Memory {
     fn driver(&self) -> &'static str {
         "inmemory"
+    }
+
+    fn is_remote(&self) -> bool {
+        false
     }
 
     fn place(&self) -> String {
@@ -271,5 +275,23 @@ impl Store for Memory {
             return Err(StoreError::not_found(upload.directory()));
         }
         Ok(())
+    }
+
+    async fn discard(&self, _upload: &UploadKey, _progress: &Progress) -> Result<(), StoreError> {
+        // The data was moved.
+        Ok(())
+    }
+
+    fn writes_directly(&self) -> bool {
+        false
+    }
+
+    async fn write(&self, to: &Key, _digest: &Digest, _body: Incoming) -> Result<Written, StoreError> {
+        Err(not_directly(to))
+    }
+
+    async fn remove_leftovers(&self, _below: &Key, _before: SystemTime) -> Result<u64, StoreError> {
+        // Nothing outlives the process.
+        Ok(0)
     }
 }

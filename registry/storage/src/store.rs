@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -18,7 +19,37 @@ use crate::{BoxError, Key, StoreError};
 pub const MAX_PAGE: usize = 10_000;
 
 /// Content on its way into a store. An error is the sender's, not the store's.
-pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
+pub struct Incoming {
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>,
+    length: Option<u64>,
+}
+
+impl Incoming {
+    /// Content that ends where its pieces end.
+    pub fn new(pieces: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Self {
+        Incoming { pieces: Box::pin(pieces), length: None }
+    }
+
+    /// The same, where the sender has said how many bytes it has.
+    #[must_use]
+    pub fn of_length(self, length: Option<u64>) -> Self {
+        Incoming { length, ..self }
+    }
+
+    /// How many bytes it has, as far as the sender has said.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+}
+
+impl Stream for Incoming {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pieces.as_mut().poll_next(context)
+    }
+}
 
 /// Content on its way out of a store.
 pub type Outgoing = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
@@ -163,6 +194,9 @@ pub enum Written {
 
 /// A place for objects. Every method is atomic: an object is there whole or not at all, also after a crash; what a method
 /// has answered is durable. The one exception is the data of an unfinished upload, which a power failure may shorten.
+///
+/// A method is given here only where it does the same whoever has it: a store around another one that forgot to pass it on
+/// would only be slower.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The name of the driver, as the configuration has it.
@@ -170,9 +204,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether every look is a request to another machine. Then what was just seen is believed for longer, and what need not
     /// be looked at is not.
-    fn is_remote(&self) -> bool {
-        false
-    }
+    fn is_remote(&self) -> bool;
 
     /// Where it is, for people; nothing secret.
     fn place(&self) -> String;
@@ -247,31 +279,25 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes what [`Store::finish`] has left of an upload. Called when everything that was to be done with the object has
     /// been done.
-    async fn discard(&self, upload: &UploadKey, progress: &Progress) -> Result<(), StoreError> {
-        let _ = (upload, progress);
-        Ok(())
-    }
+    async fn discard(&self, upload: &UploadKey, progress: &Progress) -> Result<(), StoreError>;
 
     /// Whether [`Store::write`] saves work: where a body would otherwise be moved in a second step.
-    fn writes_directly(&self) -> bool {
-        false
-    }
+    fn writes_directly(&self) -> bool;
 
     /// Takes a body that is to have a digest straight to its key, without an upload; only where [`Store::writes_directly`].
-    async fn write(&self, to: &Key, digest: &Digest, body: Incoming) -> Result<Written, StoreError> {
-        let _ = (digest, body);
-        Err(StoreError::Settings { key: to.to_string(), source: "the store takes no body directly".into() })
-    }
+    async fn write(&self, to: &Key, digest: &Digest, body: Incoming) -> Result<Written, StoreError>;
 
     /// Forgets an upload and its data.
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError>;
 
     /// Forgets what was begun below a key before then by processes that were killed, and that no listing shows, and says how
     /// many things that were. `before` has to be further back than any request takes.
-    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
-        let _ = (below, before);
-        Ok(0)
-    }
+    async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError>;
+}
+
+/// What a store says that takes no body directly.
+pub(crate) fn not_directly(to: &Key) -> StoreError {
+    StoreError::Settings { key: to.to_string(), source: "the store takes no body directly".into() }
 }
 
 /// The ability to keep other processes from the store, which a collection inside one process needs.

@@ -86,7 +86,7 @@ async fn answer(request: Request<Incoming>, asked: Asked) -> Result<Response<Ful
                 </AssumeRoleWithWebIdentityResponse>";
             (200, text.to_owned())
         }
-        path if path.starts_with("/images") => (200, String::new()),
+        path if path.starts_with("/images") => (200, "<ListBucketResult></ListBucketResult>".to_owned()),
         _ => (404, String::new()),
     };
     Ok(Response::builder()
@@ -147,7 +147,7 @@ async fn check(
     }
     let (printed, asked) = run(&all, &server).await;
     assert_eq!(printed.matches("outcome: right").count(), 2, "{printed}{asked:?}");
-    let expected = format!("HEAD /images/ {signed}");
+    let expected = format!("GET /images/ {signed}");
     assert_eq!(asked[asked.len() - 2..], [expected.clone(), expected], "{asked:?}");
     assert_eq!(asked.len() - 2, asked_before, "{asked:?}");
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{self, Answer, Document, Server, config_of};
+use crate::support::{self, Answer, Document, Kind, Server, config_of};
 use crate::{Bench, cases};
 
 cases! {
@@ -299,12 +299,12 @@ async fn a_deleted_referrer_is_not_listed(mut bench: Bench) {
 
 /// What a registry without the API has left: manifests with a subject, and a referrers tag. It knows of no index.
 async fn referrers_from_before_there_was_a_list(bench: Bench) {
-    if bench.in_memory {
+    if bench.store != Kind::Directory {
         // What was there before a start is only there with a directory.
         return;
     }
     let server = Server::start(false, |_| ()).await;
-    let mut other = Bench { client: server.client().await, repository: "before".into(), in_memory: false };
+    let mut other = Bench { client: server.client().await, repository: "before".into(), store: Kind::Directory };
     let (subject, referrers) = other.push_referrers(Algorithm::Sha256).await;
     let entries: Vec<Value> = referrers.iter().map(|referrer| referrer.told.clone()).collect();
     let tag = subject.as_str().replace(':', "-");

@@ -25,7 +25,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use http::Method;
 use requirements::Duty;
-use support::{Answer, Client, Document, Server};
+use support::{Answer, Client, Document, Kind, Server};
 
 /// A case: what it covers, and how it is tried.
 pub struct Case {
@@ -38,7 +38,7 @@ pub struct Case {
 pub struct Bench {
     client: Client,
     repository: String,
-    in_memory: bool,
+    store: Kind,
 }
 
 /// The cases of a module: functions, each with the requirements that it covers.
@@ -99,12 +99,12 @@ impl Bench {
 
 async fn try_all(module: &str) {
     let (_, cases) = MODULES.iter().find(|(name, _)| *name == module).unwrap();
-    for in_memory in [true, false] {
-        let server = Server::start(in_memory, |_| ()).await;
+    for store in [Kind::Memory, Kind::Directory, Kind::Bucket] {
+        let server = Server::start_on(store, |_| ()).await;
         for case in *cases {
-            println!("{module}::{}, in memory: {in_memory}", case.name);
+            println!("{module}::{}, {store:?}", case.name);
             let repository = format!("spec/{}", case.name.replace('_', "-"));
-            let bench = Bench { client: server.client().await, repository, in_memory };
+            let bench = Bench { client: server.client().await, repository, store };
             (case.run)(bench).await;
         }
         server.running.stop().await;

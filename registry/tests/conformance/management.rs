@@ -76,7 +76,7 @@ async fn a_blob_is_deleted(mut bench: Bench) {
 }
 
 async fn deletion_can_be_switched_off(bench: Bench) {
-    let server = Server::start(bench.in_memory, |config| config.storage.delete.enabled = false).await;
+    let server = Server::start_on(bench.store, |config| config.storage.delete.enabled = false).await;
     let mut bench = Bench { client: server.client().await, ..bench };
     let image = bench.client.push_image(&bench.repository, "v1", &["layer"]).await;
     let targets =

@@ -12,7 +12,7 @@ const HEAD: &str = "\
 
 Every MUST and SHOULD of the [specification](https://github.com/opencontainers/distribution-spec/blob/main/spec.md), in its
 order, in few words of our own, and the test that covers it. The text is that of version 1.1 and of the draft of the next
-one. Each test talks to a server over a socket, once with the store on the file system and once in memory; they are in
+one. Each test talks to a server over a socket, with the store on the file system, in memory and in a bucket; they are in
 `registry/tests/conformance`, and `cargo test --package berth-registry --test conformance` runs them.
 
 What the specification asks of clients is listed too, so that the list is whole, and so is what speaks of something that

@@ -162,6 +162,9 @@ async fn a_chunk_out_of_order_is_refused(mut bench: Bench) {
     let early = bench.client.patch(&location, &[("content-range", "5-9")], "xxxxx").await;
     assert_eq!(early.codes(), "416 RANGE_INVALID", "the first chunk begins at 0");
     let answer = bench.client.patch(&location, &[("content-range", "0-4")], "hello").await.expect(202);
+    // As after an answer that was lost: at the address from before.
+    let again = bench.client.patch(&location, &[("content-range", "0-4")], "hello").await;
+    assert_eq!((again.codes().as_str(), again.header("range")), ("416 RANGE_INVALID", "0-4"));
     let mut location = answer.header("location").to_owned();
     // A gap, the same again, an overlap, and one that begins before and ends behind.
     for (range, chunk) in [("6-10", "world"), ("0-4", "hello"), ("3-7", "xxxxx"), ("0-10", "hello world")] {

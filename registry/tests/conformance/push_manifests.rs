@@ -117,7 +117,7 @@ async fn a_layer_may_lie_elsewhere_and_an_index_be_sparse(bench: Bench) {
     let missing = Document::image("missing", &[]);
     let sparse = Document::index(media_type::OCI_INDEX, &[(&elsewhere, "amd64"), (&missing, "arm64")]);
     for allowed in [false, true] {
-        let server = Server::start(bench.in_memory, |config| {
+        let server = Server::start_on(bench.store, |config| {
             if allowed {
                 config.validation.manifests.urls.allow = vec!["^https://layers[.]example/".to_owned()];
                 config.validation.manifests.indexes.platforms = Platforms::None;
@@ -125,7 +125,7 @@ async fn a_layer_may_lie_elsewhere_and_an_index_be_sparse(bench: Bench) {
         })
         .await;
         let repository = bench.repository.clone();
-        let mut bench = Bench { client: server.client().await, repository, in_memory: bench.in_memory };
+        let mut bench = Bench { client: server.client().await, repository, store: bench.store };
         bench.push_blob("{}").await;
         for (tag, document) in [("elsewhere", &elsewhere), ("sparse", &sparse)] {
             let pushed = bench.push(tag, document).await;

@@ -38,6 +38,12 @@ impl Bench {
         }))
     }
 
+    /// The store's settings, of another server in front of the same bucket.
+    pub(crate) fn driver_at(&self, server: &Versitygw) -> Driver {
+        let Driver::S3(settings) = self.driver() else { unreachable!("it is one of S3") };
+        Driver::S3(Box::new(S3 { regionendpoint: Some(server.endpoint.clone()), ..*settings }))
+    }
+
     /// The bucket itself, without the proxy: for tests that look at what is there, or fill it.
     pub(crate) async fn bucket(&self) -> Bucket {
         let credentials = S3Credentials::Keys {

@@ -12,5 +12,6 @@ mod cloudfront;
 mod faults;
 mod killed;
 mod listings;
+mod read_only;
 mod replicas;
 mod requests;

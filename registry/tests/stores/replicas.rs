@@ -62,6 +62,33 @@ async fn an_upload_goes_on_at_any_replica_in_chunks_of_any_size() {
     }
 }
 
+/// A client that got no answer sends the same again, to another replica.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the real servers: run `make stores`"]
+async fn what_is_sent_again_to_another_replica_is_answered_by_what_is_there() {
+    let bench = Bench::start().await;
+    let (one, other) = (bench.replica(|_| ()).await, bench.replica(|_| ()).await);
+    let (mut one, mut other) = (bench.client(&one).await, bench.client(&other).await);
+    let path = |location: &str| format!("/v2/{}", location.split_once("/v2/").unwrap().1);
+    let digest = Digest::sha256(b"hello world");
+    let begun = one.post("/v2/team/app/blobs/uploads/", "").await.expect(202);
+    let first = path(begun.header("location"));
+    let sent = one.patch(&first, &[("content-range", "0-4")], "hello").await.expect(202);
+    let refused = other.patch(&first, &[("content-range", "0-4")], "hello").await.expect(416);
+    assert_eq!((refused.codes().as_str(), refused.header("range")), ("416 RANGE_INVALID", "0-4"));
+    let whole = other.put(&format!("{first}&digest={digest}"), &[("content-range", "0-10")], "hello world").await;
+    assert_eq!((whole.codes().as_str(), whole.header("range")), ("416 RANGE_INVALID", "0-4"));
+    // At the acknowledged byte it is taken, by whichever replica, and the end is answered however often it comes.
+    let end = format!("{}&digest={digest}", path(sent.header("location")));
+    for client in [&mut other, &mut one] {
+        client.put(&end, &[("content-range", "5-10")], " world").await.expect(201);
+        client.put(&end, &[("content-range", "5-10")], " world").await.expect(201);
+    }
+    let store = ObjectStore::new(Arc::new(bench.bucket().await));
+    let left = list_all(&store, &layout::uploads(&"team/app".parse().unwrap()), false).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// An error between a blob and its link, as well as a kill there, loses nothing: any replica finishes the upload once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the real servers: run `make stores`"]

@@ -4,10 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use berth_config::{Admin, Config, Debug, Driver, Filesystem, Prometheus};
 use berth_oci::{Digest, media_type};
 use berth_registry::Running;
+use berth_storage::layers::{Shelf, ShelfOptions};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -31,6 +33,15 @@ pub fn filesystem(directory: &std::path::Path) -> Driver {
     Driver::Filesystem(Filesystem { rootdirectory: directory.to_path_buf(), maxthreads: 25 })
 }
 
+/// What a server of a test keeps its content in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Memory,
+    Directory,
+    /// An object store: a bucket in memory, through all that is made of one.
+    Bucket,
+}
+
 /// A server in this process, on a directory that goes with it.
 pub struct Server {
     pub running: Running,
@@ -40,10 +51,17 @@ pub struct Server {
 impl Server {
     /// Starts a server on a store of this kind, with a debug port and the admin token.
     pub async fn start(in_memory: bool, change: impl FnOnce(&mut Config)) -> Server {
+        Server::start_on(if in_memory { Kind::Memory } else { Kind::Directory }, change).await
+    }
+
+    pub async fn start_on(kind: Kind, change: impl FnOnce(&mut Config)) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let token = directory.path().join("token");
         std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
-        let driver = if in_memory { Driver::InMemory } else { filesystem(&directory.path().join("data")) };
+        let driver = match kind {
+            Kind::Memory | Kind::Bucket => Driver::InMemory,
+            Kind::Directory => filesystem(&directory.path().join("data")),
+        };
         let mut config = config(driver);
         config.http.debug = Some(Debug {
             addr: "127.0.0.1:0".into(),
@@ -51,8 +69,14 @@ impl Server {
             admin: Some(Admin { tokenfile: token }),
         });
         change(&mut config);
-        let running = berth_registry::start(&config).await.unwrap();
-        Server { running, directory }
+        let running = match kind {
+            Kind::Memory | Kind::Directory => berth_registry::start(&config).await,
+            Kind::Bucket => {
+                let bucket = Arc::new(Shelf::new(ShelfOptions::default()));
+                berth_registry::start_on_bucket(&config, bucket).await
+            }
+        };
+        Server { running: running.unwrap(), directory }
     }
 
     pub async fn client(&self) -> Client {

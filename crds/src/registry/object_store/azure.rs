@@ -21,9 +21,13 @@ use crate::{
     validation = Rule::new("self.container == oldSelf.container \
         && (has(self.rootDirectory) ? self.rootDirectory : '') \
         == (has(oldSelf.rootDirectory) ? oldSelf.rootDirectory : '') \
-        && (!has(self.accountName) || !has(oldSelf.accountName) || self.accountName == oldSelf.accountName)")
-        .message("accountName, container and rootDirectory cannot change, because the content would not move with them: \
-            make a Registry of another name and copy the content to it")
+        && (!has(oldSelf.accountName) || (has(self.accountName) && self.accountName == oldSelf.accountName))")
+        .message("accountName, once it is given, container and rootDirectory cannot change, because the content would not \
+            move with them: make a Registry of another name and copy the content to it"),
+    validation = Rule::new("!has(self.endpoint) || !self.endpoint.startsWith('http://') || !has(self.credentials) \
+        || has(self.credentials.secretRef)")
+        .message("endpoint must begin with https:// beside clientSecret and workloadIdentity, since tokens of Microsoft Entra \
+            are sent to it")
 )]
 pub struct Azure {
     /// The name of the storage account. Required, unless the Secret of credentials.secretRef has a connectionstring, which

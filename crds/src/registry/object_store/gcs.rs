@@ -16,6 +16,10 @@ use crate::{
     validation = Rule::new("has(self.credentials)")
         .message("credentials are missing: name a Secret in secretRef, or write workloadIdentity: {} for what the pod has \
             been given"),
+    validation = Rule::new(format!("!has(self.endpoint) || !has(self.credentials) || !has(self.credentials.workloadIdentity) \
+        || {}", pattern::rule(pattern::GOOGLE_ADDRESS).replace("self.", "self.endpoint.")))
+        .message("endpoint must be one of Google's own, https://….googleapis.com, beside workloadIdentity, which is shown to \
+            nobody else: leave it out, or name a Secret in credentials.secretRef"),
     validation = Rule::new(SAME_BUCKET).message(SAME_BUCKET_MESSAGE)
 )]
 pub struct Gcs {
@@ -27,20 +31,21 @@ pub struct Gcs {
     /// out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new(pattern::rule(pattern::ADDRESS))
-        .message("endpoint must be an address such as https://storage.example, without a name or password"))]
+    #[x_kube(validation = Rule::new(pattern::rule(pattern::HOST_ADDRESS))
+        .message("endpoint must be an address such as https://storage.example, without a path, a name or a password"))]
     pub endpoint: Option<String>,
     /// Where in the bucket docker/registry/v2 lies. At its root when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new(pattern::rule(pattern::ROOT_DIRECTORY)).message(ROOT_DIRECTORY_MESSAGE))]
     pub root_directory: Option<String>,
-    /// The size of a part of an upload, as a quantity of bytes: a multiple of 256Ki up to 5Gi. 16Mi when it is left out.
+    /// The size of a part of an upload, as a quantity of bytes: a multiple of 256Ki up to 64Mi. Each pod holds at least two
+    /// of them in memory. 16Mi when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^[0-9]+([.][0-9]+)?([kMGTPE]|[KMGTPE]i)?$') && isQuantity(self) \
-        && !quantity(self).isLessThan(quantity('256Ki')) && !quantity(self).isGreaterThan(quantity('5Gi')) \
+        && !quantity(self).isLessThan(quantity('256Ki')) && !quantity(self).isGreaterThan(quantity('64Mi')) \
         && quantity(self).isInteger() && quantity(self).asInteger() % 262144 == 0")
-        .message("chunkSize must be a multiple of 256Ki up to 5Gi, such as 16Mi"))]
+        .message("chunkSize must be a multiple of 256Ki up to 64Mi, such as 16Mi: a pod holds at least two chunks in memory"))]
     pub chunk_size: Option<Size>,
     /// Certificates (PEM) of authorities that are trusted in addition, for a store with a certificate of one's own
     /// authority. Those of the system alone when it is left out.

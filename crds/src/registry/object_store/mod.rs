@@ -33,7 +33,14 @@ const SAME_BUCKET: &str = "self.bucket == oldSelf.bucket && (has(self.rootDirect
 const SAME_BUCKET_MESSAGE: &str = "bucket and rootDirectory cannot change, because the content would not move with them: \
     make a Registry of another name and copy the content to it";
 
-/// The sizes of a part of an upload that the protocol of Amazon S3 allows, and that of Alibaba's store as well.
+/// The sizes of a part of an upload: what the protocol of Amazon S3 allows at least, and that of Alibaba's store as well, and
+/// at most what a pod can hold several of in its memory.
 const PART_SIZE: &str = "self.matches('^[0-9]+([.][0-9]+)?([kMGTPE]|[KMGTPE]i)?$') && isQuantity(self) \
-    && !quantity(self).isLessThan(quantity('5Mi')) && !quantity(self).isGreaterThan(quantity('5Gi'))";
-const PART_SIZE_MESSAGE: &str = "chunkSize must be a quantity from 5Mi to 5Gi, such as 10Mi";
+    && !quantity(self).isLessThan(quantity('5Mi')) && !quantity(self).isGreaterThan(quantity('64Mi'))";
+const PART_SIZE_MESSAGE: &str =
+    "chunkSize must be a quantity from 5Mi to 64Mi, such as 10Mi: a pod holds at least two chunks in memory";
+
+/// The rule that a field is as it was, or left out as it was.
+fn same(field: &str) -> String {
+    format!("(has(self.{field}) ? self.{field} : '') == (has(oldSelf.{field}) ? oldSelf.{field} : '')")
+}

@@ -3,17 +3,19 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    BUCKET_MESSAGE, PART_SIZE, PART_SIZE_MESSAGE, ROOT_DIRECTORY_MESSAGE, SAME_BUCKET, SAME_BUCKET_MESSAGE,
-    SecretCredentials,
+use super::{PART_SIZE, PART_SIZE_MESSAGE, ROOT_DIRECTORY_MESSAGE, SAME_BUCKET, SAME_BUCKET_MESSAGE};
+use crate::{
+    Size, pattern,
+    registry::reference::{CertificateAuthority, SecretRef},
 };
-use crate::{Size, pattern, registry::reference::CertificateAuthority};
 
 /// A bucket of Alibaba Cloud's object store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.credentials)").message("credentials are missing: name a Secret in secretRef"),
+    validation = Rule::new("has(self.credentials)")
+        .message("credentials are missing: name a Secret in secretRef, or write workloadIdentity: {} for what the pod has \
+            been given"),
     validation = Rule::new("!has(self.endpoint) || !has(self.internal) || !self.internal")
         .message("internal chooses among Alibaba's own addresses: leave it out, or endpoint"),
     validation = Rule::new(SAME_BUCKET).message(SAME_BUCKET_MESSAGE)
@@ -21,7 +23,8 @@ use crate::{Size, pattern, registry::reference::CertificateAuthority};
 pub struct Oss {
     /// The name of the bucket. It must exist: Berth never makes or deletes one.
     #[schemars(length(min = 1, max = 255))]
-    #[x_kube(validation = Rule::new(pattern::rule(pattern::BUCKET)).message(BUCKET_MESSAGE))]
+    #[x_kube(validation = Rule::new(pattern::rule(pattern::OSS_BUCKET))
+        .message("bucket must be the name alone, 3 to 63 of a-z, 0-9 and '-': a folder in it goes into rootDirectory"))]
     pub bucket: String,
     /// The region of the bucket, such as oss-eu-central-1.
     #[schemars(length(min = 1, max = 64))]
@@ -46,7 +49,8 @@ pub struct Oss {
     /// Whether objects are encrypted by the store. false when it is left out: what the bucket itself says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypt: Option<bool>,
-    /// The size of a part of an upload, as a quantity of bytes from 5Mi to 5Gi. 10Mi when it is left out.
+    /// The size of a part of an upload, as a quantity of bytes from 5Mi to 64Mi: each pod holds at least two of them in
+    /// memory. 10Mi when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(PART_SIZE).message(PART_SIZE_MESSAGE))]
     pub chunk_size: Option<Size>,
@@ -58,11 +62,43 @@ pub struct Oss {
     /// trials. false when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure_skip_verify: Option<bool>,
-    /// The Secret with the keys accesskeyid and accesskeysecret. Required.
+    /// How the registry shows the store who it is. Required.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<SecretCredentials>,
+    pub credentials: Option<OssCredentials>,
     /// Whether clients that pull a blob are sent to the store for it. The pods then carry less, and clients must reach the
     /// store. false when it is left out, because a store with a private address is out of clients' reach.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect: Option<bool>,
+}
+
+/// How the registry shows the store who it is: exactly one of the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.secretRef) != has(self.workloadIdentity)")
+        .message("credentials must be of one kind: set exactly one of secretRef and workloadIdentity")
+)]
+pub struct OssCredentials {
+    /// The Secret with the keys accesskeyid and accesskeysecret. When its content changes, the registry takes it up without a
+    /// restart, within about a minute, when the node has told the pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// A role that the pod is given, so that there is no Secret: RAM Roles for Service Accounts (RRSA). {} is whatever the pod
+    /// has been given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_identity: Option<OssWorkloadIdentity>,
+}
+
+/// A role of the pod at Alibaba Cloud.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OssWorkloadIdentity {
+    /// The name of the RAM role: the annotation pod-identity.alibabacloud.com/role-name of the ServiceAccount that Berth makes,
+    /// and the label pod-identity.alibabacloud.com/injection of the pods. One that exists is annotated by whoever made it.
+    /// Neither when it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = Rule::new(pattern::rule(pattern::OSS_ROLE))
+        .message("roleName must be the name of a RAM role alone: letters, digits, '.', '_' and '-'"))]
+    pub role_name: Option<String>,
 }

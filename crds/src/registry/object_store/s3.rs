@@ -22,6 +22,9 @@ use crate::{
     validation = Rule::new("!has(self.endpoint) || [has(self.useDualStack) && self.useDualStack, \
         has(self.useFips) && self.useFips, has(self.accelerate) && self.accelerate].all(chosen, !chosen)")
         .message("useDualStack, useFips and accelerate choose among Amazon's own addresses: leave them out, or endpoint"),
+    validation = Rule::new("!has(self.accelerate) || !self.accelerate || [has(self.useFips) && self.useFips, \
+        has(self.pathStyle) && self.pathStyle].all(chosen, !chosen)")
+        .message("accelerate goes neither with useFips nor with pathStyle, for which Amazon has no addresses: leave one out"),
     validation = Rule::new(SAME_BUCKET).message(SAME_BUCKET_MESSAGE)
 )]
 pub struct S3 {
@@ -45,8 +48,8 @@ pub struct S3 {
     /// left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new(pattern::rule(pattern::ADDRESS))
-        .message("redirectEndpoint must be an address such as https://minio.example, without a name or password"))]
+    #[x_kube(validation = Rule::new(pattern::rule(pattern::HOST_ADDRESS))
+        .message("redirectEndpoint must be an address such as https://minio.example, without a path, a name or a password"))]
     pub redirect_endpoint: Option<String>,
     /// Whether the bucket is part of the path and not of the host name. true where endpoint is given, and false where it
     /// is not, when it is left out.
@@ -66,7 +69,8 @@ pub struct S3 {
     #[x_kube(validation = Rule::new(pattern::rule(pattern::S3_STORAGE_CLASS))
         .message("storageClass must be the name of a storage class of objects, such as STANDARD_IA"))]
     pub storage_class: Option<String>,
-    /// The size of a part of an upload, as a quantity of bytes from 5Mi to 5Gi. 10Mi when it is left out.
+    /// The size of a part of an upload, as a quantity of bytes from 5Mi to 64Mi: each pod holds at least two of them in
+    /// memory. 10Mi when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(PART_SIZE).message(PART_SIZE_MESSAGE))]
     pub chunk_size: Option<Size>,

@@ -4,21 +4,32 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ROOT_DIRECTORY_MESSAGE, SecretCredentials};
+use super::{ROOT_DIRECTORY_MESSAGE, SecretCredentials, same};
 use crate::{Size, pattern, registry::reference::CertificateAuthority};
+
+/// What names the content's place. A tenant that is named in another way could be another, and so could one of the same
+/// name in another domain, which is the user's where no other is given.
+fn same_place() -> String {
+    let [container, root, tenant, tenant_id, tenant_domain, tenant_domain_id, domain, domain_id] =
+        ["container", "rootDirectory", "tenant", "tenantId", "tenantDomain", "tenantDomainId", "domain", "domainId"]
+            .map(same);
+    format!(
+        "{container} && {root} && (!has(oldSelf.region) || {}) \
+         && (!(has(oldSelf.tenant) || has(oldSelf.tenantId)) || ({tenant} && {tenant_id})) \
+         && (!has(oldSelf.tenant) || ({tenant_domain} && {tenant_domain_id} \
+         && (has(self.tenantDomain) || has(self.tenantDomainId) || ({domain} && {domain_id}))))",
+        same("region")
+    )
+}
 
 /// A container of OpenStack Swift.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.credentials)").message("credentials are missing: name a Secret in secretRef"),
-    validation = Rule::new("self.container == oldSelf.container \
-        && (has(self.rootDirectory) ? self.rootDirectory : '') \
-        == (has(oldSelf.rootDirectory) ? oldSelf.rootDirectory : '') \
-        && (!has(self.tenant) || !has(oldSelf.tenant) || self.tenant == oldSelf.tenant) \
-        && (!has(self.tenantId) || !has(oldSelf.tenantId) || self.tenantId == oldSelf.tenantId)")
-        .message("container, rootDirectory and tenant cannot change, because the content would not move with them: make a \
-            Registry of another name and copy the content to it")
+    validation = Rule::new(crate::registry::object_store::swift::same_place())
+        .message("container, rootDirectory, region and tenant (its name, id and domain, once given) cannot change, because \
+            the content would not move with them: make a Registry of another name and copy the content to it")
 )]
 pub struct Swift {
     /// The address of the identity service, such as https://keystone.example/v3.
@@ -79,11 +90,12 @@ pub struct Swift {
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new(pattern::rule(pattern::ROOT_DIRECTORY)).message(ROOT_DIRECTORY_MESSAGE))]
     pub root_directory: Option<String>,
-    /// The size of a segment, as a quantity of bytes from 1Mi to 5Gi. 20Mi when it is left out.
+    /// The size of a segment, as a quantity of bytes from 1Mi to 64Mi: each pod holds at least two of them in memory. 20Mi
+    /// when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^[0-9]+([.][0-9]+)?([kMGTPE]|[KMGTPE]i)?$') && isQuantity(self) \
-        && !quantity(self).isLessThan(quantity('1Mi')) && !quantity(self).isGreaterThan(quantity('5Gi'))")
-        .message("chunkSize must be a quantity from 1Mi to 5Gi, such as 20Mi"))]
+        && !quantity(self).isLessThan(quantity('1Mi')) && !quantity(self).isGreaterThan(quantity('64Mi'))")
+        .message("chunkSize must be a quantity from 1Mi to 64Mi, such as 20Mi: a pod holds at least two chunks in memory"))]
     pub chunk_size: Option<Size>,
     /// Whether the key that signs temporary addresses is the container's and not the account's. false when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,7 +17,7 @@ use k8s_openapi::{
     },
 };
 
-use super::{ValidRegistry, metadata};
+use super::{Pins, ValidRegistry, metadata};
 use crate::{
     names, pods,
     registry::validate::{ObjectKind, ValidCa, ValidCredentials, ValidObjectStore, ValidSecret, ValidStorage},
@@ -39,7 +39,7 @@ const PROGRESS_DEADLINE_SECONDS: i32 = 600;
 /// The least privilege that lets the server, and nobody else, read its mounted files.
 const FILE_MODE: i32 = 0o440;
 
-pub(super) fn build_deployment(registry: &ValidRegistry, config_map: &str, authorities: Option<&str>) -> Deployment {
+pub(super) fn build_deployment(registry: &ValidRegistry, config_map: &str, pins: &Pins) -> Deployment {
     let selector =
         LabelSelector { match_labels: Some(names::registry_selector(&registry.name)), ..LabelSelector::default() };
     Deployment {
@@ -54,7 +54,7 @@ pub(super) fn build_deployment(registry: &ValidRegistry, config_map: &str, autho
             revision_history_limit: Some(3),
             strategy: Some(build_strategy(registry)),
             template: PodTemplateSpec {
-                metadata: Some(build_pod_metadata(registry, authorities)),
+                metadata: Some(build_pod_metadata(registry, pins)),
                 spec: Some(build_pod(registry, config_map, &selector)),
             },
             selector,
@@ -78,13 +78,21 @@ fn build_strategy(registry: &ValidRegistry) -> DeploymentStrategy {
     }
 }
 
-fn build_pod_metadata(registry: &ValidRegistry, authorities: Option<&str>) -> ObjectMeta {
+fn build_pod_metadata(registry: &ValidRegistry, pins: &Pins) -> ObjectMeta {
     let mut labels = registry.pod_labels.clone();
     labels.extend(names::registry_labels(&registry.name));
     let mut annotations = registry.pod_annotations.clone();
     annotations.extend(build_identity_annotation(&registry.storage));
-    // Credentials are read again when they change; authorities are read once, so other ones make other pods.
-    annotations.extend(authorities.map(|digest| (names::AUTHORITIES_ANNOTATION.to_owned(), digest.to_owned())));
+    // Credentials are read again when they change, unless their Secret is one that nodes do not look at again; authorities
+    // are read once.
+    let Pins { authorities, credentials, certificate } = pins.clone();
+    for (key, pin) in [
+        (names::AUTHORITIES_ANNOTATION, authorities),
+        (names::STORAGE_SECRET_ANNOTATION, credentials),
+        (names::TLS_SECRET_ANNOTATION, certificate),
+    ] {
+        annotations.extend(pin.map(|pin| (key.to_owned(), pin)));
+    }
     ObjectMeta {
         labels: Some(labels),
         annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
@@ -282,25 +290,30 @@ mod tests {
     use crate::{Settings, registry::validate::validate};
     use serde_json::{Value, json};
 
-    fn pod_annotations(credentials: &Value, authorities: Option<&str>) -> Value {
+    fn pod_annotations(credentials: &Value, pins: &Pins) -> Value {
         let registry = serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
             "metadata": {"name": "main"}, "spec": {"storage": {"s3": {"bucket": "b", "region": "r",
                 "credentials": credentials}}}}))
         .unwrap();
-        let deployment = build_deployment(&validate(&registry, &Settings::default()).unwrap(), "c", authorities);
+        let deployment = build_deployment(&validate(&registry, &Settings::default()).unwrap(), "c", pins);
         json!(deployment.spec.unwrap().template.metadata.unwrap().annotations)
     }
 
     /// What a pod takes up only when it is made changes its template; what it takes up while it runs does not.
     #[test]
-    fn another_identity_or_authority_makes_other_pods() {
+    fn what_is_taken_up_once_makes_other_pods() {
         let role = |name: &str| json!({"workloadIdentity": {"roleArn": format!("arn:aws:iam::1:role/{name}")}});
         let secret = json!({"secretRef": {"name": "s3"}});
-        assert_eq!(pod_annotations(&secret, None), json!(null));
-        assert_eq!(pod_annotations(&json!({"workloadIdentity": {}}), None), json!(null));
-        assert_eq!(pod_annotations(&secret, Some("d1")), json!({"berth.dev/storage-ca": "d1"}));
-        let (one, other) = (pod_annotations(&role("one"), None), pod_annotations(&role("other"), None));
+        let none = Pins::default();
+        assert_eq!(pod_annotations(&secret, &none), json!(null));
+        assert_eq!(pod_annotations(&json!({"workloadIdentity": {}}), &none), json!(null));
+        let all =
+            Pins { authorities: Some("d".into()), credentials: Some("u1".into()), certificate: Some("u2".into()) };
+        let expected =
+            json!({"berth.dev/storage-ca": "d", "berth.dev/storage-secret": "u1", "berth.dev/tls-secret": "u2"});
+        assert_eq!(pod_annotations(&secret, &all), expected);
+        let (one, other) = (pod_annotations(&role("one"), &none), pod_annotations(&role("other"), &none));
         assert_ne!(one["berth.dev/storage-identity"], other["berth.dev/storage-identity"]);
-        assert_eq!(one, pod_annotations(&role("one"), None));
+        assert_eq!(one, pod_annotations(&role("one"), &none));
     }
 }

@@ -43,10 +43,21 @@ pub struct Rendered {
     pub deployment: Deployment,
 }
 
-/// Renders a Registry. `authorities` is the digest of the certificates that its object store is trusted by, where they are
-/// known.
+/// What pods take up only when they are made, of the Secrets and ConfigMaps that the spec names: another makes other pods.
+/// Nothing where a running pod is brought what changes, and where there is no cluster to look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// The digest of the certificates that the object store is trusted by, which are no secret.
+    pub authorities: Option<String>,
+    /// The uid of the Secret with the credentials of the object store, if it is immutable.
+    pub credentials: Option<String>,
+    /// The uid of the Secret with the certificate, if it is immutable.
+    pub certificate: Option<String>,
+}
+
+/// Renders a Registry.
 #[must_use]
-pub fn render(registry: &ValidRegistry, authorities: Option<&str>) -> Rendered {
+pub fn render(registry: &ValidRegistry, pins: &Pins) -> Rendered {
     let config_map = config_map::build_config_map(registry);
     Rendered {
         service_account: service_account::build_service_account(registry),
@@ -57,7 +68,7 @@ pub fn render(registry: &ValidRegistry, authorities: Option<&str>) -> Rendered {
         deployment: deployment::build_deployment(
             registry,
             config_map.metadata.name.as_deref().unwrap_or_default(),
-            authorities,
+            pins,
         ),
         config_map,
     }

@@ -257,6 +257,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
     fn every_field_reaches_the_configuration() {
         let ca = json!({"configMapRef": {"name": "corp-ca"}});
         for (name, driver, fields) in [
@@ -272,7 +273,13 @@ mod tests {
                 "s3_with_an_identity",
                 "s3",
                 json!({"bucket": "acme", "region": "eu-central-1", "useDualStack": true, "useFips": true,
-                    "accelerate": true, "encryption": {}, "credentials": {"workloadIdentity": {}}}),
+                    "encryption": {}, "credentials": {"workloadIdentity": {}}}),
+            ),
+            (
+                "s3_accelerated",
+                "s3",
+                json!({"bucket": "acme", "region": "eu-central-1", "accelerate": true,
+                    "credentials": {"workloadIdentity": {}}}),
             ),
             (
                 "azure_in_full",
@@ -326,6 +333,12 @@ mod tests {
                 json!({"bucket": "acme", "region": "oss-eu-central-1", "endpoint": "http://oss.example:8080",
                     "rootDirectory": "a", "encrypt": true, "chunkSize": "5Mi", "ca": ca, "insecureSkipVerify": true,
                     "credentials": {"secretRef": {"name": "oss"}}, "redirect": true}),
+            ),
+            (
+                "oss_with_a_role",
+                "oss",
+                json!({"bucket": "acme", "region": "oss-eu-central-1", "internal": true,
+                    "credentials": {"workloadIdentity": {"roleName": "acme-registry"}}}),
             ),
             (
                 "oss_in_short",

@@ -12,7 +12,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use berth_config::S3 as S3Settings;
 use berth_crds::{CertificateAuthority, KeyRef, SecretRef, Size, pattern};
 use regex::Regex;
 
@@ -210,6 +209,13 @@ impl Checker<'_> {
         }
     }
 
+    fn host_address(&mut self, field: &str, address: Option<&String>) {
+        let message = "must be an address such as https://store.example, without a path, a name or a password";
+        if let Some(address) = address {
+            self.matches(field, address, pattern::HOST_ADDRESS, message);
+        }
+    }
+
     fn root_directory(&mut self, path: Option<String>) -> String {
         let message = "must be a path such as team/images: no slash at its end, and no part that begins with a dot";
         if let Some(path) = &path {
@@ -297,8 +303,8 @@ fn is(said: Option<bool>) -> bool {
     said.unwrap_or(false)
 }
 
-/// The largest part of an upload of every driver.
-const MAX_CHUNK_BYTES: u64 = S3Settings::MAX_CHUNK_BYTES;
+/// The largest part of an upload of every driver: a pod holds at least two of them in memory.
+const MAX_CHUNK_BYTES: u64 = 64 << 20;
 
 /// How large a part of an upload may be.
 struct ChunkBounds {

@@ -11,11 +11,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use arc_swap::ArcSwapOption;
 use berth_config::shown_address;
+use berth_storage::Connector;
 use bytes::Bytes;
 use http::uri::Scheme;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio_util::sync::CancellationToken;
@@ -113,13 +113,14 @@ fn pause(failures: u32, every: Duration, random: u64) -> Duration {
 async fn fetch(source: &Uri) -> Result<Bytes> {
     // Whom the system trusts is read each time, which is seldom: an authority that is added counts.
     let config = tokio::task::spawn_blocking(|| tls::client("middleware.storage", None)).await??;
-    let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
-    let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
+    let connector = Connector::new(config);
+    let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector.clone());
     let mut uri = source.clone();
     for _ in 0..=MAX_REDIRECTS {
-        let request = Request::get(&uri)
+        let mut request = Request::get(&uri)
             .header(header::USER_AGENT, concat!("berth-registry/", env!("CARGO_PKG_VERSION")))
             .body(Empty::new())?;
+        connector.prepare(&mut request);
         let response = client.request(request).await?;
         let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
         match location.filter(|_| response.status().is_redirection()) {

@@ -117,9 +117,17 @@ fn words(status: u16, code: String, body: &[u8]) -> Refusal {
 fn skew(theirs: SystemTime) -> Option<String> {
     let now = SystemTime::now();
     match (now.duration_since(theirs), theirs.duration_since(now)) {
-        (Ok(ahead), _) if ahead > TOLERATED_SKEW => Some(format!("{} seconds ahead of the server's", ahead.as_secs())),
-        (_, Ok(behind)) if behind > TOLERATED_SKEW => Some(format!("{} seconds behind the server's", behind.as_secs())),
+        (Ok(ahead), _) if ahead > TOLERATED_SKEW => Some(format!("{} ahead of the server's", rough(ahead))),
+        (_, Ok(behind)) if behind > TOLERATED_SKEW => Some(format!("{} behind the server's", rough(behind))),
         _ => None,
+    }
+}
+
+/// A duration of minutes or more, so roughly that it reads the same a little later.
+fn rough(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=7199 => format!("{} minutes", seconds / 60),
+        seconds => format!("{} hours", seconds / 3600),
     }
 }
 
@@ -196,8 +204,10 @@ mod tests {
     fn a_clock_that_is_wrong_is_said() {
         let now = SystemTime::now();
         assert_eq!(skew(now), None);
-        assert!(skew(now - Duration::from_secs(1000)).unwrap().ends_with("seconds ahead of the server's"));
-        assert!(skew(now + Duration::from_secs(1000)).unwrap().ends_with("seconds behind the server's"));
+        let off = |seconds| Duration::from_secs(seconds);
+        assert_eq!(skew(now - off(1000)).as_deref(), Some("16 minutes ahead of the server's"));
+        assert_eq!(skew(now + off(1000)).as_deref(), Some("16 minutes behind the server's"));
+        assert_eq!(skew(now - off(9000)).as_deref(), Some("2 hours ahead of the server's"));
     }
 
     #[test]

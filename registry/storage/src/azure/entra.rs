@@ -134,7 +134,9 @@ struct Words {
 fn refusal(status: u16, body: &Bytes) -> Refusal {
     // What is no JSON is the work of something between, and says nothing to people.
     let words: Words = serde_json::from_slice(body).unwrap_or_default();
-    let message = words.error_description.lines().next().unwrap_or_default().to_owned();
+    // What names this one request comes on lines of its own, or behind the rest of the first.
+    let line = words.error_description.lines().next().unwrap_or_default();
+    let message = line.split_once(" Trace ID:").map_or(line, |(said, _)| said).to_owned();
     Refusal { status, code: words.error, message }
 }
 
@@ -148,6 +150,8 @@ mod tests {
             br#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret.\r\nTrace ID: 1"}"#;
         let found = refusal(401, &Bytes::from_static(body));
         assert_eq!(found.to_string(), "AADSTS7000215: Invalid client secret. (invalid_client, status 401)");
+        let body = br#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret. Trace ID: 1 Correlation ID: 2 Timestamp: 2026-01-01 00:00:00Z"}"#;
+        assert_eq!(refusal(401, &Bytes::from_static(body)), found);
         assert_eq!(refusal(502, &Bytes::from_static(b"<html>")).to_string(), "status 502");
     }
 }

@@ -27,7 +27,7 @@ mod sas;
 mod tokens;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -225,6 +225,16 @@ impl Bucket for Azure {
     async fn abort_parts(&self, _to: &Key, _assembly: &Assembly) -> Result<(), StoreError> {
         // There is no such request: the service forgets blocks by itself.
         Ok(())
+    }
+
+    async fn adopt_parts(&self, _key: &Key) -> Result<Option<Stat>, StoreError> {
+        // An upload of another program is a blob between two requests.
+        Ok(None)
+    }
+
+    async fn remove_leftovers(&self, _below: &Key, _before: SystemTime) -> Result<u64, StoreError> {
+        // The service forgets blocks by itself, a week after the last.
+        Ok(0)
     }
 }
 

@@ -152,7 +152,7 @@ async fn a_clock_that_is_wrong_is_said_beside_the_refusal() {
     let (endpoint, _) = serve(&[(refused, "")]).await;
     let error = open(endpoint).await.put(&key("a"), Bytes::new()).await.unwrap_err().to_string();
     assert!(
-        error.contains("the clock of this machine is") && error.contains("seconds ahead of the server's"),
+        error.contains("the clock of this machine is") && error.contains(" hours ahead of the server's"),
         "{error}"
     );
 }

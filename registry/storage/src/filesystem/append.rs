@@ -250,7 +250,7 @@ mod tests {
         let large = Bytes::from(vec![b'l'; CRUMB_BYTES]);
         let crumbs = |count: usize| vec![Bytes::from_static(b"c"); count];
         let sent = [crumbs(1000), vec![large.clone(), large.clone()], crumbs(2), vec![large], crumbs(3)].concat();
-        let mut body: Incoming = Box::pin(stream::iter(sent.clone().into_iter().map(Ok)));
+        let mut body = Incoming::new(stream::iter(sent.clone().into_iter().map(Ok)));
         let (pieces, end) = collect(&mut body).await;
         assert!(matches!(end, End::Whole));
         let lengths: Vec<_> = pieces.iter().map(Bytes::len).collect();
@@ -260,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_buffer_of_crumbs_is_one_piece() {
-        let mut body: Incoming = Box::pin(stream::iter(std::iter::repeat(Bytes::from_static(b"c")).map(Ok)));
+        let mut body = Incoming::new(stream::iter(std::iter::repeat(Bytes::from_static(b"c")).map(Ok)));
         let (pieces, end) = collect(&mut body).await;
         assert!(matches!(end, End::NotYet));
         assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [WRITE_BYTES]);

@@ -21,14 +21,18 @@ mod walk;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
-use berth_oci::{Algorithm, Hasher};
+use berth_oci::{Algorithm, Digest, Hasher};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::layout::UploadKey;
-use crate::store::{Appended, ByteRange, Exclude, Excluded, Incoming, ListRequest, Object, Outgoing, Page, Progress};
+use crate::store::{
+    Appended, ByteRange, Exclude, Excluded, Incoming, ListRequest, Object, Outgoing, Page, Progress, Written,
+    not_directly,
+};
 use crate::{Key, Stat, Store, StoreError};
 
 pub use lock::LockMode;
@@ -102,6 +106,10 @@ impl Exclude for Filesystem {
 impl Store for Filesystem {
     fn driver(&self) -> &'static str {
         "filesystem"
+    }
+
+    fn is_remote(&self) -> bool {
+        false
     }
 
     fn place(&self) -> String {
@@ -218,5 +226,23 @@ impl Store for Filesystem {
     async fn abort(&self, upload: &UploadKey) -> Result<(), StoreError> {
         let own = upload.clone();
         self.blocking(upload.directory(), "remove the upload", move |tree| tree.remove_upload(&own)).await
+    }
+
+    async fn discard(&self, _upload: &UploadKey, _progress: &Progress) -> Result<(), StoreError> {
+        // The data was moved.
+        Ok(())
+    }
+
+    fn writes_directly(&self) -> bool {
+        false
+    }
+
+    async fn write(&self, to: &Key, _digest: &Digest, _body: Incoming) -> Result<Written, StoreError> {
+        Err(not_directly(to))
+    }
+
+    async fn remove_leftovers(&self, _below: &Key, _before: SystemTime) -> Result<u64, StoreError> {
+        // Whatever was begun is a file that a listing shows, or one below `berth/v1/tmp`, which a start cleans up.
+        Ok(0)
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Which requests fail, and how, comes from a seed or from a list, so a test that has failed fails again. What an answer that
 //! is lost has done is done: that is the fault that layers above get wrong. It knows nothing of what is tried again.
+//!
+//! What others do between two requests is told beforehand, too ([`Faulty::before`]), so that a race has the outcome that a
+//! test is about.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 
 use crate::bucket::{Abilities, Assembly, Bucket, Limits, Listed, Listing, PartTag};
@@ -19,6 +23,8 @@ use crate::{ByteRange, Key, Object, Outgoing, Refusal, Stat, StoreError};
 pub enum Fault {
     /// The server says that it is busy, and has done nothing.
     SlowDown,
+    /// The server says that this must not be done, and has done nothing.
+    Forbidden,
     /// The server says that it has failed, and has done nothing.
     Failed,
     /// The server says that it has failed, and has done what was asked.
@@ -47,10 +53,19 @@ enum Plan {
     Drawn { per_mille: u16, state: u64 },
 }
 
+/// What happens before a request is sent.
+struct Stage {
+    action: &'static str,
+    subject: String,
+    work: BoxFuture<'static, ()>,
+    fault: Option<Fault>,
+}
+
 /// A bucket whose requests fail.
 pub struct Faulty {
     inner: Arc<dyn Bucket>,
     plan: Mutex<Plan>,
+    stages: Mutex<Vec<Stage>>,
     patience: Duration,
 }
 
@@ -62,14 +77,14 @@ impl Faulty {
     #[must_use]
     pub fn random(inner: Arc<dyn Bucket>, per_mille: u16, seed: u64) -> Self {
         let plan = Mutex::new(Plan::Drawn { per_mille, state: seed });
-        Faulty { inner, plan, patience: Faulty::PATIENCE }
+        Faulty { inner, plan, stages: Mutex::default(), patience: Faulty::PATIENCE }
     }
 
     /// The next requests fail as listed, or not where there is none.
     #[must_use]
     pub fn listed(inner: Arc<dyn Bucket>, faults: impl IntoIterator<Item = Option<Fault>>) -> Self {
         let plan = Mutex::new(Plan::Listed(faults.into_iter().collect()));
-        Faulty { inner, plan, patience: Faulty::PATIENCE }
+        Faulty { inner, plan, stages: Mutex::default(), patience: Faulty::PATIENCE }
     }
 
     /// The same with another patience: where time is not paused, a stall would take too long.
@@ -83,6 +98,37 @@ impl Faulty {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Plan::Listed(faults.into_iter().collect());
     }
 
+    /// The next request by the method `action` of [`Bucket`] about `key` waits until `work` is done, and then fails, or is
+    /// sent. Of several that are told of one such request, each has its turn.
+    pub fn before(
+        &self,
+        action: &'static str,
+        key: &Key,
+        fault: Option<Fault>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let stage = Stage { action, subject: key.to_string(), work: Box::pin(work), fault };
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).push(stage);
+    }
+
+    /// How many requests that something was to happen before have not come.
+    #[must_use]
+    pub fn awaited(&self) -> usize {
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Lets happen what is to happen before a request, and says how the request fails, if it does.
+    async fn enter(&self, action: &str, subject: &str) -> Option<Fault> {
+        let stage = {
+            let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = stages.iter().position(|stage| stage.action == action && stage.subject == subject);
+            at.map(|at| stages.remove(at))
+        };
+        let Some(Stage { work, fault, .. }) = stage else { return self.next() };
+        work.await;
+        fault
+    }
+
     fn next(&self) -> Option<Fault> {
         match &mut *self.plan.lock().unwrap_or_else(PoisonError::into_inner) {
             Plan::Listed(faults) => faults.pop_front().flatten(),
@@ -93,7 +139,18 @@ impl Faulty {
     /// Lets a request fail, or not. `request` is the request to the server, which may not be sent at all.
     async fn meet<T>(
         &self,
+        action: &str,
         subject: impl std::fmt::Display + Send,
+        request: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let subject = subject.to_string();
+        let fault = self.enter(action, &subject).await;
+        self.fail(subject, fault, request).await
+    }
+
+    async fn fail<T>(
+        &self,
+        subject: String,
         fault: Option<Fault>,
         request: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
@@ -112,7 +169,7 @@ impl Faulty {
 impl Fault {
     fn is_after(self) -> bool {
         match self {
-            Fault::SlowDown | Fault::Failed | Fault::Reset | Fault::Stalled => false,
+            Fault::SlowDown | Fault::Forbidden | Fault::Failed | Fault::Reset | Fault::Stalled => false,
             Fault::FailedAfter | Fault::Lost | Fault::StalledAfter | Fault::Broken(_) | Fault::Truncated(_) => true,
         }
     }
@@ -123,6 +180,7 @@ impl Fault {
         let refusal = |status, code: &str| Refusal { status, code: code.to_owned(), message: String::new() };
         match self {
             Fault::SlowDown => StoreError::service(subject, ACTION, refusal(503, "SlowDown")),
+            Fault::Forbidden => StoreError::service(subject, ACTION, refusal(403, "AccessDenied")),
             Fault::Failed | Fault::FailedAfter => StoreError::service(subject, ACTION, refusal(500, "InternalError")),
             Fault::Stalled | Fault::StalledAfter => StoreError::unreachable(subject, ACTION, "no answer in time"),
             Fault::Reset | Fault::Lost | Fault::Broken(_) | Fault::Truncated(_) => {
@@ -194,7 +252,7 @@ impl Bucket for Faulty {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.meet(self.place(), self.next(), self.inner.check()).await
+        self.meet("check", self.place(), self.inner.check()).await
     }
 
     async fn probe(&self) -> Result<Abilities, StoreError> {
@@ -202,14 +260,14 @@ impl Bucket for Faulty {
     }
 
     async fn head(&self, key: &Key) -> Result<Stat, StoreError> {
-        self.meet(key, self.next(), self.inner.head(key)).await
+        self.meet("head", key, self.inner.head(key)).await
     }
 
     async fn get(&self, key: &Key, range: Option<ByteRange>) -> Result<Object, StoreError> {
-        let (share, error) = match self.next() {
+        let (share, error) = match self.enter("get", key.as_str()).await {
             Some(fault @ Fault::Broken(share)) => (share, Some(fault.error(key))),
             Some(Fault::Truncated(share)) => (share, None),
-            fault => return self.meet(key, fault, self.inner.get(key, range)).await,
+            fault => return self.fail(key.to_string(), fault, self.inner.get(key, range)).await,
         };
         let object = self.inner.get(key, range).await?;
         let length = object.range.end - object.range.start;
@@ -218,35 +276,36 @@ impl Bucket for Faulty {
     }
 
     async fn put(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {
-        self.meet(key, self.next(), self.inner.put(key, content)).await
+        self.meet("put", key, self.inner.put(key, content)).await
     }
 
     async fn create(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {
-        self.meet(key, self.next(), self.inner.create(key, content)).await
+        self.meet("create", key, self.inner.create(key, content)).await
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
-        self.meet(to, self.next(), self.inner.copy(from, to)).await
+        self.meet("copy", to, self.inner.copy(from, to)).await
     }
 
     async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
-        self.meet(to, self.next(), self.inner.copy_sized(from, to, size)).await
+        self.meet("copy_sized", to, self.inner.copy_sized(from, to, size)).await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.meet(key, self.next(), self.inner.delete(key)).await
+        self.meet("delete", key, self.inner.delete(key)).await
     }
 
     async fn remove(&self, keys: &[Key]) -> Result<(), StoreError> {
-        self.meet(self.place(), self.next(), self.inner.remove(keys)).await
+        let subject = keys.first().map_or_else(|| self.place(), Key::to_string);
+        self.meet("remove", subject, self.inner.remove(keys)).await
     }
 
     async fn list(&self, listing: Listing<'_>) -> Result<Listed, StoreError> {
-        self.meet(listing.below, self.next(), self.inner.list(listing)).await
+        self.meet("list", listing.below, self.inner.list(listing)).await
     }
 
     async fn begin_parts(&self, to: &Key) -> Result<Assembly, StoreError> {
-        self.meet(to, self.next(), self.inner.begin_parts(to)).await
+        self.meet("begin_parts", to, self.inner.begin_parts(to)).await
     }
 
     async fn put_part(
@@ -256,7 +315,7 @@ impl Bucket for Faulty {
         number: usize,
         content: Bytes,
     ) -> Result<PartTag, StoreError> {
-        self.meet(to, self.next(), self.inner.put_part(to, assembly, number, content)).await
+        self.meet("put_part", to, self.inner.put_part(to, assembly, number, content)).await
     }
 
     async fn copy_part(
@@ -268,7 +327,7 @@ impl Bucket for Faulty {
         size: u64,
         range: Option<ByteRange>,
     ) -> Result<PartTag, StoreError> {
-        self.meet(to, self.next(), self.inner.copy_part(to, assembly, number, from, size, range)).await
+        self.meet("copy_part", to, self.inner.copy_part(to, assembly, number, from, size, range)).await
     }
 
     async fn complete_parts(
@@ -278,19 +337,19 @@ impl Bucket for Faulty {
         parts: Vec<PartTag>,
         size: u64,
     ) -> Result<(), StoreError> {
-        self.meet(to, self.next(), self.inner.complete_parts(to, assembly, parts, size)).await
+        self.meet("complete_parts", to, self.inner.complete_parts(to, assembly, parts, size)).await
     }
 
     async fn abort_parts(&self, to: &Key, assembly: &Assembly) -> Result<(), StoreError> {
-        self.meet(to, self.next(), self.inner.abort_parts(to, assembly)).await
+        self.meet("abort_parts", to, self.inner.abort_parts(to, assembly)).await
     }
 
     async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
-        self.meet(below, self.next(), self.inner.remove_leftovers(below, before)).await
+        self.meet("remove_leftovers", below, self.inner.remove_leftovers(below, before)).await
     }
 
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {
-        self.meet(key, self.next(), self.inner.adopt_parts(key)).await
+        self.meet("adopt_parts", key, self.inner.adopt_parts(key)).await
     }
 }
 
@@ -375,5 +434,24 @@ mod tests {
             let text: Vec<u8> = pieces.into_iter().flatten().flatten().collect();
             assert_eq!((String::from_utf8(text).unwrap().as_str(), failed), (expected, error), "{fault:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_told_of_a_request_happens_before_it() {
+        let shelf = shelf();
+        let faulty = Faulty::listed(shelf.clone(), []);
+        let (a, b): (Key, Key) = ("a".parse().unwrap(), "b".parse().unwrap());
+        for (fault, content) in [(None, "first"), (Some(Fault::Lost), "second")] {
+            let planted = shelf.clone();
+            faulty.before("put", &a, fault, async move { planted.plant("b", content) });
+        }
+        faulty.put(&b, Bytes::from_static(b"x")).await.unwrap();
+        faulty.head(&a).await.unwrap_err();
+        assert_eq!((shelf.peek("b").unwrap(), faulty.awaited()), ("x".into(), 2), "none of these was meant");
+        faulty.put(&a, Bytes::from_static(b"y")).await.unwrap();
+        assert_eq!((shelf.peek("b").unwrap(), faulty.awaited()), ("first".into(), 1));
+        faulty.put(&a, Bytes::from_static(b"z")).await.unwrap_err();
+        assert_eq!((shelf.peek("b").unwrap(), shelf.peek("a").unwrap()), ("second".into(), "z".into()));
+        faulty.put(&a, Bytes::from_static(b"w")).await.unwrap();
     }
 }

@@ -26,6 +26,8 @@ pub struct ShelfOptions {
     pub limits: Limits,
     /// The most entries of a page, whatever is asked for.
     pub max_page: usize,
+    /// Whether the first page of every listing is empty, and not the last.
+    pub lists_nothing_first: bool,
     /// The size of the pieces that an object is given out in, in bytes.
     pub piece_bytes: usize,
 }
@@ -48,6 +50,7 @@ impl Default for ShelfOptions {
                 copies_at_once: 4,
             },
             max_page: 1000,
+            lists_nothing_first: false,
             piece_bytes: 16 * 1024,
         }
     }
@@ -256,6 +259,10 @@ impl Bucket for Shelf {
         Ok(())
     }
 
+    async fn probe(&self) -> Result<Abilities, StoreError> {
+        Ok(self.abilities())
+    }
+
     async fn head(&self, key: &Key) -> Result<Stat, StoreError> {
         Ok(self.content().held(key)?.stat())
     }
@@ -332,6 +339,9 @@ impl Bucket for Shelf {
                 Place::parse(token).ok_or_else(|| refused(below, "list objects", 400, "InvalidArgument"))?
             }
         };
+        if self.options.lists_nothing_first && !matches!(start, Start::Page(_)) {
+            return Ok(Listed { next: Some(Place::token(place.after, place.behind)), ..Listed::default() });
+        }
         Ok(page(&self.content().objects, &prefix, one_level, place, limit))
     }
 

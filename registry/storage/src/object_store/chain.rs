@@ -2,10 +2,19 @@
 //!
 //! Any number of processes may write to one upload without knowing of each other: a client that gets no answer sends the
 //! same bytes again, to whichever process it reaches, while the first one still writes. So the data is not one list but a
-//! tree: a segment names the one that it follows, and the running hash behind its last byte. All of it stands in the name of
+//! tree: a segment names the data that it follows, and the running hash behind its last byte. All of it stands in the name of
 //! the object, so one listing tells everything, and a segment that is there is whole. A path from the root is a *chain*, and
 //! the hash at its end is that of exactly its bytes, whoever wrote the others. Nothing here needs a store that can create an
 //! object only once.
+//!
+//! What a segment follows is data of a length and a hash, not an object. So where small segments were written together as one,
+//! what another process wrote behind the small ones follows the large one as well. No segment is removed before its upload
+//! ends, all the same: somebody may be building on the middle of what was written together, and is told that his bytes arrived.
+//!
+//! Which chain counts is asked with the byte that a client goes on from. Where one chain is all there is, as whenever one
+//! request follows the other, it is that chain, and a chunk that is sent again is told where it ends: whether its first
+//! answer has arrived, nobody can know. Only of branches, which requests make that write at once, it is the one that ends at
+//! that byte, if nothing follows it: a client must not be turned away because a request that it has given up wrote more.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -70,9 +79,13 @@ impl Segment {
         (start < end).then_some((segment, previous))
     }
 
-    /// What the next segment calls this one.
+    /// What the next segment calls the data that ends here: the same for all that end with the same hash.
     fn id(&self) -> String {
-        Digest::sha256(self.name.as_bytes()).hex()[..ID_DIGITS].to_owned()
+        let data = match &self.state {
+            Some((algorithm, state)) => format!("{:016x}/{algorithm}/{}", self.end, URL_SAFE_NO_PAD.encode(state)),
+            None => self.name.clone(),
+        };
+        Digest::sha256(data.as_bytes()).hex()[..ID_DIGITS].to_owned()
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -131,12 +144,18 @@ impl Chain {
     }
 
     /// How many segments at the end are so small that they are better one: together they have at least `enough` bytes, and
-    /// each has less. 0 if they are not enough yet.
+    /// each has less. 0 if they are not enough yet. They are never twice as many bytes: they have to be held in memory.
     pub(super) fn crumbs(&self, enough: u64) -> usize {
         let small =
             self.segments.iter().rev().take_while(|segment| segment.bytes() < enough && segment.state.is_some());
-        let (count, bytes) = small.fold((0, 0), |(count, bytes), segment| (count + 1, bytes + segment.bytes()));
-        if count > 1 && bytes >= enough { count } else { 0 }
+        let mut bytes = 0;
+        for (at, segment) in small.enumerate() {
+            bytes += segment.bytes();
+            if bytes >= enough {
+                return at + 1;
+            }
+        }
+        0
     }
 
     /// The same data with the last `count` segments as one, which is given too.
@@ -148,8 +167,9 @@ impl Chain {
         Some((merged, segment))
     }
 
-    /// The chain among the names of an upload's objects that ends at `expected`, or else the longest; of several, the one of
-    /// the fewest segments. `foreign` is what another program has written from the beginning, by name and length.
+    /// The chain among the names of an upload's objects that ends at `expected` with nothing behind it, or else the longest;
+    /// of several with the same data, the one of the fewest segments. `foreign` is what another program has written from the
+    /// beginning, by name and length.
     pub(super) fn find<'a>(
         names: impl Iterator<Item = &'a str>,
         foreign: Option<(String, u64)>,
@@ -158,41 +178,27 @@ impl Chain {
         let mut parsed: Vec<(Segment, &str)> = names.filter_map(Segment::parse).collect();
         // What follows ends later, so whatever a segment follows has been seen before it.
         parsed.sort_unstable_by(|(one, _), (other, _)| (one.end, &one.name).cmp(&(other.end, &other.name)));
-        let mut linked: Vec<Linked> = Vec::with_capacity(parsed.len() + 1);
-        let mut known: HashMap<String, usize> = HashMap::with_capacity(parsed.len() + 1);
+        let mut tree = Tree::default();
         if let Some((name, bytes)) = foreign.filter(|(_, bytes)| *bytes > 0) {
-            let segment = Segment::foreign(name, bytes);
-            known.insert(segment.id(), 0);
-            linked.push(Linked { segment, before: None, count: 1 });
+            tree.add(Segment::foreign(name, bytes), None);
         }
         for (segment, previous) in parsed {
-            let before = known.get(previous).copied();
-            let (begins, count) = match before {
-                Some(at) => (linked[at].segment.end, linked[at].count + 1),
-                None if previous == ROOT => (0, 1),
-                None => continue,
-            };
-            if begins == segment.start {
-                known.insert(segment.id(), linked.len());
-                linked.push(Linked { segment, before, count });
+            let before = tree.known.get(previous).copied();
+            let begins = before.map_or(0, |at| tree.linked[at].segment.end);
+            if (before.is_some() || previous == ROOT) && begins == segment.start {
+                tree.add(segment, before);
             }
         }
-        let rank = |at: &usize| {
-            let Linked { segment, count, .. } = &linked[*at];
-            (expected == Some(segment.end), segment.end, Reverse(*count), &segment.name)
-        };
-        let mut last = match expected {
-            Some(0) => None,
-            _ => (0..linked.len()).max_by(|one, other| rank(one).cmp(&rank(other))),
-        };
-        let mut segments = Vec::new();
-        while let Some(at) = last {
-            segments.push(linked[at].segment.clone());
-            last = linked[at].before;
-        }
-        segments.reverse();
-        Chain { segments, is_found: true }
+        Chain { segments: tree.best(expected), is_found: true }
     }
+}
+
+/// Segments that lead back to the beginning.
+#[derive(Default)]
+struct Tree {
+    linked: Vec<Linked>,
+    /// The one of the fewest segments among those that end with the same data, by what the next one calls it.
+    known: HashMap<String, usize>,
 }
 
 /// A segment that leads back to the beginning.
@@ -202,6 +208,39 @@ struct Linked {
     before: Option<usize>,
     /// How many there are up to here.
     count: usize,
+    /// Whether another one follows its data.
+    is_followed: bool,
+}
+
+impl Tree {
+    fn add(&mut self, segment: Segment, before: Option<usize>) {
+        let mut count = 1;
+        if let Some(at) = before {
+            self.linked[at].is_followed = true;
+            count += self.linked[at].count;
+        }
+        let (at, known) = (self.linked.len(), self.known.entry(segment.id()));
+        let same = known.or_insert(at);
+        if self.linked.get(*same).is_some_and(|other| other.count > count) {
+            *same = at;
+        }
+        self.linked.push(Linked { segment, before, count, is_followed: false });
+    }
+
+    fn best(&self, expected: Option<u64>) -> Vec<Segment> {
+        let rank = |at: usize| {
+            let Linked { segment, count, is_followed, .. } = &self.linked[at];
+            (expected == Some(segment.end) && !is_followed, segment.end, Reverse(*count), &segment.name)
+        };
+        let mut last = self.known.values().copied().max_by(|one, other| rank(*one).cmp(&rank(*other)));
+        let mut segments = Vec::new();
+        while let Some(at) = last {
+            segments.push(self.linked[at].segment.clone());
+            last = self.linked[at].before;
+        }
+        segments.reverse();
+        segments
+    }
 }
 
 #[cfg(test)]
@@ -243,8 +282,42 @@ mod tests {
             assert_eq!(found, chain);
             assert_eq!(found.hasher().unwrap().finish(), hasher.finish());
         }
-        assert_eq!(find(&[], Some(5)), Chain::default());
-        assert_eq!(find(&names(&[]), Some(0)), Chain::default());
+        for expected in [None, Some(0), Some(5)] {
+            assert_eq!(find(&[], expected), Chain::default());
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_is_sent_again_is_told_where_the_data_ends() {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let one = grown(&Chain::default(), &mut hasher, b"hello");
+        let two = grown(&one, &mut hasher, b" world");
+        for expected in [None, Some(0), Some(3), Some(5), Some(11), Some(12)] {
+            assert_eq!(find(&names(&[&two]), expected), two, "{expected:?}");
+        }
+    }
+
+    #[test]
+    fn what_follows_small_segments_follows_what_was_written_together_of_them() {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let one = grown(&Chain::default(), &mut hasher, &[1; 60]);
+        let two = grown(&one, &mut hasher, &[2; 60]);
+        let (merged, _) = two.merged(2).unwrap();
+        // Another process goes on with what it has listed before, at the end and in the middle.
+        let mut at_end = hasher.clone();
+        let longer = grown(&two, &mut at_end, &[3; 10]);
+        assert_eq!(longer.segments()[2], grown(&merged, &mut hasher.clone(), &[3; 10]).segments()[1]);
+        let found = find(&names(&[&longer, &merged]), None);
+        assert_eq!((found.bytes(), found.segments().len()), (130, 2), "the one of fewer segments");
+        assert_eq!(found.segments()[0], merged.segments()[0]);
+        assert_eq!(found.hasher().unwrap().finish(), at_end.finish());
+        assert_eq!(found.crumbs(100), 0, "it is not written together again");
+        // Who has written it together is told of what came meanwhile.
+        assert_eq!(find(&names(&[&longer, &merged]), Some(120)), found);
+        let mut in_middle = one.hasher().unwrap();
+        let other = grown(&one, &mut in_middle, &[4; 100]);
+        assert_eq!(find(&names(&[&two, &merged, &other]), None), other);
+        assert_eq!(find(&names(&[&two, &merged, &other]), Some(120)), merged);
     }
 
     #[test]
@@ -258,9 +331,12 @@ mod tests {
         let names = names(&[&one, &longer]);
         assert_eq!(find(&names, None), longer);
         assert_eq!(find(&names, Some(12 + 5)), longer);
-        let at_ten = find(&names, Some(10));
+        assert_eq!(find(&names, Some(10)), one, "nobody has gone on from it");
+        assert_eq!(find(&self::names(&[&one, &longer, &grown(&one, &mut first, b"!")]), Some(10)), longer);
+        let both = self::names(&[&one, &other]);
+        let at_ten = find(&both, Some(10));
         assert!(at_ten == one || at_ten == other, "one of both, never a mixture");
-        assert_eq!(find(&names, Some(10)), at_ten, "and always the same");
+        assert_eq!(find(&both, Some(10)), at_ten, "and always the same");
         // The middle of the longer one is lost: nothing that followed it counts.
         let without: Vec<String> = names.iter().filter(|name| **name != other.segments()[1].name).cloned().collect();
         assert_eq!(find(&without, None), one);
@@ -276,9 +352,14 @@ mod tests {
         }
         let (merged, segment) = chain.merged(5).unwrap();
         assert_eq!((segment.start, segment.end, merged.segments().len()), (100, 205, 2));
-        assert_eq!(merged.hasher().unwrap().finish(), hasher.finish());
+        assert_eq!(merged.hasher().unwrap().finish(), hasher.clone().finish());
         assert_eq!(find(&names(&[&chain, &merged]), None), merged, "the one of fewer segments");
         assert_eq!(merged.crumbs(100), 0);
+        // More than were written together in time: no more of them than are enough.
+        for _ in 0..9 {
+            chain = grown(&chain, &mut hasher, &[2; 60]);
+        }
+        assert_eq!(chain.crumbs(100), 2);
     }
 
     #[test]

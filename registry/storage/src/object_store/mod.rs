@@ -4,13 +4,16 @@
 //! are (`chain`), and any of them can go on with it. Content whose digest is known beforehand goes straight to its key, in
 //! parts if it is large; of an upload, the store copies what has arrived to the blob's key by itself, where it can (`plan`).
 //! Content on its way is held in memory a chunk at a time, and all requests together hold no more than [`BUDGET_BYTES`]
-//! (`intake`).
+//! (`intake`, `budget`).
 //!
 //! What lies in the tree, and what it means, is not known here.
 
+mod budget;
 mod chain;
 mod intake;
 mod plan;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::sync::Arc;
@@ -28,7 +31,7 @@ use crate::store::{
 };
 use crate::{Key, Stat, Store, StoreError};
 
-use intake::Budget;
+use budget::Budget;
 
 pub(crate) use chain::Chain;
 

@@ -2,15 +2,19 @@
 //!
 //! An append writes segments, the next while the one before is on its way. What could not be written is not part of the
 //! upload: the chain ends before it, whatever was written behind it. Segments too small to become a part of an object are
-//! written together when there are enough of them, so that an upload in thousands of little pieces ends in few steps.
+//! written together when there are enough of them, so that an upload in thousands of little pieces ends in few steps. The
+//! small ones stay until the upload ends, since another process may be going on from any of them: that is at most as much
+//! again in the store, because what was written together is not small any more, and a page of the listing for each thousand.
 //!
 //! A finished upload stays until the registry has done with its blob: who is killed in between, or gets an error, has lost
-//! nothing, and any replica can finish it once more. Then its objects go with one request. What was written beside them, by
-//! a process that was killed or a request that was given up, is looked for if the upload was found in the store at some time
-//! and not begun here; what comes later still is found by the purge of old uploads.
+//! nothing, and any replica can finish it once more. Then its objects go with one request. What was written beside them is
+//! looked for if small segments were written together, or if the upload was found in the store at some time and not begun
+//! here, so that a process that was killed or a request that was given up may have left something; what comes later still is
+//! found by the purge of old uploads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_oci::{Digest, Hasher};
 use bytes::{Bytes, BytesMut};
@@ -24,11 +28,15 @@ use crate::{Key, Store, StoreError};
 
 use super::ObjectStore;
 use super::chain::{Chain, DIRECTORY, Segment};
-use super::intake::{Chunk, Intake};
+use super::intake::{Chunk, Cut, Intake};
 use super::plan::{Part, Plan, plan};
 
 /// How many chunks of one body are being sent at once.
 const SENT_AT_ONCE: usize = 2;
+/// How long small segments wait for room to be written together. Their client waits as well, and they can do without.
+const TIDY_PATIENCE: Duration = Duration::from_secs(3);
+/// How long what is read to become an object waits for room: the parts of a large one wait for each other.
+const WORK_PATIENCE: Duration = Duration::from_secs(300);
 /// How many parts are copied at once, whatever the settings say.
 const MAX_COPIES_AT_ONCE: usize = 32;
 
@@ -65,7 +73,7 @@ impl ObjectStore {
         let written = |bytes: u64| directory.strip(&data).map(|name| (name.to_owned(), bytes));
         let mut foreign = found.iter().find(|(key, _)| *key == data).and_then(|(_, stat)| written(stat.size));
         // Another program may have begun it, and keep its data in a way that no listing shows; beside that, what lies there
-        // as an object is of before.
+        // as an object is of before. Who begins at the first byte is not kept waiting for a look at that.
         if expected != Some(0) && !names().any(|name| name.starts_with(DIRECTORY)) {
             let adopted = self.bucket.adopt_parts(&data).await?;
             foreign = adopted.and_then(|stat| written(stat.size)).or(foreign);
@@ -87,9 +95,9 @@ impl ObjectStore {
             return Err(StoreError::Offset { key: upload.data().to_string(), expected, found });
         }
         let mut chain = (*chain).clone();
-        let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits().max_parts, hasher);
+        let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits(), Cut::Segments, hasher);
         let mut sending = Sending::default();
-        while let Some(Chunk { content, room, hasher }) = intake.next().await {
+        while let Some(Chunk { content, room, hasher }) = intake.next().await? {
             let segment = chain.next(&hasher);
             let (bucket, key) = (self.bucket.clone(), key_of(upload, &segment)?);
             chain.push(segment);
@@ -112,24 +120,30 @@ impl ObjectStore {
         Ok(Appended { progress, interrupted })
     }
 
-    /// The same data with the small segments at its end as one, if there are enough of them.
+    /// The same data with the small segments at its end as one, if there are enough of them. It is an upload without that as
+    /// well, unless it turns out that some of the data is gone.
     async fn tidied(&self, upload: &UploadKey, chain: Chain) -> Result<Chain, StoreError> {
-        let limits = self.bucket.limits();
-        let crumbs = chain.crumbs(limits.chunk_bytes as u64);
-        let Some((mut merged, segment)) = (crumbs > 0).then(|| chain.merged(crumbs)).flatten() else {
-            return Ok(chain);
-        };
-        let old = &chain.segments()[chain.segments().len() - crumbs..];
-        let _room = self.budget.take(segment.bytes()).await;
-        let content = self.read_segments(upload, old).await?;
-        self.bucket.put(&key_of(upload, &segment)?, content).await?;
-        let keys: Vec<Key> = old.iter().map(|segment| key_of(upload, segment)).collect::<Result<_, _>>()?;
-        // They are in nobody's way: the chain of fewer segments counts.
-        if let Err(error) = self.bucket.remove(&keys).await {
-            merged.found();
-            tracing::debug!(upload = %upload.directory(), %error, "cannot remove what was written together");
+        match self.merged(upload, &chain).await {
+            Ok(merged) => Ok(merged.unwrap_or(chain)),
+            Err(error) if error.is_not_found() => Err(error),
+            Err(error) => {
+                tracing::debug!(upload = %upload.directory(), %error, "cannot write small segments together");
+                Ok(chain)
+            }
         }
-        Ok(merged)
+    }
+
+    async fn merged(&self, upload: &UploadKey, chain: &Chain) -> Result<Option<Chain>, StoreError> {
+        let crumbs = chain.crumbs(self.bucket.limits().chunk_bytes as u64);
+        let merged = (crumbs > 0).then(|| chain.merged(crumbs)).flatten();
+        let Some((mut merged, segment)) = merged else { return Ok(None) };
+        let small = &chain.segments()[chain.segments().len() - crumbs..];
+        let _room = self.budget.take(segment.bytes(), TIDY_PATIENCE).await?;
+        let content = self.read_segments(upload, small).await?;
+        self.bucket.put(&key_of(upload, &segment)?, content).await?;
+        // The small ones are there as well.
+        merged.found();
+        Ok(Some(merged))
     }
 
     /// The content of segments that are small together.
@@ -177,7 +191,7 @@ impl ObjectStore {
             }
             Plan::Copy => self.bucket.copy_sized(&key_of(upload, &segments[0])?, to, sizes[0]).await?,
             Plan::Rewrite => {
-                let _room = self.budget.take(chain.bytes()).await;
+                let _room = self.budget.take(chain.bytes(), WORK_PATIENCE).await?;
                 let content = self.read_segments(upload, segments).await?;
                 self.bucket.put(to, content).await?;
             }
@@ -194,8 +208,8 @@ impl ObjectStore {
         }
         self.bucket.remove(&keys).await?;
         if chain.is_found() {
-            // Somebody else has worked on it, and may have written what nobody went on with, or have been killed before
-            // removing what was written together.
+            // Small segments were written together, or somebody else has worked on it, and may have written what nobody
+            // went on with.
             self.delete_below(upload.directory()).await?;
         }
         Ok(())
@@ -222,7 +236,8 @@ impl ObjectStore {
                     }
                     Part::Rewritten(range) => {
                         let segments = &segments[range];
-                        let _room = self.budget.take(segments.iter().map(Segment::bytes).sum()).await;
+                        let bytes = segments.iter().map(Segment::bytes).sum();
+                        let _room = self.budget.take(bytes, WORK_PATIENCE).await?;
                         let content = self.read_segments(upload, segments).await?;
                         self.bucket.put_part(to, assembly, number, content).await
                     }
@@ -237,8 +252,8 @@ impl ObjectStore {
 
     pub(super) async fn write_body(&self, to: &Key, digest: &Digest, body: Incoming) -> Result<Written, StoreError> {
         let hasher = Hasher::new(digest.algorithm());
-        let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits().max_parts, hasher);
-        let first = intake.next().await;
+        let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits(), Cut::Parts, hasher);
+        let first = intake.next().await?;
         if intake.has_ended() || first.is_none() {
             // Nothing has to be undone if it is not what it is to be.
             let (hasher, interrupted) = intake.end();
@@ -249,7 +264,7 @@ impl ObjectStore {
             if found != *digest {
                 return Ok(Written::Mismatch(found));
             }
-            let (content, _room) = first.map_or((Bytes::new(), None), |chunk| (chunk.content, chunk.room));
+            let (content, _room) = first.map_or((Bytes::new(), None), |chunk| (chunk.content, Some(chunk.room)));
             self.bucket.put(to, content).await?;
             return Ok(Written::Stored(size));
         }
@@ -264,7 +279,7 @@ impl ObjectStore {
                     bucket.put_part(&to, &assembly, number, content).await
                 })
                 .await?;
-            next = intake.next().await;
+            next = intake.next().await?;
         }
         let tags = sending.end().await?;
         let (hasher, interrupted) = intake.end();

@@ -19,7 +19,7 @@ mod xml;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -418,5 +418,10 @@ impl Bucket for Oss {
 
     async fn adopt_parts(&self, key: &Key) -> Result<Option<Stat>, StoreError> {
         self.adopt(key).await
+    }
+
+    async fn remove_leftovers(&self, _below: &Key, _before: SystemTime) -> Result<u64, StoreError> {
+        // They are left to a rule of the bucket (`AbortMultipartUpload` in its life cycle).
+        Ok(0)
     }
 }

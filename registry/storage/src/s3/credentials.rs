@@ -55,7 +55,7 @@ impl Source {
                 (named(SharedCredentialsProvider::new(keys)), IdentityCache::lazy().build())
             }
             S3Credentials::Directory(path) => {
-                let files = Files::open(path).map_err(|error| wrong("credentials_directory", error))?;
+                let files = Files::open(path).map_err(|error| wrong("credentialsdirectory", error))?;
                 // The files are what is looked at each time, so nothing else may remember what was in them.
                 (named(SharedCredentialsProvider::new(files)), IdentityCache::no_cache())
             }

@@ -38,7 +38,7 @@ impl S3 {
             .set_start_after(behind.clone())
             .set_continuation_token(token.map(str::to_owned));
         let answer = request.send().await.map_err(|error| self.failed(At::Bucket, "list", error))?;
-        Ok(page(&answer, &self.settings.root, told))
+        page(&answer, &self.settings.root, told).map_err(|error| StoreError::unreachable(below, "list", error))
     }
 }
 
@@ -51,8 +51,9 @@ fn cut(page: &str) -> (Option<&str>, Option<&str>) {
     }
 }
 
-/// What an answer says, without what lies at or before `behind`.
-fn page(answer: &ListObjectsV2Output, root: &Root, behind: Option<&str>) -> Listed {
+/// What an answer says, without what lies at or before `behind`; or what is wrong with it. Whoever asks deletes what is not
+/// listed, or counts on it not to be there: so only what says that it is the last page is.
+fn page(answer: &ListObjectsV2Output, root: &Root, behind: Option<&str>) -> Result<Listed, &'static str> {
     let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
     let decoded = |name: &str| if is_encoded { decode(name) } else { Some(name.to_owned()) };
     let is_wanted = |name: &str| behind.is_none_or(|behind| name > behind);
@@ -70,12 +71,23 @@ fn page(answer: &ListObjectsV2Output, root: &Root, behind: Option<&str>) -> List
         let name = prefix.prefix().and_then(decoded).filter(|name| is_wanted(name));
         listed.directories.extend(name.and_then(|name| key(name.strip_suffix('/').unwrap_or(&name))));
     }
-    let next = answer.next_continuation_token().filter(|_| answer.is_truncated() != Some(false));
+    let next = next(answer.is_truncated(), answer.next_continuation_token())?;
     listed.next = next.map(|token| match behind {
         Some(behind) => format!("{token}\n{behind}"),
         None => token.to_owned(),
     });
-    listed
+    Ok(listed)
+}
+
+/// Where a listing goes on, if it does: what an answer says of that, and the mark that the next page begins at.
+pub(super) fn next(is_truncated: Option<bool>, mark: Option<&str>) -> Result<Option<&str>, &'static str> {
+    let mark = mark.filter(|mark| !mark.is_empty());
+    match (is_truncated, mark) {
+        (Some(false), _) => Ok(None),
+        (_, Some(mark)) => Ok(Some(mark)),
+        (Some(true), None) => Err("the listing goes on, but does not say where"),
+        (None, None) => Err("the listing does not say whether it goes on"),
+    }
 }
 
 /// A name as the store encodes it: a space may be a plus, and a plus never is.
@@ -110,21 +122,36 @@ mod tests {
     fn names_are_decoded_and_lose_the_root() {
         let answer =
             answer(&["root/a/x+y%2Bz%25%C3%A4", "root/a/x%20y", "root/a/", "other/b"], &["root/a/d%20e/"], None);
-        let listed = page(&answer, &Root::new("root"), None);
+        let listed = page(&answer, &Root::new("root"), None).unwrap();
         assert_eq!(names(&listed), ["a/x y+z%ä", "a/x y"]);
         assert_eq!(listed.directories, ["a/d e"]);
         assert_eq!(listed.next, None);
     }
 
     #[test]
+    fn only_what_says_so_is_the_last_page() {
+        for (is_truncated, mark, expected) in [
+            (Some(false), None, Ok(None)),
+            (Some(false), Some("token"), Ok(None)),
+            (Some(true), Some("token"), Ok(Some("token"))),
+            (None, Some("token"), Ok(Some("token"))),
+            (Some(true), None, Err(())),
+            (Some(true), Some(""), Err(())),
+            (None, None, Err(())),
+        ] {
+            assert_eq!(next(is_truncated, mark).map_err(drop), expected, "{is_truncated:?} {mark:?}");
+        }
+    }
+
+    #[test]
     fn what_lies_before_the_start_is_left_out_on_every_page() {
         let first = answer(&["a/b", "a/bc"], &["a/b/"], Some("token+/="));
-        let listed = page(&first, &Root::default(), Some("a/b/"));
+        let listed = page(&first, &Root::default(), Some("a/b/")).unwrap();
         assert_eq!((names(&listed), listed.directories.len()), (vec!["a/bc"], 0));
         let next = listed.next.unwrap();
         assert_eq!(cut(&next), (Some("token+/="), Some("a/b/")));
         let (_, behind) = cut(&next);
-        let second = page(&answer(&["a/c"], &["a/b/"], None), &Root::default(), behind);
+        let second = page(&answer(&["a/c"], &["a/b/"], None), &Root::default(), behind).unwrap();
         assert_eq!((names(&second), second.directories.len()), (vec!["a/c"], 0));
         assert_eq!(cut("token"), (Some("token"), None));
     }

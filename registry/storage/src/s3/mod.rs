@@ -7,12 +7,14 @@
 mod client;
 mod copy;
 mod credentials;
+mod document;
 mod error;
 mod listing;
 mod objects;
 mod options;
 mod parts;
 mod probe;
+mod sum;
 mod transport;
 
 use std::fmt;
@@ -105,7 +107,8 @@ impl S3 {
     }
 
     /// Finds out what the store is able to do, unless that is known already. It writes a few small objects of random names
-    /// below `berth/v1/probe`, and removes them. A failure leaves open what it asked for: ask again later.
+    /// below `berth/v1/probe`, and removes them, with those that others have left there a day ago. A failure leaves open
+    /// what it asked for: ask again later.
     ///
     /// # Errors
     /// What the store says: that it cannot be reached, or must not be written.
@@ -114,6 +117,11 @@ impl S3 {
             let found = probe::run(self).await?;
             if self.found.set(found).is_ok() {
                 found.say(&self.place_text());
+            }
+            match probe::sweep(self).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "removed what probes before have left"),
+                Err(error) => tracing::debug!(%error, "cannot look for what probes before have left"),
             }
         }
         Ok(self.abilities())
@@ -157,8 +165,8 @@ impl Bucket for S3 {
     }
 
     fn abilities(&self) -> Abilities {
-        let Found { creates_atomically, removes_many, copies_parts } = self.found();
-        Abilities { creates_atomically, removes_many, copies_parts, lists_from_anywhere: true }
+        let Found { creates_atomically, copies_parts, removes_many, writes: _ } = self.found();
+        Abilities { creates_atomically, removes_many: removes_many.is_some(), copies_parts, lists_from_anywhere: true }
     }
 
     fn limits(&self) -> Limits {
@@ -176,11 +184,7 @@ impl Bucket for S3 {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        let outcome = self.client.head_bucket().bucket(&self.settings.bucket).send().await;
-        match outcome {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.in_words(self.failed(At::Bucket, "use the bucket", error)).await),
-        }
+        self.look_around("use the bucket").await
     }
 
     async fn head(&self, key: &Key) -> Result<Stat, StoreError> {
@@ -373,7 +377,7 @@ mod tests {
         }
         check("region", |o| o.region = Some("not a region".into())).await;
         check("region", |o| (o.accelerate, o.fips) = (true, true)).await;
-        check("credentials_directory", |o| o.credentials = S3Credentials::Directory("/none/of/these".into())).await;
+        check("credentialsdirectory", |o| o.credentials = S3Credentials::Directory("/none/of/these".into())).await;
     }
 
     #[tokio::test]

@@ -12,8 +12,10 @@ use http_body_util::BodyExt;
 use super::S3;
 use super::error::{At, is_refused, refusal};
 use super::options::Encryption;
+use super::probe::Found;
+use super::sum::Sum;
 use crate::store::Outgoing;
-use crate::{ByteRange, Key, Object, Refusal, Stat, StoreError};
+use crate::{ByteRange, Key, Object, Refusal, Stat, StoreError, layout};
 
 /// What every object is said to be: bytes, whatever they mean to others.
 pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
@@ -45,9 +47,8 @@ impl S3 {
         // A store that cannot do it now is left in peace.
         let is_silent = |refusal: &&Refusal| refusal.message.is_empty() && refusal.status < 500;
         let Some(&Refusal { status, .. }) = refusal(&error).filter(is_silent) else { return error };
-        let request = self.client.list_objects_v2().bucket(&self.settings.bucket).max_keys(1);
-        let Err(other) = request.send().await else { return error };
-        match (error, self.failed(At::Bucket, "list", other)) {
+        let Err(other) = self.look_around("list").await else { return error };
+        match (error, other) {
             (StoreError::Service { key, action, .. }, StoreError::Service { refusal, .. })
                 if refusal.status == status =>
             {
@@ -55,6 +56,14 @@ impl S3 {
             }
             (error, _) => error,
         }
+    }
+
+    /// Asks for one of the names that all other requests are about, and no others: credentials may be good for these alone.
+    /// A refusal has words.
+    pub(super) async fn look_around(&self, action: &'static str) -> Result<(), StoreError> {
+        let prefix = self.settings.root.below(&layout::all());
+        let request = self.client.list_objects_v2().bucket(&self.settings.bucket).prefix(prefix).max_keys(1);
+        request.send().await.map(drop).map_err(|error| self.failed(At::Bucket, action, error))
     }
 
     pub(super) async fn get_object(&self, key: &Key, range: Option<ByteRange>) -> Result<Object, StoreError> {
@@ -99,11 +108,11 @@ impl S3 {
     }
 
     pub(super) async fn put_object(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {
-        self.write(key, content, false).await
+        self.write(key, content, false, self.found().writes).await
     }
 
     /// Writes an object, or, where it must be a new one, gets the refusal of a store that keeps to that.
-    pub(super) async fn write(&self, key: &Key, content: Bytes, only_new: bool) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, key: &Key, content: Bytes, only_new: bool, sum: Sum) -> Result<(), StoreError> {
         let (encryption, encryption_key) = self.encryption();
         let request = self
             .client
@@ -116,6 +125,7 @@ impl S3 {
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(encryption_key)
             .set_if_none_match(only_new.then(|| "*".to_owned()))
+            .set_content_md5(sum.md5_of(&content))
             .body(ByteStream::from(content));
         request.send().await.map(drop).map_err(|error| self.failed(At::Object(key), "write", error))
     }
@@ -131,7 +141,7 @@ impl S3 {
 
     pub(super) async fn create_object(&self, key: &Key, content: Bytes) -> Result<(), StoreError> {
         let exists = || StoreError::AlreadyExists { key: key.to_string() };
-        let is_atomic = self.found().creates_atomically;
+        let Found { creates_atomically: is_atomic, writes, .. } = self.found();
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -143,7 +153,7 @@ impl S3 {
                     Err(error) => return Err(error),
                 }
             }
-            match self.write(key, content.clone(), is_atomic).await {
+            match self.write(key, content.clone(), is_atomic, writes).await {
                 Err(error) if is_taken(&error) => return Err(exists()),
                 // Another request for the same name was faster, and may have been one to delete it.
                 Err(error) if is_contended(&error) && attempt < CREATIONS => {}
@@ -158,9 +168,9 @@ impl S3 {
     }
 
     pub(super) async fn remove_objects(&self, keys: &[Key]) -> Result<(), StoreError> {
-        if self.found().removes_many {
+        if let Some(sum) = self.found().removes_many {
             for keys in keys.chunks(KEYS_AT_ONCE) {
-                self.delete_objects(keys).await?;
+                self.delete_objects(keys, sum).await?;
             }
             return Ok(());
         }
@@ -174,7 +184,7 @@ impl S3 {
     }
 
     /// Removes at most [`KEYS_AT_ONCE`] objects with one request.
-    pub(super) async fn delete_objects(&self, keys: &[Key]) -> Result<(), StoreError> {
+    pub(super) async fn delete_objects(&self, keys: &[Key], sum: Sum) -> Result<(), StoreError> {
         const ACTION: &str = "remove objects from";
         let named = keys.iter().map(|key| ObjectIdentifier::builder().key(self.name(key)).build());
         let delete = named.collect::<Result<Vec<_>, _>>().and_then(|named| {
@@ -182,7 +192,8 @@ impl S3 {
             Delete::builder().set_objects(Some(named)).quiet(true).build()
         });
         let delete = delete.map_err(|error| StoreError::unreachable(self.place_text(), ACTION, error))?;
-        let request = self.client.delete_objects().bucket(&self.settings.bucket).delete(delete);
+        let request = self.client.delete_objects().bucket(&self.settings.bucket).delete(delete).customize();
+        let request = request.mutate_request(move |request| sum.put_on(request));
         let answer = request.send().await.map_err(|error| self.failed(At::Bucket, ACTION, error))?;
         let left = answer.errors().iter().find(|error| !matches!(error.code(), Some("NoSuchKey" | "NotFound")));
         match left {

@@ -115,7 +115,7 @@ pub enum S3Credentials {
         /// What belongs to temporary credentials.
         session_token: Option<String>,
     },
-    /// `credentials_directory`: files of these names, which are read again when they change.
+    /// `credentialsdirectory`: files of these names, which are read again when they change.
     Directory(PathBuf),
 }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::S3;
 use super::error::{At, is_refused};
+use super::listing::next;
 use super::objects::CONTENT_TYPE;
 use crate::bucket::{Assembly, PartTag};
 use crate::{ByteRange, Key, Stat, StoreError};
@@ -54,6 +55,7 @@ impl S3 {
             .key(self.name(to))
             .upload_id(id)
             .part_number(part_number(number))
+            .set_content_md5(self.found().writes.md5_of(&content))
             .body(ByteStream::from(content));
         let answer = request.send().await.map_err(|error| self.failed(At::Object(to), ACTION, error))?;
         tag(to, ACTION, answer.e_tag)
@@ -196,6 +198,7 @@ impl S3 {
 
     /// The unfinished uploads of an object.
     async fn uploads(&self, key: &Key) -> Result<Vec<Assembly>, StoreError> {
+        const ACTION: &str = "look for uploads of";
         let name = self.name(key);
         let mut uploads = Vec::new();
         let (mut key_marker, mut id_marker) = (None, None);
@@ -207,23 +210,27 @@ impl S3 {
                 .prefix(&name)
                 .set_key_marker(key_marker.take())
                 .set_upload_id_marker(id_marker.take());
-            let answer =
-                request.send().await.map_err(|error| self.failed(At::Object(key), "look for uploads of", error))?;
+            let answer = request.send().await.map_err(|error| self.failed(At::Object(key), ACTION, error))?;
             let of_key = |upload: &MultipartUpload| upload.key().is_some_and(|key| key == name);
             let ids = answer.uploads().iter().filter(|upload| of_key(upload)).filter_map(MultipartUpload::upload_id);
             uploads.extend(ids.map(|id| Assembly(id.to_owned())));
             // The name itself comes before all that begin with it.
-            let is_past = answer.uploads().iter().any(|upload| !of_key(upload));
-            (key_marker, id_marker) = (answer.next_key_marker, answer.next_upload_id_marker);
-            if is_past || answer.is_truncated != Some(true) || key_marker.is_none() {
-                break;
+            if answer.uploads().iter().any(|upload| !of_key(upload)) {
+                return Ok(uploads);
             }
+            match goes_on(answer.is_truncated, answer.next_key_marker()) {
+                Ok(None) => return Ok(uploads),
+                Ok(Some(marker)) => key_marker = Some(marker.to_owned()),
+                Err(error) => return Err(StoreError::unreachable(key, ACTION, error)),
+            }
+            id_marker = answer.next_upload_id_marker;
         }
-        Ok(uploads)
+        Err(StoreError::unreachable(key, ACTION, "the listing has no end"))
     }
 
     /// The parts of an upload, in order.
     async fn parts(&self, key: &Key, Assembly(id): &Assembly) -> Result<Vec<Part>, StoreError> {
+        const ACTION: &str = "look at parts of";
         let mut parts = Vec::new();
         let mut marker = None;
         for _ in 0..MAX_PAGES {
@@ -234,17 +241,24 @@ impl S3 {
                 .key(self.name(key))
                 .upload_id(id)
                 .set_part_number_marker(marker.take());
-            let answer =
-                request.send().await.map_err(|error| self.failed(At::Object(key), "look at parts of", error))?;
+            let answer = request.send().await.map_err(|error| self.failed(At::Object(key), ACTION, error))?;
+            match goes_on(answer.is_truncated, answer.next_part_number_marker()) {
+                Ok(next) => marker = next.map(str::to_owned),
+                Err(error) => return Err(StoreError::unreachable(key, ACTION, error)),
+            }
             parts.extend(answer.parts.unwrap_or_default());
-            marker = answer.next_part_number_marker;
-            if answer.is_truncated != Some(true) || marker.is_none() {
-                break;
+            if marker.is_none() {
+                parts.sort_by_key(|part| part.part_number);
+                return Ok(parts);
             }
         }
-        parts.sort_by_key(|part| part.part_number);
-        Ok(parts)
+        Err(StoreError::unreachable(key, ACTION, "the listing has no end"))
     }
+}
+
+/// Where a listing of what is unfinished goes on, if it does. Not every store says of these that a page is the last.
+fn goes_on(is_truncated: Option<bool>, mark: Option<&str>) -> Result<Option<&str>, &'static str> {
+    next(Some(is_truncated == Some(true)), mark)
 }
 
 /// Whether an upload was begun before then. One that does not say when is not.

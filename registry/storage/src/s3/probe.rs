@@ -4,33 +4,54 @@
 //! that are there at once; so it is tried twice in turn, and then by several at once. That can only show that a store does
 //! not keep to it. What fails for another reason, such as that nothing may be written, leaves the question open.
 
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 use futures::future::join_all;
 
 use super::S3;
 use super::error::refusal;
 use super::objects::{is_contended, is_taken};
-use crate::{Key, StoreError};
+use super::sum::Sum;
+use crate::bucket::{Listing, Start};
+use crate::{Key, Stat, StoreError};
 
 /// Where probes are, below the root directory.
 const PLACE: &str = "berth/v1/probe";
 /// How often several writers are let loose at once, and how many.
 const RACES: usize = 3;
 const WRITERS: usize = 4;
+/// How long after its beginning a probe has ended, one way or the other.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+/// How many objects that were left are removed at once; more are left to the next start.
+const SWEPT_AT_ONCE: usize = 1000;
 
 /// What was found out; by default, the least.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Found {
     pub(super) creates_atomically: bool,
-    pub(super) removes_many: bool,
     pub(super) copies_parts: bool,
+    /// Several objects are removed at once, with this sum.
+    pub(super) removes_many: Option<Sum>,
+    /// The sum that whatever is written has to come with.
+    pub(super) writes: Sum,
 }
 
 impl Found {
     /// Says it once, with what is done in place of what is missing.
     pub(super) fn say(self, place: &str) {
-        let Found { creates_atomically, removes_many, copies_parts } = self;
-        tracing::info!(place, creates_atomically, removes_many, copies_parts, "what the store is able to do");
+        let Found { creates_atomically, copies_parts, removes_many, writes } = self;
+        let (write_sum, removal_sum) = (writes.name(), removes_many.map(Sum::name));
+        let removes_many = removes_many.is_some();
+        tracing::info!(
+            place,
+            creates_atomically,
+            removes_many,
+            copies_parts,
+            write_sum,
+            removal_sum,
+            "what the store is able to do"
+        );
         if !creates_atomically {
             tracing::warn!(
                 place,
@@ -58,39 +79,74 @@ pub(super) async fn run(bucket: &S3) -> Result<Found, StoreError> {
     let written = [&[object], races.as_slice()].concat();
     let removed = remove(bucket, &written).await;
     // What hinders the writes hinders the removal as well, and says more.
-    let (creates_atomically, copies_parts) = found?;
-    Ok(Found { creates_atomically, copies_parts, removes_many: removed? })
+    let found = found?;
+    Ok(Found { removes_many: removed?, ..found })
 }
 
-async fn look(bucket: &S3, object: &Key, races: &[Key]) -> Result<(bool, bool), StoreError> {
-    let mut creates_atomically = creates_once(bucket, object).await?;
+/// Removes what probes have left that were killed in the middle of it, and says how many things that were. Nobody else
+/// looks below their place.
+pub(super) async fn sweep(bucket: &S3) -> Result<u64, StoreError> {
+    let place = Key::built(PLACE.to_owned());
+    let before = SystemTime::now() - ABANDONED;
+    let listing = Listing { below: &place, one_level: false, start: Start::First, limit: SWEPT_AT_ONCE };
+    let listed = bucket.list_objects(listing).await?;
+    // What does not say when it was written may be that of a probe which is under way.
+    let is_left = |stat: &Stat| stat.modified < before && stat.modified > SystemTime::UNIX_EPOCH;
+    let left = listed.objects.iter().filter(|(_, stat)| is_left(stat));
+    let left: Vec<Key> = left.filter_map(|(name, _)| name.parse().ok()).collect();
+    if !left.is_empty() {
+        bucket.remove_objects(&left).await?;
+    }
+    Ok(left.len() as u64 + bucket.abort_old_uploads(&place, before).await?)
+}
+
+/// All but the removal.
+async fn look(bucket: &S3, object: &Key, races: &[Key]) -> Result<Found, StoreError> {
+    let (mut creates_atomically, writes) = creates_once(bucket, object).await?;
     for race in races {
-        creates_atomically = creates_atomically && is_won_once(bucket, race).await?;
+        creates_atomically = creates_atomically && is_won_once(bucket, race, writes).await?;
     }
-    Ok((creates_atomically, copies_parts(bucket, object, &races[0]).await?))
+    let copies_parts = copies_parts(bucket, object, &races[0]).await?;
+    Ok(Found { creates_atomically, copies_parts, writes, removes_many: None })
 }
 
-/// Whether a second creation is refused. There is an object afterwards in any case.
-async fn creates_once(bucket: &S3, object: &Key) -> Result<bool, StoreError> {
-    match create(bucket, object).await {
-        Ok(()) => {}
-        Err(error) if is_unknown(&error) => {
-            bucket.put_object(object, content()).await?;
-            return Ok(false);
-        }
-        Err(error) => return Err(error),
+/// Whether a second creation is refused, and which sum the store wants to see. There is an object afterwards in any case.
+async fn creates_once(bucket: &S3, object: &Key) -> Result<(bool, Sum), StoreError> {
+    let (knows_condition, sum) = begin(bucket, object).await?;
+    if !knows_condition {
+        return Ok((false, sum));
     }
-    match create(bucket, object).await {
-        Ok(()) => Ok(false),
-        Err(error) if is_taken(&error) => Ok(true),
+    match create(bucket, object, sum).await {
+        Ok(()) => Ok((false, sum)),
+        Err(error) if is_taken(&error) => Ok((true, sum)),
         Err(error) => Err(error),
     }
 }
 
+/// Writes the first object: on the condition that it is new, or, if the store does not take that, without. Says which it was,
+/// and with which sum.
+async fn begin(bucket: &S3, object: &Key) -> Result<(bool, Sum), StoreError> {
+    let mut refused = None;
+    for sum in Sum::ALL {
+        match create(bucket, object, sum).await {
+            Ok(()) => return Ok((true, sum)),
+            Err(error) if is_unknown(&error) || is_malformed(&error) => {}
+            Err(error) => return Err(error),
+        }
+        match bucket.write(object, content(), false, sum).await {
+            Ok(()) => return Ok((false, sum)),
+            // Of several refusals the first is the one of what is sent to everybody.
+            Err(error) if is_malformed(&error) => refused = refused.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| StoreError::unreachable(object, "write", "nothing was tried")))
+}
+
 /// Whether at most one of several writers is told that it has created an object.
-async fn is_won_once(bucket: &S3, object: &Key) -> Result<bool, StoreError> {
+async fn is_won_once(bucket: &S3, object: &Key, sum: Sum) -> Result<bool, StoreError> {
     let mut won = 0;
-    for outcome in join_all((0..WRITERS).map(|_| create(bucket, object))).await {
+    for outcome in join_all((0..WRITERS).map(|_| create(bucket, object, sum))).await {
         match outcome {
             Ok(()) => won += 1,
             Err(error) if is_taken(&error) || is_contended(&error) => {}
@@ -100,8 +156,8 @@ async fn is_won_once(bucket: &S3, object: &Key) -> Result<bool, StoreError> {
     Ok(won <= 1)
 }
 
-async fn create(bucket: &S3, object: &Key) -> Result<(), StoreError> {
-    bucket.write(object, content(), true).await
+async fn create(bucket: &S3, object: &Key, sum: Sum) -> Result<(), StoreError> {
+    bucket.write(object, content(), true, sum).await
 }
 
 fn content() -> Bytes {
@@ -120,15 +176,21 @@ async fn copies_parts(bucket: &S3, from: &Key, to: &Key) -> Result<bool, StoreEr
     }
 }
 
-/// Removes the probes, if it can be with one request. Whether that was so.
-async fn remove(bucket: &S3, written: &[Key]) -> Result<bool, StoreError> {
-    let removed = bucket.delete_objects(written).await;
-    let is_gone = match removed {
-        Ok(()) => matches!(bucket.head_object(&written[0]).await, Err(StoreError::NotFound { .. })),
-        Err(_) => false,
-    };
-    if is_gone {
-        return Ok(true);
+/// Removes the probes, if it can be with one request; and with which sum that was.
+async fn remove(bucket: &S3, written: &[Key]) -> Result<Option<Sum>, StoreError> {
+    let mut removed = Ok(());
+    for sum in Sum::ALL {
+        removed = bucket.delete_objects(written, sum).await;
+        match &removed {
+            Ok(()) => match bucket.head_object(&written[0]).await {
+                Err(StoreError::NotFound { .. }) => return Ok(Some(sum)),
+                // Whether it is gone is not known, and what is found out counts for as long as the process lives.
+                Err(error) if error.is_transient() => return Err(error),
+                _ => break,
+            },
+            Err(error) if is_unknown(error) || is_malformed(error) => {}
+            Err(_) => break,
+        }
     }
     for object in written {
         match bucket.delete_object(object).await {
@@ -141,8 +203,8 @@ async fn remove(bucket: &S3, written: &[Key]) -> Result<bool, StoreError> {
         }
     }
     match removed {
-        Ok(()) => Ok(false),
-        Err(error) if refusal(&error).is_some() && !error.is_transient() => Ok(false),
+        Ok(()) => Ok(None),
+        Err(error) if refusal(&error).is_some() && !error.is_transient() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -153,6 +215,11 @@ fn is_unknown(error: &StoreError) -> bool {
         "NotImplemented" | "InvalidArgument" | "InvalidRequest" | "MethodNotAllowed" | "UnsupportedOperation" => true,
         _ => matches!(refusal.status, 405 | 501),
     })
+}
+
+/// Whether the store says that a request lacks something, as a sum.
+fn is_malformed(error: &StoreError) -> bool {
+    refusal(error).is_some_and(|refusal| refusal.status == 400)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Lets the SDK send its requests with the client that all drivers share. Knows nothing of S3 but which answer is an
-//! object: that one is streamed, and all others are bounded, since the SDK reads them whole.
+//! object: that one is streamed, and all others are bounded, since the SDK reads them whole, and must not have broken off.
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +19,7 @@ use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::document::{is_framed, is_whole};
 use crate::BoxError;
 use crate::http::{Http, RequestBody, ResponseBody};
 
@@ -71,11 +72,16 @@ impl Transport {
             (true, false) => Some(MAX_DOCUMENT_BYTES),
             (false, _) => Some(MAX_ERROR_BYTES),
         };
-        let answer = answer.map(|body| match limit {
+        let (head, body) = answer.into_parts();
+        let body = match limit {
             None => SdkBody::from_body_1_x(Shared(Mutex::new(body))),
+            Some(limit) if head.status.is_success() && !is_framed(&head.headers) => {
+                SdkBody::from(whole(body, limit).await.map_err(ConnectorError::io)?)
+            }
             Some(limit) => SdkBody::from_body_1_x(Shared(Mutex::new(Limited::new(body, limit).boxed_unsync()))),
-        });
-        HttpResponse::try_from(answer).map_err(|error| ConnectorError::other(error.into(), None))
+        };
+        HttpResponse::try_from(Response::from_parts(head, body))
+            .map_err(|error| ConnectorError::other(error.into(), None))
     }
 
     async fn answer(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, ConnectorError> {
@@ -87,6 +93,17 @@ impl Transport {
             })?,
         };
         answer.map_err(ConnectorError::io)
+    }
+}
+
+/// A document whose end is nothing but that of its connection.
+async fn whole(body: ResponseBody, limit: usize) -> Result<Bytes, BoxError> {
+    let body: ResponseBody = Limited::new(body, limit).boxed_unsync();
+    match body.collect().await {
+        Ok(collected) => {
+            Some(collected.to_bytes()).filter(|text| is_whole(text)).ok_or_else(|| "the answer breaks off".into())
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -117,6 +117,10 @@ impl Bucket for Model {
         Ok(())
     }
 
+    async fn probe(&self) -> Result<Abilities, StoreError> {
+        Ok(self.abilities())
+    }
+
     async fn head(&self, key: &Key) -> Result<Stat, StoreError> {
         self.object(key).map(|(_, stat)| stat)
     }
@@ -265,5 +269,10 @@ impl Bucket for Model {
             return Ok(None);
         }
         self.head(key).await.map(Some)
+    }
+
+    async fn remove_leftovers(&self, _below: &Key, _before: SystemTime) -> Result<u64, StoreError> {
+        // Nothing outlives the test.
+        Ok(0)
     }
 }

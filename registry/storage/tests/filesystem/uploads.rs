@@ -18,7 +18,7 @@ fn upload() -> UploadKey {
 
 fn body(pieces: &[&'static [u8]]) -> Incoming {
     let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
-    Box::pin(stream::iter(pieces))
+    Incoming::new(stream::iter(pieces))
 }
 
 /// The progress of nothing, with the hash that an append of so many bytes begins with.
@@ -44,7 +44,7 @@ async fn two_processes_do_not_work_on_one_upload() {
     });
     let appending = {
         let (first, upload, nothing) = (first.clone(), upload.clone(), nothing.clone());
-        tokio::spawn(async move { first.append(&upload, nothing, Box::pin(arriving)).await })
+        tokio::spawn(async move { first.append(&upload, nothing, Incoming::new(arriving)).await })
     };
     // Large enough to be written before the rest of the body is there.
     const PIECE: &[u8] = &[b'm'; 1 << 20];

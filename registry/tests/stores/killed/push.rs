@@ -77,7 +77,7 @@ impl Pusher {
                 }
                 None => {
                     let found;
-                    (location, found) = self.ask(&location).await.expect("the upload is there");
+                    (location, found) = self.ask(&location).await;
                     assert!(found >= acknowledged, "{acknowledged} bytes were acknowledged, and {found} are there");
                     match found > acknowledged {
                         true => self.pushed.from_beyond += 1,
@@ -87,7 +87,7 @@ impl Pusher {
                 }
             }
         }
-        self.finish(location, layer).await;
+        self.finish(&location, layer).await;
         self.pushed
     }
 
@@ -120,42 +120,23 @@ impl Pusher {
         }
     }
 
-    /// Asks how far the upload has come; nothing if it is not known.
-    async fn ask(&mut self, location: &str) -> Option<(String, u64)> {
+    /// Asks how far the upload has come.
+    async fn ask(&mut self, location: &str) -> (String, u64) {
         loop {
             let Some(answer) = self.send(Method::GET, location, &[], empty()).await else { continue };
-            return match answer.status() {
-                StatusCode::NO_CONTENT => Some((path_of(&answer), end_of(&answer))),
-                StatusCode::NOT_FOUND => None,
-                _ => panic!("{answer:?}"),
-            };
+            assert_eq!(answer.status(), StatusCode::NO_CONTENT, "{answer:?}");
+            return (path_of(&answer), end_of(&answer));
         }
     }
 
-    async fn finish(&mut self, mut location: String, layer: &Layer) {
-        let blob = format!("/v2/{}/blobs/{}", self.name, layer.digest());
+    /// The last request, sent again until there is an answer: whoever was killed over it, and whatever is left of the upload,
+    /// that is what the first one would have been told.
+    async fn finish(&mut self, location: &str, layer: &Layer) {
+        let target = format!("{location}&digest={}", layer.digest());
         loop {
-            let target = format!("{location}&digest={}", layer.digest());
-            match self.send(Method::PUT, &target, &[], empty()).await {
-                Some(answer) if answer.status() == StatusCode::CREATED => return,
-                Some(answer) if answer.status() != StatusCode::NOT_FOUND => panic!("{answer:?}"),
-                _ => {}
-            }
-            // It is the blob, or the upload is there as it was.
-            match self.ask(&location).await {
-                Some((next, end)) => {
-                    assert_eq!(end, layer.bytes());
-                    location = next;
-                }
-                None => {
-                    let answer = loop {
-                        if let Some(answer) = self.send(Method::HEAD, &blob, &[], empty()).await {
-                            break answer;
-                        }
-                    };
-                    assert_eq!(answer.status(), StatusCode::OK, "what was acknowledged is neither upload nor blob");
-                    return;
-                }
+            if let Some(answer) = self.send(Method::PUT, &target, &[], empty()).await {
+                assert_eq!(answer.status(), StatusCode::CREATED, "{answer:?}");
+                return;
             }
         }
     }

@@ -48,6 +48,12 @@ pub(in crate::registry::validate) fn azure_of(azure: Azure, problems: &mut Probl
     let realm = realm.unwrap_or_else(|| Settings::default().realm);
     checker.matches("realm", &realm, pattern::DOMAIN, "must be a domain, such as core.chinacloudapi.cn");
     checker.address("endpoint", endpoint.as_ref());
+    let by_token = credentials.as_ref().is_some_and(|credentials| credentials.secret_ref.is_none());
+    if by_token && endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        let message = "must begin with https:// beside clientSecret and workloadIdentity, since tokens of Microsoft Entra \
+                       are sent to it";
+        checker.add("endpoint", message);
+    }
     let (credentials, application) = azure_credentials(credentials, account_name.as_deref(), &mut checker)?;
     Some(ValidObjectStore {
         root_directory: checker.root_directory(root_directory),

@@ -10,7 +10,7 @@ const CHUNKS: ChunkBounds = ChunkBounds {
     least: Settings::CHUNK_UNIT_BYTES,
     most: MAX_CHUNK_BYTES,
     unit: Settings::CHUNK_UNIT_BYTES,
-    message: "must be a multiple of 256Ki up to 5Gi, such as 16Mi",
+    message: "must be a multiple of 256Ki up to 64Mi, such as 16Mi: a pod holds at least two chunks in memory",
 };
 
 /// The annotation by which Google's cluster gives a service account.
@@ -31,7 +31,7 @@ pub(in crate::registry::validate) fn gcs_of(gcs: Gcs, problems: &mut Problems) -
     let mut checker = Checker { driver: "gcs", problems };
     let Gcs { bucket, endpoint, root_directory, chunk_size, ca, insecure_skip_verify, credentials, redirect } = gcs;
     checker.bucket(&bucket);
-    checker.address("endpoint", endpoint.as_ref());
+    checker.host_address("endpoint", endpoint.as_ref());
     let chunk_bytes = checker.chunk_bytes(chunk_size, Settings::default().chunksize, &CHUNKS);
     let GcsCredentials { secret_ref, workload_identity } = credentials.unwrap_or_default();
     let credentials = match (secret_ref, workload_identity) {
@@ -41,6 +41,11 @@ pub(in crate::registry::validate) fn gcs_of(gcs: Gcs, problems: &mut Problems) -
                 let message = "must be the address of a service account of Google's, such as \
                                registry@acme.iam.gserviceaccount.com";
                 checker.matches("credentials.workloadIdentity.serviceAccount", account, pattern::GCS_ACCOUNT, message);
+            }
+            if let Some(endpoint) = &endpoint {
+                let message = "must be one of Google's own, https://….googleapis.com, beside workloadIdentity, which is \
+                               shown to nobody else: leave it out, or name a Secret in credentials.secretRef";
+                checker.matches("endpoint", endpoint, pattern::GOOGLE_ADDRESS, message);
             }
             let field = "credentials.workloadIdentity.serviceAccount";
             Some(checker.identity(field, [(ACCOUNT, service_account)], None))

@@ -10,7 +10,7 @@ pub(super) const CHUNKS: ChunkBounds = ChunkBounds {
     least: Settings::MIN_CHUNK_BYTES,
     most: MAX_CHUNK_BYTES,
     unit: 1,
-    message: "must be from 5Mi to 5Gi, such as 10Mi",
+    message: "must be from 5Mi to 64Mi, such as 10Mi: a pod holds at least two chunks in memory",
 };
 
 /// The annotation by which Amazon's cluster gives a role.
@@ -74,12 +74,17 @@ pub(in crate::registry::validate) fn s3_of(s3: S3, problems: &mut Problems) -> O
         ),
     }
     checker.address("endpoint", endpoint.as_ref());
-    checker.address("redirectEndpoint", redirect_endpoint.as_ref());
+    checker.host_address("redirectEndpoint", redirect_endpoint.as_ref());
     let (use_dual_stack, use_fips, accelerate) = (is(use_dual_stack), is(use_fips), is(accelerate));
     if endpoint.is_some() && (use_dual_stack || use_fips || accelerate) {
         checker.add(
             "endpoint",
             "stands beside useDualStack, useFips or accelerate, which choose among Amazon's own addresses: leave them out",
+        );
+    } else if accelerate && (use_fips || is(path_style)) {
+        checker.add(
+            "accelerate",
+            "goes neither with useFips nor with pathStyle, for which Amazon has no addresses: leave one out",
         );
     }
     let storage_class = storage_class.unwrap_or_else(|| Settings::default().storageclass);

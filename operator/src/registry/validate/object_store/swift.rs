@@ -10,7 +10,7 @@ const CHUNKS: ChunkBounds = ChunkBounds {
     least: Settings::MIN_CHUNK_BYTES,
     most: MAX_CHUNK_BYTES,
     unit: 1,
-    message: "must be from 1Mi to 5Gi, such as 20Mi",
+    message: "must be from 1Mi to 64Mi, such as 20Mi: a pod holds at least two chunks in memory",
 };
 
 /// What is peculiar to Swift.

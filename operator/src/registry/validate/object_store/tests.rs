@@ -35,19 +35,22 @@ fn with(driver: &str, fields: &Value) -> Value {
     json!({ driver: storage })
 }
 
+/// Checks the one problem that a driver has with `fields` over its smallest storage, or that it has none.
+#[expect(clippy::needless_pass_by_value, reason = "a row of a table")]
+fn check(driver: &str, fields: Value, expected: &str) {
+    let found = valid(&json!({"storage": with(driver, &fields)})).map_err(|problems| problems.lines()).err();
+    let found = found.unwrap_or_default();
+    if expected.is_empty() {
+        assert!(found.is_empty(), "{driver} {fields}: {found:?}");
+    } else {
+        let expected = format!("spec.storage.{driver}.{expected}");
+        assert!(found.len() == 1 && found[0].starts_with(&expected), "{driver} {fields}: {expected} in {found:?}");
+    }
+}
+
 #[test]
 fn every_problem_is_named_with_its_field() {
     const DRIVERS: [&str; 5] = ["s3", "azure", "gcs", "swift", "oss"];
-    let check = |driver: &str, fields: Value, expected: &str| {
-        let found = valid(&json!({"storage": with(driver, &fields)})).map_err(|problems| problems.lines()).err();
-        let found = found.unwrap_or_default();
-        if expected.is_empty() {
-            assert!(found.is_empty(), "{driver} {fields}: {found:?}");
-        } else {
-            let expected = format!("spec.storage.{driver}.{expected}");
-            assert!(found.len() == 1 && found[0].starts_with(&expected), "{driver} {fields}: {expected} in {found:?}");
-        }
-    };
     for driver in DRIVERS {
         check(driver, json!({}), "");
         check(driver, json!({"rootDirectory": "/team/images"}), "");
@@ -62,7 +65,7 @@ fn every_problem_is_named_with_its_field() {
         );
         check(driver, json!({"credentials": null}), "credentials: ");
     }
-    for driver in ["s3", "azure", "gcs"] {
+    for driver in ["s3", "azure", "gcs", "oss"] {
         check(driver, json!({"endpoint": "store.example"}), "endpoint: must be an address such as");
         check(driver, json!({"endpoint": "https://me@store.example"}), "endpoint: must be an address such as");
         let two = json!({"secretRef": {"name": "a"}, "workloadIdentity": {}});
@@ -71,14 +74,42 @@ fn every_problem_is_named_with_its_field() {
     for driver in ["s3", "gcs", "oss"] {
         check(driver, json!({"bucket": "s3://acme"}), "bucket: must be the name alone");
     }
-    for (driver, size) in [("s3", "4Mi"), ("s3", "6Gi"), ("gcs", "16M"), ("swift", "1000Ki"), ("oss", "1Mi")] {
+    for (driver, size) in [
+        ("s3", "4Mi"),
+        ("s3", "65Mi"),
+        ("gcs", "16M"),
+        ("gcs", "65Mi"),
+        ("swift", "1000Ki"),
+        ("swift", "65Mi"),
+        ("oss", "1Mi"),
+        ("oss", "65Mi"),
+    ] {
         check(driver, json!({ "chunkSize": size }), "chunkSize: must be ");
     }
+}
+
+#[test]
+fn what_is_peculiar_to_amazon() {
     check("s3", json!({"chunkSize": "10MB"}), "chunkSize: \"10MB\" has no known unit");
     check("s3", json!({"region": null}), "region: is missing: name the bucket's region, such as eu-central-1, or the");
     check("s3", json!({"region": null, "endpoint": "https://minio:9000"}), "");
     check("s3", json!({"region": "eu central"}), "region: must be the name of a region");
+    for address in
+        ["https://a:b", "https://a:0", "https://a:99999", "https://a:1:2", "https://", "https://-a", "https://[a"]
+    {
+        check("s3", json!({ "endpoint": address }), "endpoint: must be an address such as");
+        check("swift", json!({ "authUrl": address }), "authUrl: must be an address such as");
+        check("oss", json!({ "endpoint": address }), "endpoint: must be an address such as");
+    }
+    for address in ["https://a:65535/b", "http://10.0.0.1:80", "https://[fd00::1]:9000/", "https://a_b.example."] {
+        check("s3", json!({ "endpoint": address }), "");
+    }
     check("s3", json!({"redirectEndpoint": "minio"}), "redirectEndpoint: must be an address");
+    check("s3", json!({"redirectEndpoint": "https://minio/a"}), "redirectEndpoint: must be an address");
+    check("s3", json!({"redirectEndpoint": "https://minio:9000/"}), "");
+    check("s3", json!({"accelerate": true, "useDualStack": true}), "");
+    check("s3", json!({"accelerate": true, "useFips": true}), "accelerate: goes neither with useFips nor");
+    check("s3", json!({"accelerate": true, "pathStyle": true}), "accelerate: goes neither with useFips nor");
     check(
         "s3",
         json!({"endpoint": "https://minio", "useFips": true}),
@@ -90,6 +121,10 @@ fn every_problem_is_named_with_its_field() {
         json!({"credentials": {"workloadIdentity": {"roleArn": "registry"}}}),
         "credentials.workloadIdentity.roleArn: must be that of a role",
     );
+}
+
+#[test]
+fn what_is_peculiar_to_azure() {
     check(
         "azure",
         json!({"accountName": null, "credentials": {"workloadIdentity": {}}}),
@@ -99,6 +134,16 @@ fn every_problem_is_named_with_its_field() {
     check("azure", json!({"accountName": "Acme"}), "accountName: must be that of a storage account");
     check("azure", json!({"container": "a/b"}), "container: must be the name of a container");
     check("azure", json!({"realm": "https://a"}), "realm: must be a domain");
+    let plain = "http://acme.example";
+    check("azure", json!({"endpoint": plain}), "");
+    for credentials in [
+        json!({"workloadIdentity": {}}),
+        json!({"clientSecret": {"clientId": "i", "tenantId": "t", "secretRef": {"name": "a"}}}),
+    ] {
+        let over = |endpoint: &str| json!({"endpoint": endpoint, "credentials": credentials});
+        check("azure", over(plain), "endpoint: must begin with https:// beside clientSecret and workloadIdentity");
+        check("azure", over("https://acme.example"), "");
+    }
     check(
         "azure",
         json!({"credentials": {"clientSecret": {"clientId": "a b", "tenantId": "t", "secretRef": {"name": "a"}}}}),
@@ -109,14 +154,34 @@ fn every_problem_is_named_with_its_field() {
         json!({"credentials": {"workloadIdentity": {"tenantId": "t"}}}),
         "credentials.workloadIdentity.tenantId: goes with clientId",
     );
+}
+
+#[test]
+fn what_is_peculiar_to_the_others() {
     check(
         "gcs",
         json!({"credentials": {"workloadIdentity": {"serviceAccount": "registry"}}}),
         "credentials.workloadIdentity.serviceAccount: must be the address",
     );
+    check("gcs", json!({"endpoint": "https://store.example/a"}), "endpoint: must be an address such as");
+    for (endpoint, expected) in [
+        ("https://storage-acme.p.googleapis.com", ""),
+        ("https://storage.googleapis.com:443/", ""),
+        ("http://storage.googleapis.com", "endpoint: must be one of Google's own"),
+        ("https://googleapis.com.example", "endpoint: must be one of Google's own"),
+    ] {
+        check("gcs", json!({ "endpoint": endpoint }), "");
+        check("gcs", json!({"endpoint": endpoint, "credentials": {"workloadIdentity": {}}}), expected);
+    }
     check("swift", json!({"authUrl": "keystone"}), "authUrl: must be an address such as");
     check("swift", json!({"authVersion": 300}), "authVersion: must be 1, 2 or 3");
     check("swift", json!({"container": "a/b"}), "container: must be the name alone");
+    check(
+        "oss",
+        json!({"credentials": {"workloadIdentity": {"roleName": "acs:ram::1:role/a"}}}),
+        "credentials.workloadIdentity.roleName: must be the name of a RAM role alone",
+    );
+    check("oss", json!({"bucket": "Acme_images"}), "bucket: must be the name alone, 3 to 63 of");
     check("oss", json!({"endpoint": "https://oss.example/a"}), "endpoint: must be an address such as");
     check("oss", json!({"endpoint": "https://oss.example", "internal": true}), "endpoint: stands beside internal");
 }
@@ -200,6 +265,13 @@ fn identities_are_annotations_of_the_account_that_is_made() {
             json!({"iam.gke.io/gcp-service-account": "a@b.example"}),
             json!({}),
         ),
+        ("oss", json!({}), json!({}), json!({})),
+        (
+            "oss",
+            json!({"roleName": "acme-registry"}),
+            json!({"pod-identity.alibabacloud.com/role-name": "acme-registry"}),
+            json!({"pod-identity.alibabacloud.com/injection": "on"}),
+        ),
     ] {
         let storage = with(driver, &json!({"credentials": {"workloadIdentity": identity}}));
         let account = json!({"annotations": {"team": "images"}});
@@ -207,7 +279,7 @@ fn identities_are_annotations_of_the_account_that_is_made() {
         let store = registry.storage.object_store().unwrap();
         assert!(matches!(store.credentials, ValidCredentials::Identity(_)) && store.secret().is_none());
         let ValidServiceAccount::Own(found) = &registry.service_account else { panic!("{driver}") };
-        let (mut expected, mut labelled) = (annotations.clone(), labels);
+        let (mut expected, mut labelled) = (annotations.clone(), labels.clone());
         expected["team"] = json!("images");
         labelled["a"] = json!("b");
         assert_eq!((json!(found), json!(registry.pod_labels)), (expected, labelled), "{driver} {identity}");
@@ -219,6 +291,9 @@ fn identities_are_annotations_of_the_account_that_is_made() {
             Some(key) => {
                 let mine = mine.unwrap_err().to_string();
                 assert!(mine.contains(&format!("give ServiceAccount mine the annotation {key}")), "{mine}");
+                for (label, value) in labels.as_object().unwrap() {
+                    assert!(mine.contains(&format!("the label {label}: {value}")), "{mine}");
+                }
                 let taken = taken.unwrap_err().to_string();
                 assert!(taken.starts_with("spec.serviceAccount.annotations: must leave out "), "{taken}");
             }

@@ -8,6 +8,9 @@
 //! - `delete` finds nothing, and `abort_parts` no assembly: that is what was wanted.
 //! - `complete_parts` finds no assembly, or none of its parts. If the object is there and has the right size, it is taken for
 //!   complete. So a key that parts are written for has one content of a size, as one that is named by a digest has.
+//! - `complete_parts` may also be told that all is done while the first try is still at it: some stores answer so as soon as
+//!   an assembly is being put together, which can fail. So an answer to any but the first try counts when the object has been
+//!   seen, for which it is waited. `copy_sized` is held to the same.
 //! - `adopt_parts` finds nothing to adopt. What lies at the key then is what the first try has made.
 //! - `begin_parts` leaves an assembly behind that nobody knows, which holds no parts; stores drop those by age.
 //!
@@ -157,6 +160,30 @@ impl Retrying {
         true
     }
 
+    /// Makes sure of an object of so many bytes that the store says it has made, but at another try than the first: it waits
+    /// until it is there.
+    async fn settled(&self, action: &'static str, to: &Key, size: u64) -> Result<(), StoreError> {
+        let (began, mut looks) = (Instant::now(), 0);
+        loop {
+            let found = match self.head(to).await {
+                Ok(stat) if stat.size == size => return Ok(()),
+                Ok(stat) => format!("has {} bytes, not {size}", stat.size),
+                Err(error) if error.is_not_found() => "is not there".to_owned(),
+                Err(error) => return Err(error),
+            };
+            looks += 1;
+            let Some(wait) = pace::next_look(&self.pace.options, looks, began.elapsed()) else {
+                return Err(StoreError::unreachable(
+                    to,
+                    action,
+                    format!("the store says that it has, but the object {found}"),
+                ));
+            };
+            tracing::debug!(key = %to, found, "an object is waited for that the store says it has made");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     /// Whether an object holds just this content.
     async fn holds(&self, key: &Key, content: &[u8]) -> Result<bool, StoreError> {
         let mut object = match self.get(key, None).await {
@@ -249,7 +276,10 @@ impl Bucket for Retrying {
     }
 
     async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
-        self.tries("copy", to, || self.inner.copy_sized(from, to, size)).await.0
+        match self.tries("copy", to, || self.inner.copy_sized(from, to, size)).await {
+            (Ok(()), true) => self.settled("copy to it", to, size).await,
+            (result, _) => result,
+        }
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
@@ -264,7 +294,9 @@ impl Bucket for Retrying {
     }
 
     async fn list(&self, listing: Listing<'_>) -> Result<Listed, StoreError> {
-        self.tries("list", listing.below, || self.inner.list(listing)).await.0
+        let page =
+            || -> BoxFuture<'_, _> { Box::pin(async move { self.inner.list(listing).await?.moving_on(&listing) }) };
+        self.tries("list", listing.below, page).await.0
     }
 
     async fn begin_parts(&self, to: &Key) -> Result<Assembly, StoreError> {
@@ -308,6 +340,7 @@ impl Bucket for Retrying {
                 Err(missing) if missing.is_not_found() => Err(error),
                 Err(unknown) => Err(unknown),
             },
+            (Ok(()), true) => self.settled("put it together", to, size).await,
             (result, _) => result,
         }
     }

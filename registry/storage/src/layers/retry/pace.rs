@@ -18,6 +18,8 @@ pub struct RetryOptions {
     pub max_wait: Duration,
     /// How long after the first failure of a request, or of a body that is being read, another try may still begin.
     pub patience: Duration,
+    /// How long an object is waited for that the store says it has made, but does not show yet.
+    pub settling: Duration,
     /// What the budget holds when all is well. A try more costs [`RetryOptions::TRY_COST`].
     pub budget: u32,
 }
@@ -34,6 +36,7 @@ impl Default for RetryOptions {
             first_wait: Duration::from_millis(100),
             max_wait: Duration::from_secs(5),
             patience: Duration::from_secs(60),
+            settling: Duration::from_secs(5 * 60),
             budget: 500,
         }
     }
@@ -51,6 +54,14 @@ pub(super) fn next_try(options: &RetryOptions, tries: u32, since: Duration, rand
     let share = (random >> 32) as f64 / f64::from(u32::MAX);
     let wait = longest.mul_f64(share);
     (since.saturating_add(wait) <= options.patience).then_some(wait)
+}
+
+/// How long to wait before the next look at what is being made; none if it was waited for long enough. `looks` have found
+/// nothing, the first of them `since` ago.
+pub(super) fn next_look(options: &RetryOptions, looks: u32, since: Duration) -> Option<Duration> {
+    let doubled = 2_u32.saturating_pow(looks.saturating_sub(1));
+    let wait = options.first_wait.saturating_mul(doubled).min(options.max_wait);
+    (since.saturating_add(wait) <= options.settling).then_some(wait)
 }
 
 /// What is left of the budget when a try more is paid; none if there is too little.
@@ -74,6 +85,7 @@ mod tests {
         first_wait: Duration::from_millis(100),
         max_wait: Duration::from_millis(350),
         patience: Duration::from_secs(2),
+        settling: Duration::from_secs(3),
         budget: 12,
     };
 
@@ -102,6 +114,22 @@ mod tests {
         }
         let endless = RetryOptions { max_tries: u32::MAX, ..OPTIONS };
         assert_eq!(next_try(&endless, u32::MAX - 1, Duration::ZERO, LONGEST), Some(OPTIONS.max_wait));
+    }
+
+    #[test]
+    fn what_is_being_made_is_looked_for_less_and_less_often_up_to_a_bound() {
+        for (looks, since_ms, expected) in [
+            (1, 0, Some(100)),
+            (2, 100, Some(200)),
+            (3, 300, Some(350)),
+            (4, 650, Some(350)),
+            (11, 2_650, Some(350)),
+            (11, 2_651, None),
+            (u32::MAX, 0, Some(350)),
+        ] {
+            let wait = next_look(&OPTIONS, looks, Duration::from_millis(since_ms));
+            assert_eq!(wait, expected.map(Duration::from_millis), "{looks} looks, {since_ms} ms");
+        }
     }
 
     #[test]

@@ -93,7 +93,8 @@ impl Stored {
             ..options.abilities
         };
         let max_page = if is_able { options.max_page } else { 3 };
-        let bucket = Arc::new(Shelf::new(ShelfOptions { abilities, max_page, ..options }));
+        let bucket =
+            Arc::new(Shelf::new(ShelfOptions { abilities, max_page, lists_nothing_first: !is_able, ..options }));
         Stored {
             driver: bucket.driver(),
             server: if is_able { "memory" } else { "memory, able to do the least" },
@@ -170,6 +171,7 @@ pub(crate) fn all() -> Vec<Case<Stored>> {
             an_upload_leaves_what_has_its_length_and_replaces_what_is_damaged,
             what_arrived_before_a_body_broke_off_is_kept, an_aborted_upload_is_gone,
             another_process_goes_on_with_an_upload, what_is_copied_can_be_finished_again_by_another_process,
-            what_lies_beside_a_finished_upload_goes_with_it, a_body_goes_straight_to_its_key_or_nowhere;
+            what_was_gone_on_from_is_no_end_any_more, what_lies_beside_a_finished_upload_goes_with_it,
+            a_body_goes_straight_to_its_key_or_nowhere;
     }
 }

@@ -12,7 +12,7 @@ use crate::subject::Verdict;
 
 fn body(pieces: &[&'static [u8]]) -> Incoming {
     let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece))).collect();
-    Box::pin(stream::iter(pieces))
+    Incoming::new(stream::iter(pieces))
 }
 
 /// The progress of nothing, with the hash that an append of so many bytes begins with.
@@ -44,7 +44,7 @@ pub(super) async fn an_upload_grows_and_becomes_an_object(on: On) -> Verdict {
 
     let hello = with(store, &upload, begun, &[b"hello", b" "]).await;
     assert_eq!(hello.offset, 6);
-    for expected in [None, Some(6), Some(3)] {
+    for expected in [None, Some(6), Some(3), Some(0)] {
         assert_eq!(store.resume(&upload, expected).await.unwrap().offset, 6);
     }
     let world = with(store, &upload, hello, &[b"world"]).await;
@@ -137,7 +137,7 @@ pub(super) async fn what_arrived_before_a_body_broke_off_is_kept(on: On) -> Verd
     let (store, upload) = (on.store(), on.upload());
     let begun = begun(store, &upload, Algorithm::Sha512).await;
     let pieces = vec![Ok(Bytes::from_static(b"half")), Err("connection reset".into())];
-    let appended = store.append(&upload, begun, Box::pin(stream::iter(pieces))).await.unwrap();
+    let appended = store.append(&upload, begun, Incoming::new(stream::iter(pieces))).await.unwrap();
     assert_eq!(appended.interrupted.map(|error| error.to_string()).as_deref(), Some("connection reset"));
     assert_eq!(appended.progress.offset, 4);
     let whole = with(store, &upload, appended.progress, &[b" and whole"]).await;
@@ -200,6 +200,21 @@ pub(super) async fn what_is_copied_can_be_finished_again_by_another_process(on: 
     Verdict::Passed
 }
 
+/// A chunk that is sent again, to this process or another: the store tells where the upload ends, since it cannot know
+/// whether the first answer has arrived.
+pub(super) async fn what_was_gone_on_from_is_no_end_any_more(on: On) -> Verdict {
+    let (store, upload) = (on.store(), on.upload());
+    let begun = begun(store, &upload, Algorithm::Sha256).await;
+    let hello = with(store, &upload, begun, &[b"hello"]).await;
+    let world = with(store, &upload, hello, &[b" world"]).await;
+    for store in [store, on.other()] {
+        for expected in [Some(0), Some(5), Some(11), Some(12), None] {
+            assert_eq!(store.resume(&upload, expected).await.unwrap().offset, world.offset, "{expected:?}");
+        }
+    }
+    Verdict::Passed
+}
+
 /// What was written and never gone on with, by a process that is no more, goes with the upload.
 pub(super) async fn what_lies_beside_a_finished_upload_goes_with_it(on: On) -> Verdict {
     let (store, upload) = (on.store(), on.upload());
@@ -208,8 +223,8 @@ pub(super) async fn what_lies_beside_a_finished_upload_goes_with_it(on: On) -> V
     }
     let begun = begun(store, &upload, Algorithm::Sha256).await;
     let trunk = with(store, &upload, begun, &[b"trunk "]).await;
-    with(store, &upload, trunk.clone(), &[b"lost"]).await;
     let found = on.other().resume(&upload, Some(trunk.offset)).await.unwrap();
+    with(store, &upload, trunk, &[b"lost"]).await;
     let other = with(on.other(), &upload, found, &[b"and more"]).await;
     finish(on.other(), &upload, &other, &on.key("blob")).await.unwrap();
     assert_eq!(on.read("blob").await, "trunk and more");
@@ -226,14 +241,14 @@ pub(super) async fn a_body_goes_straight_to_its_key_or_nowhere(on: On) -> Verdic
     for content in [&b""[..], b"small", &large] {
         let pieces = || content.chunks(100_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
         let digest = Digest::sha256(content);
-        let written = store.write(&blob, &Digest::sha256(b"other"), Box::pin(stream::iter(pieces()))).await;
+        let written = store.write(&blob, &Digest::sha256(b"other"), Incoming::new(stream::iter(pieces()))).await;
         assert!(matches!(written, Ok(Written::Mismatch(found)) if found == digest));
         let mut broken = pieces();
         broken.push(Err("reset".into()));
-        let written = store.write(&blob, &digest, Box::pin(stream::iter(broken))).await;
+        let written = store.write(&blob, &digest, Incoming::new(stream::iter(broken))).await;
         assert!(matches!(written, Ok(Written::Interrupted(_))), "{written:?}");
         assert!(is_not_found(store.stat(&blob).await));
-        let written = store.write(&blob, &digest, Box::pin(stream::iter(pieces()))).await;
+        let written = store.write(&blob, &digest, Incoming::new(stream::iter(pieces()))).await;
         assert!(matches!(written, Ok(Written::Stored(bytes)) if bytes == content.len() as u64), "{written:?}");
         assert!(on.read("blob").await == content);
         store.delete(&blob).await.unwrap();

@@ -3,126 +3,25 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::convert::Infallible;
+mod completions;
+mod listings;
+mod probes;
+mod server;
+
 use std::sync::{Arc, Mutex};
 
-use berth_storage::bucket::{Assembly, Bucket, Listing, PartTag, Start};
-use berth_storage::{Key, S3, S3Credentials, S3Options, StoreError};
+use berth_storage::bucket::{Assembly, Bucket};
+use berth_storage::{Key, StoreError};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 
-/// A request as the server saw it.
-#[derive(Clone, Debug)]
-struct Asked {
-    what: String,
-    headers: HeaderMap,
-    body: String,
-}
+use server::{Answer, Asked, Server, answer, refusal, willing};
 
-impl Asked {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
-    }
-}
-
-type Answer = Response<Full<Bytes>>;
-
-/// The server, and what it was asked.
-struct Server {
-    address: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
-}
-
-impl Server {
-    /// A server whose answers are a function of a request and of how many came before it.
-    async fn start(script: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Server {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let (asked, script) = (Arc::<Mutex<Vec<Asked>>>::default(), Arc::new(script));
-        let server = Server { address, asked: asked.clone() };
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (asked, script) = (asked.clone(), script.clone());
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let (asked, script) = (asked.clone(), script.clone());
-                    async move {
-                        let (head, body) = request.into_parts();
-                        let body = String::from_utf8_lossy(&body.collect().await.unwrap().to_bytes()).into_owned();
-                        let what = format!("{} {}", head.method, head.uri.path_and_query().unwrap());
-                        let mut asked = asked.lock().unwrap();
-                        let answer = script(&what, asked.len());
-                        asked.push(Asked { what, headers: head.headers, body });
-                        Ok::<_, Infallible>(answer)
-                    }
-                });
-                tokio::spawn(async move {
-                    let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        server
-    }
-
-    async fn bucket(&self, change: impl FnOnce(&mut S3Options)) -> S3 {
-        let mut options = S3Options {
-            bucket: "images".to_owned(),
-            endpoint: Some(self.address.clone()),
-            credentials: S3Credentials::Keys {
-                access_key: "AKIDEXAMPLE0".to_owned(),
-                secret_key: "the-secret".to_owned(),
-                session_token: Some("the-token".to_owned()),
-            },
-            ..S3Options::default()
-        };
-        change(&mut options);
-        S3::open(options).await.unwrap()
-    }
-
-    fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut *self.asked.lock().unwrap())
-    }
-}
-
-fn answer(status: u16, headers: &[(&'static str, &str)], body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::from(body.into()));
-    *answer.status_mut() = StatusCode::from_u16(status).unwrap();
-    for (name, value) in headers {
-        answer.headers_mut().insert(*name, value.parse().unwrap());
-    }
-    answer
-}
-
-fn refusal(status: u16, code: &str, message: &str) -> Answer {
-    answer(status, &[], format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>"))
-}
-
-/// A store that has everything and says yes to everything.
-fn willing(what: &str) -> Answer {
-    let copied = "<CopyObjectResult><ETag>\"tag\"</ETag></CopyObjectResult>";
-    match what {
-        what if what.starts_with("HEAD") => answer(200, &[("content-length", "100")], ""),
-        what if what.contains("?uploads") => {
-            answer(200, &[], "<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>")
-        }
-        what if what.contains("x-id=UploadPartCopy") => answer(200, &[], copied.replace("Object", "Part")),
-        what if what.contains("x-id=CopyObject") => answer(200, &[], copied),
-        what if what.contains("?delete") => answer(200, &[], "<DeleteResult></DeleteResult>"),
-        _ => answer(200, &[("etag", "\"tag\"")], ""),
-    }
-}
-
-fn key(text: &str) -> Key {
+pub(crate) fn key(text: &str) -> Key {
     text.parse().unwrap()
 }
 
-fn content() -> Bytes {
+pub(crate) fn content() -> Bytes {
     Bytes::from_static(b"content")
 }
 
@@ -239,22 +138,6 @@ async fn an_answer_that_is_not_the_stores_is_no_missing_object() {
     assert!(error.is_transient(), "{error:?}");
     let error = error_of(|| answer(200, &[("content-range", "bytes 5-9/10")], "12345")).await;
     assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
-}
-
-#[tokio::test]
-async fn a_failure_in_an_answer_that_began_well_is_one() {
-    let server = Server::start(|what, _| match what {
-        what if what.starts_with("HEAD") => willing(what),
-        _ => refusal(200, "InternalError", "Try again."),
-    })
-    .await;
-    let bucket = server.bucket(|_| ()).await;
-    let (to, assembly, parts) = (key("a"), Assembly("id".to_owned()), vec![PartTag("tag".to_owned())]);
-    let completed = bucket.complete_parts(&to, &assembly, parts, 7).await;
-    for outcome in [completed, bucket.copy(&key("b"), &to).await] {
-        let error = outcome.unwrap_err();
-        assert!(error.is_transient() && error.to_string().contains("Try again."), "{error:?}");
-    }
 }
 
 #[tokio::test]
@@ -386,37 +269,6 @@ async fn a_removal_that_fails_for_some_names_them() {
 }
 
 #[tokio::test]
-async fn a_listing_asks_for_names_that_survive() {
-    let server = Server::start(|_, _| {
-        answer(
-            200,
-            &[],
-            "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
-             <NextContinuationToken>1/+=</NextContinuationToken><Contents><Key>a/b+c%2Bd</Key><Size>3</Size>\
-             <LastModified>2026-01-02T03:04:05.000Z</LastModified></Contents></ListBucketResult>",
-        )
-    })
-    .await;
-    let bucket = server.bucket(|_| ()).await;
-    let below = key("a");
-    let listing = |start| Listing { below: &below, one_level: true, start, limit: 5000 };
-    let listed = bucket.list(listing(Start::Behind("a b"))).await.unwrap();
-    assert_eq!(listed.objects[0].0, "a/b c+d");
-    let next = listed.next.unwrap();
-    bucket.list(listing(Start::Page(&next))).await.unwrap();
-    let asked = server.asked();
-    let query = |asked: &Asked| asked.what.split_once('?').unwrap().1.to_owned();
-    assert_eq!(
-        query(&asked[0]),
-        "list-type=2&delimiter=%2F&encoding-type=url&max-keys=1000&prefix=a%2F&start-after=a%2Fa%20b"
-    );
-    assert_eq!(
-        query(&asked[1]),
-        "list-type=2&delimiter=%2F&encoding-type=url&max-keys=1000&prefix=a%2F&continuation-token=1%2F%2B%3D"
-    );
-}
-
-#[tokio::test]
 async fn a_large_copy_that_fails_gives_up_its_parts() {
     let server = Server::start(|what, _| match what {
         what if what.starts_with("HEAD") && !what.contains("probe") => {
@@ -458,18 +310,4 @@ async fn an_object_is_read_as_it_arrives() {
     let modified = object.stat.modified.duration_since(std::time::UNIX_EPOCH).unwrap();
     assert_eq!((object.stat.size, modified.as_secs()), (5, 784_111_777));
     assert_eq!(object.body.try_collect::<Vec<Bytes>>().await.unwrap().concat(), b"12345");
-}
-
-#[tokio::test]
-async fn a_page_of_uploads_that_leads_to_itself_is_the_last() {
-    let page = "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a</NextKeyMarker>\
-        <NextUploadIdMarker>1</NextUploadIdMarker></ListMultipartUploadsResult>";
-    let server = Server::start(move |_, _| answer(200, &[], page)).await;
-    let bucket = server.bucket(|_| ()).await;
-    let below = key("docker");
-    let looked = bucket.remove_leftovers(&below, std::time::SystemTime::now());
-    let looked = tokio::time::timeout(std::time::Duration::from_secs(60), looked).await;
-    assert_eq!(looked.expect("it comes to an end").unwrap(), 0);
-    let asked = server.asked();
-    assert_eq!(asked.iter().filter(|one| one.what.contains("key-marker=a")).count(), 1, "{asked:?}");
 }

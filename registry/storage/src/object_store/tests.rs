@@ -1,0 +1,99 @@
+//! Several processes on one bucket, each step of which is taken when the test says so.
+
+use std::sync::Arc;
+
+use berth_oci::{Algorithm, Digest, Hasher};
+use bytes::Bytes;
+use futures::stream;
+use uuid::Uuid;
+
+use super::ObjectStore;
+use crate::bucket::Limits;
+use crate::layers::{Shelf, ShelfOptions};
+use crate::layout::UploadKey;
+use crate::{Incoming, Key, Progress, Store};
+
+/// Segments of less than 100 bytes are small.
+fn shelf() -> Arc<Shelf> {
+    let limits =
+        Limits { chunk_bytes: 100, min_part_bytes: 50, max_parts: 1000, max_copy_bytes: 1 << 20, copies_at_once: 4 };
+    Arc::new(Shelf::new(ShelfOptions { limits, ..ShelfOptions::default() }))
+}
+
+fn upload() -> UploadKey {
+    UploadKey::new(&"team/app".parse().unwrap(), Uuid::new_v4())
+}
+
+async fn begun(store: &ObjectStore, upload: &UploadKey) -> Progress {
+    let begun = store.begin(upload, Bytes::from_static(b"2026-01-01T00:00:00Z")).await.unwrap();
+    begun.hashed(Hasher::new(Algorithm::Sha256))
+}
+
+async fn with(store: &ObjectStore, upload: &UploadKey, from: &Progress, content: &[u8]) -> Progress {
+    let body = Incoming::new(stream::iter([Ok(Bytes::copy_from_slice(content))]));
+    store.append(upload, from.clone(), body).await.unwrap().progress
+}
+
+/// A client is told by one process that its bytes arrived, while another writes what they follow together with more.
+#[tokio::test]
+async fn what_was_acknowledged_stays_when_another_process_writes_small_segments_together() {
+    let shelf = shelf();
+    let (one, other) = (ObjectStore::new(shelf.clone()), ObjectStore::new(shelf.clone()));
+    // From behind which of the three segments the other process goes on, and how many bytes it takes there.
+    for (from, bytes) in [(1, 90), (2, 90), (3, 10), (3, 90), (3, 110)] {
+        let upload = upload();
+        let mut progress = begun(&one, &upload).await;
+        let mut looks = Vec::new();
+        for number in 0..3_u8 {
+            progress = with(&one, &upload, &progress, &[number; 40]).await;
+            // A look before the last of these was written together with those before it.
+            let looked = match number {
+                2 => Progress { data: unmerged(&other, &upload).await, ..progress.clone() },
+                _ => other.resume(&upload, None).await.unwrap(),
+            };
+            looks.push(looked);
+        }
+        let content = vec![9; bytes];
+        let acknowledged = with(&other, &upload, &looks[from - 1], &content).await;
+        let found = one.resume(&upload, Some(acknowledged.offset)).await.unwrap();
+        assert_eq!(found.offset, acknowledged.offset, "{from} {bytes}");
+        let whole: Vec<u8> = (0..from as u8).flat_map(|number| [number; 40]).chain(content).collect();
+        assert_eq!(found.hasher.clone().unwrap().finish(), Digest::sha256(&whole));
+        let blob: Key = "blob".parse().unwrap();
+        one.finish(&upload, &found, &blob).await.unwrap();
+        assert_eq!(shelf.peek("blob").unwrap(), whole);
+        one.discard(&upload, &found).await.unwrap();
+        assert_eq!(shelf.names(), ["blob"], "nothing is left of any branch");
+    }
+}
+
+/// The data as a listing showed it before what is small was written together: of the most segments.
+async fn unmerged(store: &ObjectStore, upload: &UploadKey) -> crate::store::UploadData {
+    let found = store.all_below(upload.directory()).await.unwrap();
+    let names = found.iter().filter_map(|(key, _)| upload.directory().strip(key));
+    // The large one begins where the first small one does.
+    let small = names.filter(|name| !name.contains(&format!("{:016x}-{:016x}-", 0, 120)));
+    crate::store::UploadData::Chain(Arc::new(super::Chain::find(small, None, None)))
+}
+
+/// Whoever has written small segments together knows of them; nobody else has to look.
+#[tokio::test]
+async fn an_upload_in_little_pieces_ends_in_few_steps_and_leaves_nothing() {
+    let shelf = shelf();
+    let store = ObjectStore::new(shelf.clone());
+    let upload = upload();
+    let mut progress = begun(&store, &upload).await;
+    for number in 0..200_u8 {
+        progress = with(&store, &upload, &progress, &[number; 7]).await;
+    }
+    let crate::store::UploadData::Chain(chain) = &progress.data else { panic!("{progress:?}") };
+    assert!(chain.segments().len() < 1400 / 100 + 15, "{}", chain.segments().len());
+    let found = ObjectStore::new(shelf.clone()).resume(&upload, None).await.unwrap();
+    let crate::store::UploadData::Chain(listed) = &found.data else { panic!("{found:?}") };
+    assert_eq!(listed.segments(), chain.segments(), "another process need not write it together again");
+    let bytes: usize = shelf.names().iter().map(|name| shelf.peek(name).unwrap().len()).sum();
+    assert!(bytes <= 2 * 1400 + 20, "no more than twice as much: {bytes}");
+    store.finish(&upload, &progress, &"blob".parse().unwrap()).await.unwrap();
+    store.discard(&upload, &progress).await.unwrap();
+    assert_eq!(shelf.names(), ["blob"]);
+}
