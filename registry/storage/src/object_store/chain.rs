@@ -144,18 +144,29 @@ impl Chain {
     }
 
     /// How many segments at the end are so small that they are better one: together they have at least `enough` bytes, and
-    /// each has less. 0 if they are not enough yet. They are never twice as many bytes: they have to be held in memory.
+    /// each has less; or they are [`MANY`], none of them much larger than the last. 0 if they are not enough yet. They are
+    /// never twice as many bytes as are enough: they have to be held in memory.
     pub(super) fn crumbs(&self, enough: u64) -> usize {
-        let small =
-            self.segments.iter().rev().take_while(|segment| segment.bytes() < enough && segment.state.is_some());
+        let is_small = |segment: &&Segment| segment.bytes() < enough && segment.state.is_some();
+        let small: Vec<u64> = self.segments.iter().rev().take_while(is_small).map(Segment::bytes).collect();
         let mut bytes = 0;
-        for (at, segment) in small.enumerate() {
-            bytes += segment.bytes();
+        for (before, size) in small.iter().enumerate() {
+            bytes += size;
             if bytes >= enough {
-                return at + 1;
+                return before + 1;
             }
         }
-        0
+        // Those of one size become one of the next size, of which there may be many by that.
+        let (mut count, mut last) = (0, small.first().copied().unwrap_or(0));
+        loop {
+            let more = if count == 0 { MANY } else { MANY - 1 };
+            let alike = small.get(count..count + more).unwrap_or_default();
+            if alike.is_empty() || alike.iter().any(|size| *size >= last.saturating_mul(MANY as u64)) {
+                return count;
+            }
+            count += more;
+            last = small[..count].iter().sum();
+        }
     }
 
     /// The same data with the last `count` segments as one, which is given too.
@@ -192,6 +203,11 @@ impl Chain {
         Chain { segments: tree.best(expected), is_found: true }
     }
 }
+
+/// So many segments of about one size are written together as one, however small they are. So an upload of tiny chunks has a
+/// few of each size in place of tens of thousands, which every process that goes on with it would have to list; and each byte
+/// is written a few times at the most, once for each size.
+const MANY: usize = 32;
 
 /// Segments that lead back to the beginning.
 #[derive(Default)]
@@ -295,6 +311,28 @@ mod tests {
         for expected in [None, Some(0), Some(3), Some(5), Some(11), Some(12)] {
             assert_eq!(find(&names(&[&two]), expected), two, "{expected:?}");
         }
+    }
+
+    #[test]
+    fn tiny_segments_stay_few_and_are_written_a_few_times_at_the_most() {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let (mut chain, mut written, mut most) = (Chain::default(), 0, 0);
+        for number in 0..20_000_u64 {
+            let bytes = 1 + number as usize % 3;
+            chain = grown(&chain, &mut hasher, &[7; 3][..bytes]);
+            written += bytes as u64;
+            let crumbs = chain.crumbs(1 << 20);
+            if crumbs > 0 {
+                let (merged, segment) = chain.merged(crumbs).unwrap();
+                written += segment.bytes();
+                chain = merged;
+            }
+            most = most.max(chain.segments().len());
+        }
+        assert_eq!(chain.bytes(), 39_999);
+        assert!(most <= 4 * MANY, "{most} segments");
+        assert!(written <= 5 * chain.bytes(), "{written} bytes");
+        assert_eq!(chain.hasher().unwrap().finish(), hasher.finish());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! An append writes segments, the next while the one before is on its way. What could not be written is not part of the
 //! upload: the chain ends before it, whatever was written behind it. Segments too small to become a part of an object are
 //! written together when there are enough of them, so that an upload in thousands of little pieces ends in few steps. The
-//! small ones stay until the upload ends, since another process may be going on from any of them: that is at most as much
-//! again in the store, because what was written together is not small any more, and a page of the listing for each thousand.
+//! small ones stay until the upload ends, since another process may be going on from any of them: that is as much again in the
+//! store for each time that they were, which is once, and a few times for tiny ones, and a page of the listing for each thousand.
 //!
 //! A finished upload stays until the registry has done with its blob: who is killed in between, or gets an error, has lost
 //! nothing, and any replica can finish it once more. Then its objects go with one request. What was written beside them is
@@ -37,6 +37,9 @@ const SENT_AT_ONCE: usize = 2;
 const TIDY_PATIENCE: Duration = Duration::from_secs(3);
 /// How long what is read to become an object waits for room: the parts of a large one wait for each other.
 const WORK_PATIENCE: Duration = Duration::from_secs(300);
+/// Segments up to so many bytes are read several at once: all of them together are little.
+const TINY_BYTES: u64 = 64 * 1024;
+const TINY_AT_ONCE: usize = 16;
 /// How many parts are copied at once, whatever the settings say.
 const MAX_COPIES_AT_ONCE: usize = 32;
 
@@ -55,6 +58,15 @@ fn chain_of(upload: &UploadKey, progress: &Progress) -> Result<Arc<Chain>, Store
 
 fn key_of(upload: &UploadKey, segment: &Segment) -> Result<Key, StoreError> {
     Ok(upload.directory().join(&segment.name)?)
+}
+
+/// Reads an object behind what there is.
+async fn read_into(bucket: &dyn Bucket, key: &Key, mut content: BytesMut) -> Result<BytesMut, StoreError> {
+    let mut object = bucket.get(key, None).await?;
+    while let Some(piece) = object.body.next().await {
+        content.extend_from_slice(&piece?);
+    }
+    Ok(content)
 }
 
 impl ObjectStore {
@@ -146,13 +158,19 @@ impl ObjectStore {
         Ok(Some(merged))
     }
 
-    /// The content of segments that are small together.
+    /// The content of segments that are small together. Of those that are tiny several are read at once.
     async fn read_segments(&self, upload: &UploadKey, segments: &[Segment]) -> Result<Bytes, StoreError> {
+        let keys: Vec<Key> = segments.iter().map(|segment| key_of(upload, segment)).collect::<Result<_, _>>()?;
         let mut content = BytesMut::with_capacity(segments.iter().map(|segment| segment.bytes() as usize).sum());
-        for segment in segments {
-            let mut object = self.bucket.get(&key_of(upload, segment)?, None).await?;
-            while let Some(piece) = object.body.next().await {
-                content.extend_from_slice(&piece?);
+        if segments.iter().all(|segment| segment.bytes() <= TINY_BYTES) {
+            let tiny = |key: Key| async move { read_into(self.bucket.as_ref(), &key, BytesMut::new()).await };
+            let mut contents = stream::iter(keys).map(tiny).buffered(TINY_AT_ONCE);
+            while let Some(tiny) = contents.next().await {
+                content.extend_from_slice(&tiny?);
+            }
+        } else {
+            for key in keys {
+                content = read_into(self.bucket.as_ref(), &key, content).await?;
             }
         }
         Ok(content.freeze())
