@@ -5,11 +5,34 @@ use berth_oci::Digest;
 use berth_stores::{Fault, Faults};
 
 use crate::bench::Bench;
-use crate::support::{Document, config_of};
+use crate::support::{Answer, Client, Document, config_of};
 
 /// How many pushes and pulls; `BERTH_ROUNDS` says otherwise.
 fn rounds() -> usize {
     std::env::var("BERTH_ROUNDS").ok().map_or(150, |count| count.parse().unwrap())
+}
+
+async fn push_at_once(client: &mut Client, content: String) -> Answer {
+    let target = format!("/v2/team/app/blobs/uploads/?digest={}", Digest::sha256(content.as_bytes()));
+    client.post(&target, content).await
+}
+
+/// POST, two PATCH and PUT; the answer is the last, or the first that is an error.
+async fn push_in_chunks(client: &mut Client, content: String) -> Answer {
+    let mut answer = client.post("/v2/team/app/blobs/uploads/", "").await;
+    let (first, second) = content.split_at(content.len() / 2);
+    for chunk in [first, second] {
+        if answer.status != 202 {
+            return answer;
+        }
+        let location = answer.header("location").to_owned();
+        answer = client.patch(&location, &[], chunk.to_owned()).await;
+    }
+    if answer.status != 202 {
+        return answer;
+    }
+    let location = answer.header("location").to_owned();
+    client.put(&format!("{location}&digest={}", Digest::sha256(content.as_bytes())), &[], "").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,8 +52,10 @@ async fn what_was_acknowledged_is_there_although_a_fifth_of_the_requests_fails()
         let image = Document::image(&tag, &[&layer]);
         let mut is_pushed = true;
         for content in [config_of(&tag), layer.clone()] {
-            let target = format!("/v2/team/app/blobs/uploads/?digest={}", Digest::sha256(content.as_bytes()));
-            let answer = client.post(&target, content).await;
+            let answer = match round % 2 {
+                0 => push_at_once(&mut client, content).await,
+                _ => push_in_chunks(&mut client, content).await,
+            };
             if answer.status != 201 {
                 assert!(answer.codes().starts_with("503 UNAVAILABLE"), "{answer:?}");
                 is_pushed = false;
