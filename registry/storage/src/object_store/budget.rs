@@ -44,6 +44,8 @@ pub(super) struct Budget {
     unit_bytes: usize,
     step_bytes: usize,
     count: usize,
+    /// How many steps there are for chunks that cannot be ended at any byte.
+    stubborn_count: usize,
 }
 
 /// What a chunk needs.
@@ -108,9 +110,10 @@ impl Budget {
         let steps_of_unit = unit_bytes.div_ceil(step_bytes);
         let count = (bytes / step_bytes).max(MIN_CHUNKS * steps_of_unit).min(Semaphore::MAX_PERMITS);
         // A chunk of the usual size finds room, however few there are.
-        let stubborn = (count / 4 * 3).max(steps_of_unit);
-        let (steps, stubborn) = (Arc::new(Semaphore::new(count)), Arc::new(Semaphore::new(stubborn)));
-        Budget { steps, stubborn, waiting: Arc::new(watch::Sender::new(0)), unit_bytes, step_bytes, count }
+        let stubborn_count = (count / 4 * 3).max(steps_of_unit);
+        let (steps, stubborn) = (Arc::new(Semaphore::new(count)), Arc::new(Semaphore::new(stubborn_count)));
+        let waiting = Arc::new(watch::Sender::new(0));
+        Budget { steps, stubborn, waiting, unit_bytes, step_bytes, count, stubborn_count }
     }
 
     /// How many steps so many bytes are. What is larger than everything gets everything.
@@ -180,11 +183,11 @@ impl Budget {
     }
 
     /// How large a chunk is behind the first `offset` bytes of a body, in bytes: they grow, so that an object of at most
-    /// `max_parts` parts can be very large.
+    /// `max_parts` parts can be very large. They do not grow beyond what there is for those that cannot be ended at any byte.
     pub(super) fn chunk_bytes(&self, offset: u64, max_parts: usize) -> usize {
         let full = (max_parts / MAX_UNITS).max(1) as u64;
         let units = 1 + offset / (self.unit_bytes as u64 * full);
-        (self.unit_bytes * (units as usize).min(MAX_UNITS)).min(self.count * self.step_bytes)
+        (self.unit_bytes * (units as usize).min(MAX_UNITS)).min(self.stubborn_count * self.step_bytes)
     }
 }
 
@@ -257,6 +260,20 @@ mod tests {
         let budget = Budget::new(64 << 20, 10 << 20);
         let at = |gib: u64| budget.chunk_bytes(gib << 30, 10_000) >> 20;
         assert_eq!([at(0), at(20), at(25), at(50), at(100), at(1000)], [10, 10, 20, 30, 40, 40]);
-        assert_eq!(Budget::new(10, 10 << 20).chunk_bytes(1 << 40, 10_000) >> 20, 20, "no more than there is");
+        assert_eq!(Budget::new(10, 10 << 20).chunk_bytes(1 << 40, 10_000) >> 20, 15, "no more than there is for one");
+    }
+
+    /// The last parts of a very large object have to be as large as they can be.
+    #[tokio::test(start_paused = true)]
+    async fn the_largest_chunk_of_any_size_finds_room() {
+        for chunk_mib in [1, 5, 8, 10, 16, 20, 32, 64] {
+            let budget = Budget::new(super::super::BUDGET_BYTES, chunk_mib << 20);
+            for max_parts in [1_000, 10_000, 50_000] {
+                let largest = budget.chunk_bytes(u64::MAX, max_parts);
+                assert!(largest >= chunk_mib << 20);
+                let room = budget.take_for(need(largest, Some(largest))).await.unwrap();
+                assert!(room.bytes() >= largest, "{chunk_mib} MiB");
+            }
+        }
     }
 }

@@ -35,8 +35,9 @@ use budget::Budget;
 
 pub(crate) use chain::Chain;
 
-/// How much of what is on its way into the store is held in memory at once, in bytes.
-const BUDGET_BYTES: usize = 64 * 1024 * 1024;
+/// How much of what is on its way into the store is held in memory at once, in bytes: with all else that a process has, and
+/// what its allocator has not given back yet, that is less than 128 MiB.
+const BUDGET_BYTES: usize = 48 * 1024 * 1024;
 
 /// The store in a bucket.
 #[derive(Clone)]
