@@ -6,10 +6,12 @@ mod oss;
 mod s3;
 mod swift;
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::process::Command;
+
+use tokio::net::TcpSocket;
 
 use crate::stored::Stored;
 use crate::subject::Subject;
@@ -45,10 +47,14 @@ fn is_wanted(driver: &str) -> bool {
     std::env::var("BERTH_DRIVER").ok().is_none_or(|only| only == driver)
 }
 
-/// The address of a server that is not there: the port was free a moment ago.
+/// The address of a server that is not there. Its port is taken for as long as the tests run, and nobody listens on it: one
+/// that is only free may be a server's a moment later.
 pub(crate) fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    let address = socket.local_addr().unwrap();
+    Box::leak(Box::new(socket));
+    format!("http://{address}")
 }
 
 /// The version that a program says it has.
