@@ -129,10 +129,11 @@ pub fn shorten(text: &str) -> String {
     }
 }
 
-/// Whether two texts differ in nothing but words with a digit in them: numbers, times, and names of requests.
+/// Whether two texts differ in nothing but words with a digit in them: numbers, times, and names of requests. A word that is
+/// shortened, such as that of an access key, is none of these: another one is news.
 #[must_use]
 pub fn same_but_for_numbers(a: &str, b: &str) -> bool {
-    let has_digit = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+    let has_digit = |word: &str| word.contains(|c: char| c.is_ascii_digit()) && !word.contains('…');
     let (a, b) = (a.split_whitespace(), b.split_whitespace());
     a.clone().count() == b.clone().count() && a.zip(b).all(|(a, b)| a == b || (has_digit(a) && has_digit(b)))
 }
@@ -173,6 +174,7 @@ mod tests {
             ("denied (id 1a)", "denied (id none)", false),
             ("denied 1", "refused 1", false),
             ("denied 1", "denied 1 2", false),
+            ("the access key is AKIA…1Q", "the access key is AKIA…2R", false),
             ("", "", true),
         ] {
             assert_eq!(same_but_for_numbers(a, b), same, "{a:?} {b:?}");

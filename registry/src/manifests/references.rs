@@ -126,21 +126,15 @@ impl Registry {
         Ok(!self.missing_below(&layout::repository(name), links).await?.is_empty())
     }
 
-    /// Which of these keys are not there. One page of a listing tells of a whole repository unless it is a large one; only
-    /// what lies behind the page is looked at one by one.
+    /// Which of these keys are not there. One page of a listing tells of a whole repository unless it is a large one. What lies
+    /// behind the page is looked at one by one, and so is what it lacks: listings of some stores, such as Swift's, are late.
     pub(super) async fn missing_below(&self, below: &Key, mut keys: BTreeSet<Key>) -> Result<BTreeSet<Key>, Error> {
         let request = ListRequest { below, behind: None, one_level: false, after: None, limit: MAX_PAGE };
         let page = self.store.list(request).await?;
         for entry in &page.entries {
             keys.remove(&entry.key);
         }
-        if page.next.is_none() {
-            return Ok(keys);
-        }
-        // A page of nothing need not be the last: then all lies behind it.
-        let last = page.entries.last().map(|entry| &entry.key);
-        let (before, behind): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(|key| Some(key) <= last);
-        let looks: Vec<_> = behind
+        let looks: Vec<_> = keys
             .into_iter()
             .map(|key| async move {
                 let found = self.find(&key).await?;
@@ -148,6 +142,6 @@ impl Registry {
             })
             .collect();
         let missing: Vec<Option<Key>> = stream::iter(looks).buffered(LOOKUPS_AT_ONCE).try_collect().await?;
-        Ok(before.into_iter().chain(missing.into_iter().flatten()).collect())
+        Ok(missing.into_iter().flatten().collect())
     }
 }

@@ -103,17 +103,19 @@ impl Intake {
         let mut content = BytesMut::with_capacity(FIRST_BYTES.min(need.most));
         self.rest = Some(first);
         let mut crowded = pin!(self.budget.crowded(FILLED_IN));
+        let least = need.least.unwrap_or(1);
         self.is_slow = false;
         while content.len() < need.most && (content.len() < room.bytes() || room.grow()) {
             let piece = tokio::select! {
                 biased;
-                () = crowded.as_mut(), if !self.is_slow => {
+                // Once told, it is asked again when the chunk can end: it may have grown since.
+                () = crowded.as_mut(), if !self.is_slow || content.len() >= least => {
                     self.is_slow = true;
-                    let least = need.least.unwrap_or(1);
                     if content.len() >= least {
                         break;
                     }
                     room.shrink(least);
+                    crowded.set(self.budget.crowded(Duration::ZERO));
                     continue;
                 }
                 piece = self.piece() => piece,
@@ -292,6 +294,36 @@ mod tests {
                 let content = next.await.unwrap().unwrap();
                 assert_eq!(content.len(), if cut == Cut::Segments { 10 } else { 100 });
             }
+        }
+    }
+
+    /// A part that was told while it was too small to end goes on, takes more while nobody waits, and comes to a halt.
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_grows_again_is_told_again() {
+        let budget = Budget::new(640, 160);
+        let mut stalled = Vec::new();
+        for _ in 0..4 {
+            let (sender, body) = slow();
+            sender.send(bytes(10)).unwrap();
+            let mut intake = intake(body, &budget, Cut::Parts);
+            let next = tokio::spawn(async move { intake.next().await.map(|chunk| chunk.unwrap().content.len()) });
+            stalled.push((sender, next));
+        }
+        tokio::task::yield_now().await;
+        // Somebody waits, and all of them are told before they may end.
+        let waited = budget.take(300, PATIENCE).await.unwrap();
+        drop(waited);
+        for (sender, _) in &stalled {
+            sender.send(bytes(140)).unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(stalled.iter().all(|(_, next)| !next.is_finished()), "nobody waits");
+        let room = budget.take(300, PATIENCE).await.expect("what can end does");
+        assert!(room.bytes() >= 300);
+        drop(room);
+        for (sender, next) in stalled {
+            drop(sender);
+            assert_eq!(next.await.unwrap().unwrap(), 150);
         }
     }
 

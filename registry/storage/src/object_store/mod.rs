@@ -144,7 +144,7 @@ impl Store for ObjectStore {
 
     async fn delete_below(&self, below: &Key) -> Result<u64, StoreError> {
         let mut removed = 0;
-        // From the beginning each time: what was removed is not listed again, and a page's end may be gone.
+        // Each page is removed before the next is asked for, which begins behind it.
         let mut next: Option<String> = None;
         loop {
             let start = next.as_deref().map_or(Start::First, Start::Page);
