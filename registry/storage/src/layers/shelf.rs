@@ -28,6 +28,8 @@ pub struct ShelfOptions {
     pub max_page: usize,
     /// Whether the first page of every listing is empty, and not the last.
     pub lists_nothing_first: bool,
+    /// What names end with that no listing has, as if it were late.
+    pub late: Option<&'static str>,
     /// The size of the pieces that an object is given out in, in bytes.
     pub piece_bytes: usize,
 }
@@ -51,6 +53,7 @@ impl Default for ShelfOptions {
             },
             max_page: 1000,
             lists_nothing_first: false,
+            late: None,
             piece_bytes: 16 * 1024,
         }
     }
@@ -342,7 +345,9 @@ impl Bucket for Shelf {
         if self.options.lists_nothing_first && !matches!(start, Start::Page(_)) {
             return Ok(Listed { next: Some(Place::token(place.after, place.behind)), ..Listed::default() });
         }
-        Ok(page(&self.content().objects, &prefix, one_level, place, limit))
+        let mut page = page(&self.content().objects, &prefix, one_level, place, limit);
+        page.objects.retain(|(name, _)| self.options.late.is_none_or(|late| !name.ends_with(late)));
+        Ok(page)
     }
 
     async fn begin_parts(&self, to: &Key) -> Result<Assembly, StoreError> {

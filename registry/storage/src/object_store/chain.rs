@@ -416,10 +416,21 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_name_of_others_is_a_segment(name in "(berth/)?[0-9a-f]{0,16}-?[0-9a-f]{0,16}-?(root)?/sha256/[A-Za-z0-9_/-]{0,160}|\\PC{0,60}") {
-            if let Some((segment, _)) = Segment::parse(&name) {
-                proptest::prop_assert!(segment.start < segment.end);
-            }
+        fn names_of_others_change_nothing(
+            sizes in proptest::collection::vec(1_usize..200, 0..6),
+            others in proptest::collection::vec(
+                "(berth/)?[0-9a-f]{0,16}-?[0-9a-f]{0,16}-?(root)?/sha256/[A-Za-z0-9_/-]{0,160}|hashstates/sha256/[0-9]{1,6}|\\PC{0,60}",
+                0..6,
+            ),
+            first: bool,
+        ) {
+            let mut hasher = Hasher::new(Algorithm::Sha256);
+            let chain = sizes.iter().fold(Chain::default(), |chain, size| grown(&chain, &mut hasher, &vec![7; *size]));
+            let ours = names(&[&chain]);
+            let all = if first { [others, ours].concat() } else { [ours, others].concat() };
+            let found = find(&all, None);
+            proptest::prop_assert_eq!(found.segments(), chain.segments());
+            proptest::prop_assert_eq!(found.hasher().map(Hasher::finish), Some(hasher.finish()));
         }
     }
 }

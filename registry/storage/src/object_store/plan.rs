@@ -6,6 +6,8 @@ use std::ops::Range;
 use crate::ByteRange;
 use crate::bucket::{Abilities, Limits};
 
+use super::BUDGET_BYTES;
+
 /// What is done to make the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
@@ -24,8 +26,8 @@ pub(super) enum Plan {
 pub(super) enum Part {
     /// The store copies this segment, or a range of it.
     Copied { at: usize, range: Option<ByteRange> },
-    /// These segments are read and written as one part.
-    Rewritten(Range<usize>),
+    /// These bytes of all segments together are read and written as one part.
+    Rewritten(Range<u64>),
 }
 
 /// Decides by the lengths of the segments in bytes.
@@ -35,22 +37,34 @@ pub(super) fn plan(segments: &[u64], abilities: Abilities, limits: Limits) -> Pl
         [_] => return Plan::Copy,
         _ => {}
     }
-    let (chunk, least) = (limits.chunk_bytes as u64, limits.min_part_bytes);
-    if segments.iter().sum::<u64>() <= chunk {
+    let (moved, least) = (moved_bytes(limits) as u64, limits.min_part_bytes);
+    let (size, most) = (segments.iter().sum::<u64>(), limits.max_parts.max(1));
+    if size <= moved {
         return Plan::Rewrite;
     }
-    // What the store copies may be as small as a part may be; what is moved through here is better large.
-    let enough = if abilities.copies_parts { least } else { chunk.max(least) };
-    let most = limits.max_parts.max(1);
-    let wanted = |size: u64| if abilities.copies_parts { pieces(size, limits.max_copy_bytes, most) } else { 1 };
+    if !abilities.copies_parts {
+        // All of it is moved, in pieces that may be as long as it takes: a segment of another program is any length.
+        let count = pieces(size, moved.max(least), most);
+        return Plan::Assemble(cut(size, count).map(|ByteRange { start, end }| Part::Rewritten(start..end)).collect());
+    }
+    let wanted = |size: u64| pieces(size, limits.max_copy_bytes, (most / 2).max(1));
     // What is cut needs room among the parts.
     let cuts: usize = segments.iter().map(|size| wanted(*size) - 1).sum();
-    let groups = fewer(grouped(segments, enough), segments, most.saturating_sub(cuts).max(1));
+    let groups = fewer(grouped(segments, least), segments, most.saturating_sub(cuts).max(1));
     let mut room = most.saturating_sub(groups.len());
-    let mut parts = Vec::with_capacity(groups.len());
+    let (mut parts, mut begin) = (Vec::with_capacity(groups.len()), 0_u64);
     for group in groups {
-        if group.len() > 1 || !abilities.copies_parts {
-            parts.push(Part::Rewritten(group));
+        let start = begin;
+        begin += segments[group.clone()].iter().sum::<u64>();
+        if group.len() > 1 {
+            match room.checked_sub(1).and_then(|less| Some((less, spared(segments, &group, moved, least)?))) {
+                None => parts.push(Part::Rewritten(start..begin)),
+                Some((less, copied)) => {
+                    room = less;
+                    parts.push(Part::Rewritten(start..begin - (copied.end - copied.start)));
+                    parts.push(Part::Copied { at: group.end - 1, range: Some(copied).filter(|range| range.start > 0) });
+                }
+            }
             continue;
         }
         let (at, size) = (group.start, segments[group.start]);
@@ -64,10 +78,24 @@ pub(super) fn plan(segments: &[u64], abilities: Abilities, limits: Limits) -> Pl
     Plan::Assemble(parts)
 }
 
-/// Of how many pieces a segment is copied. Larger pieces than are wanted are better than no room for the other parts.
+/// What of the last of some segments need not be moved, since those before become a part without it: if it is large.
+fn spared(segments: &[u64], group: &Range<usize>, moved: u64, least: u64) -> Option<ByteRange> {
+    let last = group.end - 1;
+    let before: u64 = segments[group.start..last].iter().sum();
+    let start = least.saturating_sub(before);
+    let is_large = segments[last] > moved && segments[last] - start >= least;
+    is_large.then_some(ByteRange { start, end: segments[last] })
+}
+
+/// How much is read at once to be written as one, in bytes: a chunk, and of large ones what others have room beside. For as
+/// long as one waits for room, nobody who comes later gets any.
+pub(super) fn moved_bytes(limits: Limits) -> usize {
+    limits.chunk_bytes.min(BUDGET_BYTES / 4)
+}
+
+/// In how many pieces so much is moved or copied. Larger pieces than are wanted are better than too many.
 fn pieces(size: u64, wanted: u64, most: usize) -> usize {
-    let half = (most / 2).max(1) as u64;
-    let piece = wanted.max(size.div_ceil(half)).max(1);
+    let piece = wanted.max(size.div_ceil(most as u64)).max(1);
     usize::try_from(size.div_ceil(piece)).unwrap_or(most).max(1)
 }
 
@@ -140,8 +168,8 @@ mod tests {
 
     #[test]
     fn large_segments_are_copied_and_small_ones_written_together() {
-        use Part::Rewritten;
         let copied = |at| Part::Copied { at, range: None };
+        let rewritten = |mib: Range<u64>| Part::Rewritten(mib.start * MIB..mib.end * MIB);
         fn check(copies_parts: bool, segments: &[u64], expected: &Plan) {
             let (abilities, limits) = with(copies_parts);
             let segments: Vec<u64> = segments.iter().map(|mib| mib * MIB).collect();
@@ -152,15 +180,33 @@ mod tests {
         check(true, &[100], &Plan::Copy);
         check(true, &[1, 2, 3], &Plan::Rewrite);
         check(true, &[10, 10, 3], &Plan::Assemble(vec![copied(0), copied(1), copied(2)]));
-        check(true, &[10, 2, 10, 2], &Plan::Assemble(vec![copied(0), Rewritten(1..3), copied(3)]));
-        check(true, &[10, 2, 2, 1, 10], &Plan::Assemble(vec![copied(0), Rewritten(1..4), copied(4)]));
-        check(true, &[10, 2, 1], &Plan::Assemble(vec![copied(0), Rewritten(1..3)]));
-        check(false, &[10, 4, 4, 4, 1], &Plan::Assemble(vec![Rewritten(0..1), Rewritten(1..4), Rewritten(4..5)]));
+        check(true, &[10, 2, 10, 2], &Plan::Assemble(vec![copied(0), rewritten(10..22), copied(3)]));
+        check(true, &[10, 2, 2, 1, 10], &Plan::Assemble(vec![copied(0), rewritten(10..15), copied(4)]));
+        check(true, &[10, 2, 1], &Plan::Assemble(vec![copied(0), rewritten(10..13)]));
+        check(false, &[10, 2, 2], &Plan::Assemble(vec![rewritten(0..7), rewritten(7..14)]));
+        check(false, &[25, 4, 1], &Plan::Assemble(vec![rewritten(0..10), rewritten(10..20), rewritten(20..30)]));
+    }
+
+    #[test]
+    fn of_large_chunks_no_more_is_moved_at_once_than_others_have_room_beside() {
+        let (abilities, limits) = with(false);
+        let limits = Limits { chunk_bytes: 64 << 20, ..limits };
+        let Plan::Assemble(parts) = plan(&[20 * MIB, 30 * MIB], abilities, limits) else { panic!("rewritten as one") };
+        assert_eq!(parts.len(), 5);
+        assert_eq!(plan(&[6 * MIB, 6 * MIB], abilities, limits), Plan::Rewrite);
+        // What a small segment lacks to be a part it gets from the large one behind it.
+        let (abilities, _) = with(true);
+        let expected = vec![
+            Part::Rewritten(0..5 * MIB),
+            Part::Copied { at: 1, range: Some(ByteRange { start: 3 * MIB, end: 64 * MIB }) },
+            Part::Copied { at: 2, range: None },
+        ];
+        assert_eq!(plan(&[2 * MIB, 64 * MIB, MIB], abilities, limits), Plan::Assemble(expected));
     }
 
     #[test]
     fn segments_of_which_there_are_too_many_are_written_together_but_no_more_than_have_to_be() {
-        fn check(count: usize, most: usize, parts: usize, moved: usize) {
+        fn check(count: usize, most: usize, parts: usize, moved: u64) {
             let (abilities, limits) = with(true);
             let limits = Limits { min_part_bytes: MIB, max_parts: most, ..limits };
             let Plan::Assemble(found) = plan(&vec![20 * MIB; count], abilities, limits) else {
@@ -168,9 +214,9 @@ mod tests {
             };
             let rewritten = found.iter().filter_map(|part| match part {
                 Part::Copied { .. } => None,
-                Part::Rewritten(range) => Some(range.len()),
+                Part::Rewritten(range) => Some((range.end - range.start) / (20 * MIB)),
             });
-            assert_eq!((found.len(), rewritten.sum::<usize>()), (parts, moved), "{count} segments, {most} parts");
+            assert_eq!((found.len(), rewritten.sum::<u64>()), (parts, moved), "{count} segments, {most} parts");
         }
         check(1000, 1000, 1000, 0);
         check(1001, 1000, 1000, 2);
@@ -224,7 +270,7 @@ mod tests {
                 .map(|part| match part {
                     Part::Copied { at, range: None } => begin(*at)..begin(at + 1),
                     Part::Copied { at, range: Some(range) } => begin(*at) + range.start..begin(*at) + range.end,
-                    Part::Rewritten(range) => begin(range.start)..begin(range.end),
+                    Part::Rewritten(range) => range.clone(),
                 })
                 .collect();
             proptest::prop_assert_eq!((spans[0].start, spans[spans.len() - 1].end), (0, begin(segments.len())));
@@ -234,8 +280,8 @@ mod tests {
             for (part, span) in parts.iter().zip(&spans).take(parts.len() - 1) {
                 let bytes = span.end - span.start;
                 proptest::prop_assert!(bytes >= limits.min_part_bytes);
-                if let Part::Rewritten(range) = part {
-                    let largest = segments[range.clone()].iter().max().copied().unwrap_or_default();
+                if matches!(part, Part::Rewritten(_)) {
+                    let largest = segments[1..].iter().max().copied().unwrap_or_default();
                     proptest::prop_assert!(bytes < 2 * enough.max(limits.chunk_bytes as u64) + 2 * largest);
                 }
             }

@@ -97,3 +97,36 @@ async fn an_upload_in_little_pieces_ends_in_few_steps_and_leaves_nothing() {
     store.discard(&upload, &progress).await.unwrap();
     assert_eq!(shelf.names(), ["blob"]);
 }
+
+/// Swift's containers tell of an object when they come to it.
+#[tokio::test]
+async fn an_upload_that_no_listing_has_yet_can_be_gone_on_with() {
+    let shelf = Arc::new(Shelf::new(ShelfOptions { late: Some("startedat"), ..ShelfOptions::default() }));
+    let (one, other) = (ObjectStore::new(shelf.clone()), ObjectStore::new(shelf));
+    let upload = upload();
+    let progress = begun(&one, &upload).await;
+    with(&one, &upload, &progress, b"content").await;
+    assert_eq!(other.resume(&upload, None).await.unwrap().offset, 7);
+    let unknown = other.resume(&self::upload(), None).await.unwrap_err();
+    assert!(unknown.is_not_found(), "{unknown}");
+}
+
+/// What another program has begun may be of any length, and where the store copies no parts all of it is moved.
+#[tokio::test]
+async fn a_long_beginning_of_another_program_is_moved_in_pieces() {
+    let limits =
+        Limits { chunk_bytes: 100, min_part_bytes: 50, max_parts: 1000, max_copy_bytes: 1 << 20, copies_at_once: 4 };
+    let mut options = ShelfOptions { limits, ..ShelfOptions::default() };
+    options.abilities.copies_parts = false;
+    let shelf = Arc::new(Shelf::new(options));
+    let (store, upload) = (ObjectStore::new(shelf.clone()), upload());
+    begun(&store, &upload).await;
+    let foreign: Vec<u8> = (0..1234_u32).map(|at| at as u8).collect();
+    shelf.plant(upload.data().as_str(), foreign.clone());
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    hasher.update(&foreign);
+    let found = store.resume(&upload, Some(1234)).await.unwrap().hashed(hasher);
+    let progress = with(&store, &upload, &found, b"and what Berth has taken").await;
+    store.finish(&upload, &progress, &"blob".parse().unwrap()).await.unwrap();
+    assert_eq!(shelf.peek("blob").unwrap(), [&foreign[..], b"and what Berth has taken"].concat());
+}

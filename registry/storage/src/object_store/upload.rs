@@ -13,6 +13,7 @@
 //! found by the purge of old uploads.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,13 +24,13 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use crate::bucket::{Assembly, Bucket, PartTag};
 use crate::layout::UploadKey;
-use crate::store::{Appended, Incoming, Outgoing, Progress, UploadData, Written};
+use crate::store::{Appended, ByteRange, Incoming, Outgoing, Progress, UploadData, Written};
 use crate::{Key, Store, StoreError};
 
 use super::ObjectStore;
 use super::chain::{Chain, DIRECTORY, Segment};
 use super::intake::{Chunk, Cut, Intake};
-use super::plan::{Part, Plan, plan};
+use super::plan::{Part, Plan, moved_bytes, plan};
 
 /// How many chunks of one body are being sent at once.
 const SENT_AT_ONCE: usize = 2;
@@ -60,9 +61,28 @@ fn key_of(upload: &UploadKey, segment: &Segment) -> Result<Key, StoreError> {
     Ok(upload.directory().join(&segment.name)?)
 }
 
-/// Reads an object behind what there is.
-async fn read_into(bucket: &dyn Bucket, key: &Key, mut content: BytesMut) -> Result<BytesMut, StoreError> {
-    let mut object = bucket.get(key, None).await?;
+/// The segments that have some of these bytes of the upload, each with the range of it that is among them; none if that is
+/// the whole of it.
+fn within(segments: &[Segment], bytes: &Range<u64>) -> Vec<(Segment, Option<ByteRange>)> {
+    let first = segments.partition_point(|segment| segment.end <= bytes.start);
+    let among = segments[first..].iter().take_while(|segment| segment.start < bytes.end);
+    among
+        .map(|segment| {
+            let range = bytes.start.max(segment.start)..bytes.end.min(segment.end);
+            let is_whole = range == (segment.start..segment.end);
+            let range = ByteRange { start: range.start - segment.start, end: range.end - segment.start };
+            (segment.clone(), (!is_whole).then_some(range))
+        })
+        .collect()
+}
+
+/// Reads an object, or a range of it, behind what there is.
+async fn read_into(
+    bucket: &dyn Bucket,
+    (key, range): (Key, Option<ByteRange>),
+    mut content: BytesMut,
+) -> Result<BytesMut, StoreError> {
+    let mut object = bucket.get(&key, range).await?;
     while let Some(piece) = object.body.next().await {
         content.extend_from_slice(&piece?);
     }
@@ -79,7 +99,8 @@ impl ObjectStore {
         let found = self.all_below(directory).await?;
         let started_at = upload.started_at();
         if !found.iter().any(|(key, _)| *key == started_at) {
-            return Err(StoreError::not_found(directory));
+            // There are stores whose listings are late, as Swift's may be.
+            self.bucket.head(&started_at).await?;
         }
         let names = || found.iter().filter_map(|(key, _)| directory.strip(key));
         let written = |bytes: u64| directory.strip(&data).map(|name| (name.to_owned(), bytes));
@@ -146,34 +167,46 @@ impl ObjectStore {
     }
 
     async fn merged(&self, upload: &UploadKey, chain: &Chain) -> Result<Option<Chain>, StoreError> {
-        let crumbs = chain.crumbs(self.bucket.limits().chunk_bytes as u64);
+        let crumbs = chain.crumbs(moved_bytes(self.bucket.limits()) as u64);
         let merged = (crumbs > 0).then(|| chain.merged(crumbs)).flatten();
         let Some((mut merged, segment)) = merged else { return Ok(None) };
-        let small = &chain.segments()[chain.segments().len() - crumbs..];
         let _room = self.budget.take(segment.bytes(), TIDY_PATIENCE).await?;
-        let content = self.read_segments(upload, small).await?;
+        let content = self.read_bytes(upload, chain.segments(), segment.start..segment.end).await?;
         self.bucket.put(&key_of(upload, &segment)?, content).await?;
         // The small ones are there as well.
         merged.found();
         Ok(Some(merged))
     }
 
-    /// The content of segments that are small together. Of those that are tiny several are read at once.
-    async fn read_segments(&self, upload: &UploadKey, segments: &[Segment]) -> Result<Bytes, StoreError> {
-        let keys: Vec<Key> = segments.iter().map(|segment| key_of(upload, segment)).collect::<Result<_, _>>()?;
-        let mut content = BytesMut::with_capacity(segments.iter().map(|segment| segment.bytes() as usize).sum());
-        if segments.iter().all(|segment| segment.bytes() <= TINY_BYTES) {
-            let tiny = |key: Key| async move { read_into(self.bucket.as_ref(), &key, BytesMut::new()).await };
-            let mut contents = stream::iter(keys).map(tiny).buffered(TINY_AT_ONCE);
+    /// The content of an upload, or of a range of it, that is small. Of segments that are tiny several are read at once.
+    async fn read_bytes(
+        &self,
+        upload: &UploadKey,
+        segments: &[Segment],
+        bytes: Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        let segments = within(segments, &bytes);
+        let is_tiny = segments.iter().all(|(segment, _)| segment.bytes() <= TINY_BYTES);
+        let key = |(segment, range)| Ok((key_of(upload, &segment)?, range));
+        let pieces: Vec<(Key, Option<ByteRange>)> = segments.into_iter().map(key).collect::<Result<_, StoreError>>()?;
+        let expected = bytes.end - bytes.start;
+        let mut content = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0));
+        if is_tiny {
+            let tiny = |piece| async move { read_into(self.bucket.as_ref(), piece, BytesMut::new()).await };
+            let mut contents = stream::iter(pieces).map(tiny).buffered(TINY_AT_ONCE);
             while let Some(tiny) = contents.next().await {
                 content.extend_from_slice(&tiny?);
             }
         } else {
-            for key in keys {
-                content = read_into(self.bucket.as_ref(), &key, content).await?;
+            for piece in pieces {
+                content = read_into(self.bucket.as_ref(), piece, content).await?;
             }
         }
-        Ok(content.freeze())
+        let found = content.len() as u64;
+        match found == expected {
+            true => Ok(content.freeze()),
+            false => Err(StoreError::Offset { key: upload.data().to_string(), expected, found }),
+        }
     }
 
     pub(super) fn upload_data(&self, upload: &UploadKey, progress: &Progress) -> Result<Outgoing, StoreError> {
@@ -210,7 +243,7 @@ impl ObjectStore {
             Plan::Copy => self.bucket.copy_sized(&key_of(upload, &segments[0])?, to, sizes[0]).await?,
             Plan::Rewrite => {
                 let _room = self.budget.take(chain.bytes(), WORK_PATIENCE).await?;
-                let content = self.read_segments(upload, segments).await?;
+                let content = self.read_bytes(upload, segments, 0..chain.bytes()).await?;
                 self.bucket.put(to, content).await?;
             }
             Plan::Assemble(parts) => self.assemble(upload, segments, parts, to).await?,
@@ -252,11 +285,9 @@ impl ObjectStore {
                         let from = key_of(upload, segment)?;
                         self.bucket.copy_part(to, assembly, number, &from, segment.bytes(), range).await
                     }
-                    Part::Rewritten(range) => {
-                        let segments = &segments[range];
-                        let bytes = segments.iter().map(Segment::bytes).sum();
-                        let _room = self.budget.take(bytes, WORK_PATIENCE).await?;
-                        let content = self.read_segments(upload, segments).await?;
+                    Part::Rewritten(bytes) => {
+                        let _room = self.budget.take(bytes.end - bytes.start, WORK_PATIENCE).await?;
+                        let content = self.read_bytes(upload, segments, bytes).await?;
                         self.bucket.put_part(to, assembly, number, content).await
                     }
                 }
