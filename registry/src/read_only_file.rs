@@ -84,13 +84,16 @@ pub(crate) async fn watch(registry: Arc<Registry>, path: PathBuf, said: Option<b
         let Ok(found) = tokio::task::spawn_blocking(move || read(&looked_at)).await else { continue };
         let problem = match found {
             Ok(wanted) if said == Some(wanted) => None,
-            Ok(wanted) => match apply(&registry, wanted).await {
-                Ok(()) => {
+            Ok(wanted) => {
+                let applied = tokio::select! {
+                    () = stop.cancelled() => return,
+                    applied = apply(&registry, wanted) => applied,
+                };
+                if applied.is_ok() {
                     said = Some(wanted);
-                    None
                 }
-                Err(problem) => Some(problem),
-            },
+                applied.err()
+            }
             Err(unclear) => Some(unclear.to_string()),
         };
         // Once for each problem, and not every second.
@@ -110,13 +113,7 @@ async fn apply(registry: &Registry, read_only: bool) -> Result<(), String> {
         return Ok(());
     }
     // It may have been opened to only read; the next look tries again.
-    let prepared = tokio::time::timeout(INTERVAL, registry.exclude.prepare_to_write()).await;
-    prepared
-        .map_err(|_| "another process keeps the store locked".to_owned())?
-        .map_err(|error| format!("the store cannot be written: {error}"))?;
-    registry.gate.open();
-    tracing::warn!("the registry takes writes");
-    Ok(())
+    registry.open_gate(INTERVAL).await
 }
 
 #[cfg(test)]

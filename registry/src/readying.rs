@@ -1,6 +1,7 @@
 //! What a server needs of its store before it answers, tried until it has got it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -19,12 +20,81 @@ const READY_PATIENCE: Duration = Duration::from_secs(20);
 /// How long until an object store that cannot be used is tried again.
 const READY_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a server needs of its store before it can do everything.
+/// What a server needs of its store before it can do everything: an answer, what the store is able to do, and the key that
+/// signs addresses of uploads.
+pub(crate) struct Needs {
+    opened: Arc<Opened>,
+    store: Arc<dyn Store>,
+    config: Config,
+    state_keys: Arc<StateKeys>,
+    /// Whether it has all of it, and not only what a registry needs that is read.
+    is_met: AtomicBool,
+}
+
+impl Needs {
+    pub(crate) fn new(
+        opened: Arc<Opened>,
+        store: Arc<dyn Store>,
+        config: Config,
+        state_keys: Arc<StateKeys>,
+    ) -> Arc<Self> {
+        Arc::new(Needs { opened, store, config, state_keys, is_met: AtomicBool::new(false) })
+    }
+
+    /// Gets what the configuration asks for.
+    async fn meet(&self) -> Result<()> {
+        self.within_patience(self.attempt(self.config.storage.maintenance.readonly.enabled)).await
+    }
+
+    /// Gets what a registry needs that takes writes, if it was opened to only read and has gone without.
+    ///
+    /// # Errors
+    /// What the store says, or that it says nothing.
+    pub(crate) async fn meet_to_write(&self) -> Result<()> {
+        match self.is_met.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => self.within_patience(self.attempt(false)).await,
+        }
+    }
+
+    async fn within_patience(&self, attempt: impl Future<Output = Result<()>>) -> Result<()> {
+        if !self.store.is_remote() {
+            return attempt.await;
+        }
+        let place = self.store.place();
+        tokio::time::timeout(READY_PATIENCE, attempt).await.with_context(|| format!("{place}: no answer"))?
+    }
+
+    async fn attempt(&self, reads_only: bool) -> Result<()> {
+        let is_probed = match self.opened.probe().await {
+            Ok(()) => true,
+            // Nothing is written by a registry that only reads, and what the store could do for it is of no use.
+            Err(error) if reads_only && error.is_forbidden() => {
+                tracing::info!(%error, "the store is only read");
+                self.store.check().await.context("cannot use the store")?;
+                false
+            }
+            Err(error) => return Err(error).context("cannot use the store"),
+        };
+        if !self.state_keys.is_shared() {
+            match settings::configured_state_key(&self.config) {
+                Some(key) => self.state_keys.configure(key),
+                None => match settings::state_key(self.store.as_ref(), reads_only).await? {
+                    Some(key) => self.state_keys.take(key, self.store.clone(), self.opened.creates_once()),
+                    None => self.state_keys.improvise(settings::own_state_key(), self.store.clone()),
+                },
+            }
+        }
+        if is_probed && self.state_keys.is_shared() {
+            self.is_met.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// Tries to get what a server needs until it has got it.
 pub(crate) struct Readying {
-    pub(crate) opened: Arc<Opened>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) config: Config,
-    pub(crate) state_keys: Arc<StateKeys>,
+    pub(crate) needs: Arc<Needs>,
     pub(crate) reach: Arc<Reach>,
     pub(crate) health: Arc<Health>,
 }
@@ -37,7 +107,7 @@ impl Readying {
     pub(crate) async fn begin(self) -> Result<Option<Self>> {
         match self.attempt().await {
             Ok(()) => Ok(None),
-            Err(error) if self.store.is_remote() => {
+            Err(error) if self.needs.store.is_remote() => {
                 tracing::error!(error = format!("{error:#}"), "the store cannot be used yet");
                 Ok(Some(self))
             }
@@ -47,7 +117,7 @@ impl Readying {
 
     /// Tries, and has everybody know what came of it.
     async fn attempt(&self) -> Result<()> {
-        let outcome = self.try_everything().await;
+        let outcome = self.needs.meet().await;
         match &outcome {
             Ok(()) => {
                 self.reach.doubt(None);
@@ -62,36 +132,6 @@ impl Readying {
         outcome
     }
 
-    async fn try_everything(&self) -> Result<()> {
-        let attempt = async {
-            match self.opened.probe().await {
-                Ok(()) => {}
-                // Nothing is written by a registry that only reads, and what the store could do for it is of no use.
-                Err(error) if self.config.storage.maintenance.readonly.enabled && error.is_forbidden() => {
-                    tracing::info!(%error, "the store is only read");
-                    self.store.check().await.context("cannot use the store")?;
-                }
-                Err(error) => return Err(error).context("cannot use the store"),
-            }
-            if self.state_keys.is_known() {
-                return Ok(());
-            }
-            match settings::configured_state_key(&self.config) {
-                Some(key) => self.state_keys.configure(key),
-                None => {
-                    let key = settings::state_key(&self.config, self.store.as_ref()).await?;
-                    self.state_keys.take(key, self.store.clone(), self.opened.creates_once());
-                }
-            }
-            Ok(())
-        };
-        if !self.store.is_remote() {
-            return attempt.await;
-        }
-        let place = self.store.place();
-        tokio::time::timeout(READY_PATIENCE, attempt).await.with_context(|| format!("{place}: no answer"))?
-    }
-
     /// Tries again until it succeeds, or `stop`.
     pub(crate) async fn until_it_is(self, stop: CancellationToken) {
         loop {
@@ -100,7 +140,7 @@ impl Readying {
                 () = tokio::time::sleep(READY_PAUSE) => {}
             }
             match self.attempt().await {
-                Ok(()) => return tracing::info!(place = self.store.place(), "the store can be used now"),
+                Ok(()) => return tracing::info!(place = self.needs.store.place(), "the store can be used now"),
                 Err(error) => tracing::debug!(error = format!("{error:#}"), "the store cannot be used yet"),
             }
         }

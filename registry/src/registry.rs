@@ -3,6 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_oci::{Digest, RepositoryName};
 use berth_storage::{Exclude, Key, Stat, Store, StoreError, read_all};
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::found::Found;
 use crate::gate::{Gate, Writing};
 use crate::gc::Guard;
+use crate::readying::Needs;
 use crate::recent::{Recent, believed};
 use crate::referrers::Lookouts;
 use crate::removals::{Counted, Removals};
@@ -59,6 +61,8 @@ pub struct Registry {
     pub(crate) recent_links: Recent<Stat>,
     can_delete: bool,
     pub(crate) rules: Rules,
+    /// What it needs before it takes writes, of a registry that serves.
+    needs: Option<Arc<Needs>>,
     /// A push of a manifest holds its repository's lock shared, a deletion holds it alone: otherwise a tag could be
     /// written between the two steps of a deletion and name a manifest that is gone. A push under a condition holds it
     /// alone as well: what it has compared must not change before it is written.
@@ -95,6 +99,7 @@ impl Registry {
             recent_links,
             can_delete,
             rules: Rules::default(),
+            needs: None,
             tag_locks,
         }
     }
@@ -103,6 +108,30 @@ impl Registry {
     #[must_use]
     pub fn with_rules(self, rules: Rules) -> Self {
         Registry { rules, ..self }
+    }
+
+    /// The same registry, which may be told to take writes although it was opened to only read.
+    pub(crate) fn with_needs(self, needs: Arc<Needs>) -> Self {
+        Registry { needs: Some(needs), ..self }
+    }
+
+    /// Opens the gate once everything is there that writes need; `patience` is how long other processes may keep the store
+    /// locked.
+    ///
+    /// # Errors
+    /// Why the gate stays as it was, in a sentence.
+    pub(crate) async fn open_gate(&self, patience: Duration) -> Result<(), String> {
+        match tokio::time::timeout(patience, self.exclude.prepare_to_write()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(format!("the store cannot be written: {error}")),
+            Err(_) => return Err("another process keeps the store locked: try again".to_owned()),
+        }
+        if let Some(needs) = &self.needs {
+            needs.meet_to_write().await.map_err(|error| format!("the store cannot be written: {error:#}"))?;
+        }
+        self.gate.open();
+        tracing::warn!("the registry takes writes");
+        Ok(())
     }
 
     /// Admits a write, which lasts until what is given is dropped. Asked once for an operation, not for its parts: a

@@ -17,7 +17,7 @@ use crate::health::{self, Health};
 use crate::http::{self, App, StateKeys};
 use crate::metrics::{Metered, Metrics};
 use crate::reach::Reach;
-use crate::readying::Readying;
+use crate::readying::{Needs, Readying};
 use crate::registry::Registry;
 use crate::server::{self, Endpoint, Listener, Transport};
 use crate::stores::{self, Opened};
@@ -96,22 +96,14 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
     let (exclude, presign) = (opened.exclude.clone(), opened.presign.clone());
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(opened.store.clone(), metrics.clone()));
     let state_keys = Arc::new(StateKeys::default());
-    let guard = Arc::new(Guard::new());
-    let registry = Arc::new(
-        Registry::new(store.clone(), exclude, guard, settings::permissions(config))
-            .with_rules(settings::rules(config)?),
-    );
+    let needs = Needs::new(opened, store.clone(), config.clone(), state_keys.clone());
+    let registry = Registry::new(store, exclude, Arc::new(Guard::new()), settings::permissions(config))
+        .with_rules(settings::rules(config)?)
+        .with_needs(needs.clone());
+    let registry = Arc::new(registry);
     let reach = Arc::new(Reach::of(&registry));
     let health = Arc::new(Health::of(&config.health, reach.clone())?);
-    let readying = Readying {
-        opened,
-        store,
-        config: config.clone(),
-        state_keys: state_keys.clone(),
-        reach: reach.clone(),
-        health: health.clone(),
-    };
-    let unready = readying.begin().await?;
+    let unready = Readying { needs, reach: reach.clone(), health: health.clone() }.begin().await?;
     let redirects::Opened { redirects, upkeep: beside } = redirects::open(config, presign)?;
     let app = Arc::new(App {
         registry: registry.clone(),

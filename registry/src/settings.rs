@@ -152,30 +152,37 @@ pub(crate) fn configured_state_key(config: &Config) -> Option<StateKey> {
     Some(StateKey::new(secret.expose().as_bytes().to_vec()))
 }
 
+/// A key of 244 random bits from the operating system, as text.
+fn made_key() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+}
+
+/// A key for a process that can neither read nor leave one.
+pub(crate) fn own_state_key() -> StateKey {
+    StateKey::new(made_key().into_bytes())
+}
+
 /// The key in the store that signs upload addresses where the configuration has none: the first process leaves one for all
-/// that follow.
-pub(crate) async fn state_key(config: &Config, store: &dyn Store) -> Result<StateKey> {
+/// that follow. Of a process that only reads, which may not be able to leave one, it can be none: it gives out no addresses
+/// of uploads. Where it can, the key is kept for the time when it may take writes.
+pub(crate) async fn state_key(store: &dyn Store, reads_only: bool) -> Result<Option<StateKey>> {
     let key = layout::http_secret();
     match read_all(store, &key, MAX_SECRET_BYTES).await {
-        Ok(content) => return Ok(StateKey::new(content.to_vec())),
+        Ok(content) => return Ok(Some(StateKey::new(content.to_vec()))),
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error).context("cannot read the key that signs upload addresses"),
     }
-    // 244 random bits from the operating system.
-    let made = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-    match store.put_if_absent(&key, made.clone().into()).await {
+    match store.put_if_absent(&key, made_key().into()).await {
         Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
-        // Who only reads may not be able to write, and gives out no addresses of uploads. Where it can, the key is kept
-        // for the time when it may take writes.
-        Err(error) if config.storage.maintenance.readonly.enabled => {
+        Err(error) if reads_only => {
             tracing::debug!(%error, "the key that signs upload addresses is not kept in the store");
-            return Ok(StateKey::new(made.into_bytes()));
+            return Ok(None);
         }
         Err(error) => return Err(error).context("cannot keep the key that signs upload addresses"),
     }
     // Whoever came first has decided.
     let content = read_all(store, &key, MAX_SECRET_BYTES).await.context("cannot read the key back")?;
-    Ok(StateKey::new(content.to_vec()))
+    Ok(Some(StateKey::new(content.to_vec())))
 }
 
 #[cfg(test)]
@@ -230,11 +237,11 @@ mod tests {
 
     #[tokio::test]
     async fn two_processes_share_the_key_that_the_first_one_made() {
-        let (config, store) = (Config::default(), Memory::new());
-        state_key(&config, &store).await.unwrap();
+        let store = Memory::new();
+        let first = state_key(&store, false).await.unwrap();
         let kept = read_all(&store, &layout::http_secret(), 1000).await.unwrap();
         assert_eq!(kept.len(), 64);
-        state_key(&config, &store).await.unwrap();
+        assert!(first.is_some() && state_key(&store, true).await.unwrap() == first);
         assert_eq!(read_all(&store, &layout::http_secret(), 1000).await.unwrap(), kept);
     }
 

@@ -206,16 +206,17 @@ async fn a_body_of_unknown_length_passes() {
 #[tokio::test]
 async fn refusals_are_in_the_words_of_the_server() {
     let upstream = Upstream::start().await;
-    for (dialect, target, error, slow) in [
-        (Dialect::S3, "/b/k", "<Code>InternalError</Code>", "<Code>SlowDown</Code>"),
-        (Dialect::Azure, "/a/b/k", "<Code>InternalError</Code>", "<Code>ServerBusy</Code>"),
-        (Dialect::Gcs, "/storage/v1/b/b/o/k", "\"code\":500", "\"code\":503"),
-        (Dialect::Swift, "/v1/AUTH_test/b/k", "", ""),
+    for (dialect, target, error, slow, denied) in [
+        (Dialect::S3, "/b/k", "<Code>InternalError<", "<Code>SlowDown<", "<Code>AccessDenied<"),
+        (Dialect::Azure, "/a/b/k", "<Code>InternalError<", "<Code>ServerBusy<", "<Code>AuthorizationFailure<"),
+        (Dialect::Gcs, "/storage/v1/b/b/o/k", "\"code\":500", "\"code\":503", "\"code\":403"),
+        (Dialect::Swift, "/v1/AUTH_test/b/k", "", "", ""),
     ] {
         let proxy = Proxy::start(upstream.address, dialect).unwrap();
         for (fault, expected, words) in [
             (Fault::Error, StatusCode::INTERNAL_SERVER_ERROR, error),
             (Fault::SlowDown, StatusCode::SERVICE_UNAVAILABLE, slow),
+            (Fault::Deny, StatusCode::FORBIDDEN, denied),
         ] {
             proxy.set_faults(Faults::of_seed(1).share(fault, 1.0).only(&Method::GET, Kind::Object));
             let (status, body) = once(&proxy, Method::GET, target).await.unwrap();
@@ -224,7 +225,7 @@ async fn refusals_are_in_the_words_of_the_server() {
             assert!(body.contains(words), "{dialect:?} {body}");
             assert_eq!(proxy.counts().of_fault(fault), 1);
         }
-        assert_eq!(proxy.counts().of(&Method::GET, Kind::Object), 2, "what is broken counts as well");
+        assert_eq!(proxy.counts().of(&Method::GET, Kind::Object), 3, "what is broken counts as well");
     }
     assert_eq!(upstream.seen(), 0);
 }
@@ -276,6 +277,22 @@ async fn half_of_a_body_comes_and_no_more() {
     assert_eq!(once(&proxy, Method::HEAD, "/b/k").await.unwrap().0, StatusCode::OK);
     assert_eq!(once(&proxy, Method::PUT, "/b/k").await.unwrap().0, StatusCode::OK);
     assert_eq!(proxy.counts().of_fault(Fault::Truncate), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_has_done_its_work_and_says_half_of_it_or_nothing() {
+    let upstream = Upstream::start().await;
+    let proxy = Proxy::start(upstream.address, Dialect::S3).unwrap();
+    proxy.set_faults(Faults::of_seed(1).share(Fault::Hang, 1.0));
+    let brief = Duration::from_millis(200);
+    let mut response = Client::connect(&proxy).await.send(Method::GET, "/b/k", b"").await.unwrap();
+    let mut received = 0;
+    while let Ok(frame) = tokio::time::timeout(brief, response.body_mut().frame()).await {
+        received += frame.expect("it does not end").unwrap().into_data().unwrap().len();
+    }
+    assert_eq!(received, CONTENT.len() / 2);
+    tokio::time::timeout(brief, once(&proxy, Method::PUT, "/b/k")).await.unwrap_err();
+    assert_eq!((upstream.seen(), proxy.counts().of_fault(Fault::Hang)), (2, 2));
 }
 
 #[tokio::test]

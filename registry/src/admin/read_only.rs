@@ -105,17 +105,11 @@ pub(super) async fn switch(admin: &Admin, request: Request<Incoming>) -> Result<
 }
 
 async fn open(admin: &Admin) -> Result<Response<Body>, Refused> {
-    let unavailable = |message: String| {
+    let refused = |message: String| {
         tracing::error!(message, "the registry stays read-only");
         Refused { status: StatusCode::SERVICE_UNAVAILABLE, code: "NOT_WRITABLE", message }
     };
-    match tokio::time::timeout(PREPARING, admin.registry.exclude.prepare_to_write()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(unavailable(format!("the store cannot be written: {error}"))),
-        Err(_) => return Err(unavailable("another process keeps the store locked: try again".to_owned())),
-    }
-    admin.registry.gate.open();
-    tracing::warn!("the registry takes writes");
+    admin.registry.open_gate(PREPARING).await.map_err(refused)?;
     Ok(json(StatusCode::OK, admin.registry.gate.standing(), false))
 }
 

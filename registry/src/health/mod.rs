@@ -9,7 +9,7 @@ mod look;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use berth_config::shown_address;
@@ -26,6 +26,8 @@ use crate::reach::Reach;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 /// Looking more often than this would only keep the machine busy.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the log has another reason of a check that goes on failing: some reasons hold the number of a request.
+const REASON_PAUSE: Duration = Duration::from_secs(60);
 
 /// The checks of a registry.
 #[derive(Debug, Default)]
@@ -53,6 +55,25 @@ struct Found {
     failures: u32,
     reason: String,
     is_failing: bool,
+    /// When the log was told of it.
+    told: Option<Instant>,
+}
+
+impl Found {
+    /// One failure more, of a check that fails from the `threshold`th on; whether the log is to be told.
+    fn fail(&mut self, reason: String, threshold: u32, now: Instant) -> bool {
+        let (was_failing, is_other) = (self.is_failing, self.reason != reason);
+        self.failures = self.failures.saturating_add(1);
+        self.is_failing = self.failures >= threshold.max(1);
+        self.reason = reason;
+        let is_new = self.failures == 1 || self.is_failing != was_failing;
+        let is_due = self.told.is_none_or(|told| now.duration_since(told) >= REASON_PAUSE);
+        let tells = is_new || (is_other && is_due);
+        if tells {
+            self.told = Some(now);
+        }
+        tells
+    }
 }
 
 impl Health {
@@ -148,13 +169,10 @@ impl Health {
                 *found = Found::default();
             }
             Err(reason) => {
-                found.failures = found.failures.saturating_add(1);
-                found.is_failing = found.failures >= check.threshold.max(1);
-                if found.failures == 1 || found.is_failing != was_failing || found.reason != reason {
-                    let (failures, is_failing) = (found.failures, found.is_failing);
+                if found.fail(reason, check.threshold, Instant::now()) {
+                    let Found { failures, is_failing, reason, .. } = &*found;
                     tracing::warn!(check = check.name, reason, failures, is_failing, "a health check failed");
                 }
-                found.reason = reason;
             }
         }
         if found.is_failing && !was_failing {
@@ -230,6 +248,16 @@ mod tests {
         health.note(file, Ok(()));
         assert!(health.check().is_ok());
         assert!(health.failures().is_empty());
+    }
+
+    #[test]
+    fn the_log_is_told_of_what_is_new_and_of_other_reasons_now_and_then() {
+        let (mut found, start) = (Found::default(), Instant::now());
+        let told: Vec<bool> = [("a", 0), ("a", 1), ("b", 2), ("c", 59), ("c", 61), ("d", 62), ("d", 122), ("e", 123)]
+            .map(|(reason, seconds)| found.fail(reason.to_owned(), 2, start + Duration::from_secs(seconds)))
+            .to_vec();
+        assert_eq!(told, [true, true, false, false, false, true, false, true]);
+        assert_eq!((found.failures, found.reason.as_str(), found.is_failing), (8, "e", true));
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::settings::MAX_SECRET_BYTES;
 const PAUSE: Duration = Duration::from_secs(10);
 /// When every replica that has started at the same time as this one has written its key: longer than a start waits.
 const SETTLED: Duration = Duration::from_secs(30);
+/// How long the store may take: requests wait for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many keys are known at most.
 const MAX_KEYS: usize = 4;
 
@@ -40,6 +42,8 @@ struct Known {
     store: Option<Arc<dyn Store>>,
     /// When the key in the store is looked at once more, whatever happens.
     unsettled: Option<Instant>,
+    /// Whether the key is one that every replica has.
+    is_shared: bool,
 }
 
 impl Known {
@@ -65,13 +69,23 @@ impl StateKeys {
 
     /// Takes the key of the configuration.
     pub(crate) fn configure(&self, key: StateKey) {
-        *self.known() = Known { keys: vec![key], store: None, unsettled: None };
+        *self.known() = Known { keys: vec![key], is_shared: true, ..Known::default() };
     }
 
     /// Takes the key that is in a store; `is_settled` if no other can come to be there by now.
     pub(crate) fn take(&self, key: StateKey, store: Arc<dyn Store>, is_settled: bool) {
         let unsettled = (!is_settled).then(|| Instant::now() + SETTLED);
-        *self.known() = Known { keys: vec![key], store: Some(store), unsettled };
+        *self.known() = Known { keys: vec![key], store: Some(store), unsettled, is_shared: true };
+    }
+
+    /// Takes a key that nobody else has, where the store has none and takes none; until it does.
+    pub(crate) fn improvise(&self, key: StateKey, store: Arc<dyn Store>) {
+        *self.known() = Known { keys: vec![key], store: Some(store), ..Known::default() };
+    }
+
+    /// Whether there is a key, and it is one that every replica has.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.known().is_shared
     }
 
     /// Whether there is a key.
@@ -110,9 +124,16 @@ impl StateKeys {
         if asked.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
+        let (is_due, secret) = (self.known().is_due(), layout::http_secret());
+        let reading = tokio::time::timeout(PATIENCE, read_all(store.as_ref(), &secret, MAX_SECRET_BYTES)).await;
+        // Whoever has waited meanwhile does not ask again.
         *asked = Some(Instant::now());
-        let is_due = self.known().is_due();
-        match read_all(store.as_ref(), &layout::http_secret(), MAX_SECRET_BYTES).await {
+        let Ok(read) = reading else {
+            return tracing::warn!(
+                "cannot look again at the key that signs upload addresses: the store does not answer"
+            );
+        };
+        match read {
             Ok(content) if !content.is_empty() => {
                 let mut known = self.known();
                 known.prefer(StateKey::new(content.to_vec()));
@@ -128,7 +149,6 @@ impl StateKeys {
 
 #[cfg(test)]
 mod tests {
-    use berth_config::Config;
     use berth_storage::ObjectStore;
     use berth_storage::layers::{Shelf, ShelfOptions};
 
@@ -147,7 +167,7 @@ mod tests {
 
     async fn start(shelf: &Arc<Shelf>) -> StateKeys {
         let (keys, store) = (StateKeys::default(), Arc::new(ObjectStore::new(shelf.clone())));
-        let key = settings::state_key(&Config::default(), store.as_ref()).await.unwrap();
+        let key = settings::state_key(store.as_ref(), false).await.unwrap().unwrap();
         keys.take(key, store, false);
         keys
     }

@@ -16,6 +16,8 @@ pub enum Fault {
     Error,
     /// 503 in the words with which the server asks for fewer requests, and it never saw the request.
     SlowDown,
+    /// 403 in the words with which the server refuses what the credentials do not permit, and it never saw the request.
+    Deny,
     /// The connection is reset, and the server never saw the request.
     Reset,
     /// The server has done what it was asked, and the connection is reset instead of an answer.
@@ -24,6 +26,9 @@ pub enum Fault {
     Stall,
     /// Half of the answer's body comes, and then the connection ends. An answer without a body passes.
     Truncate,
+    /// The server has done what it was asked, and half of the answer's body comes, or nothing of an answer that has none;
+    /// then nothing more, until the client goes away or [`MAX_STALL`] is over.
+    Hang,
 }
 
 /// What is broken, and how often.

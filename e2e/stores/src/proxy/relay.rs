@@ -18,8 +18,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
+use tokio::time::Sleep;
 
-use super::{Dialect, Fault, Shared, connect};
+use super::{Dialect, Fault, MAX_STALL, Shared, connect};
 
 /// How much of a request's body is read before it is refused. A client that sends more may meet a closed connection
 /// before it reads why, as it may with the real servers.
@@ -74,6 +75,7 @@ impl Relay {
         match fault {
             Fault::Error => Ok(refuse(request, self.shared.dialect, StatusCode::INTERNAL_SERVER_ERROR).await),
             Fault::SlowDown => Ok(refuse(request, self.shared.dialect, StatusCode::SERVICE_UNAVAILABLE).await),
+            Fault::Deny => Ok(refuse(request, self.shared.dialect, StatusCode::FORBIDDEN).await),
             Fault::Reset => Err(self.reset()),
             Fault::Lost => {
                 let answer = self.pass(request).await?;
@@ -83,6 +85,7 @@ impl Relay {
             }
             Fault::Stall => self.stall(request, stall).await,
             Fault::Truncate => self.truncate(&method, request).await,
+            Fault::Hang => self.hang(&method, request).await,
         }
     }
 
@@ -99,6 +102,20 @@ impl Relay {
             body.cut();
         }
         Ok(answer)
+    }
+
+    async fn hang(&self, method: &Method, request: Request<Incoming>) -> io::Result<Answer> {
+        let mut answer = self.pass(request).await?;
+        match answer.body_mut() {
+            Either::Left(body) if method != Method::HEAD && !body.is_end_stream() => {
+                body.hang();
+                Ok(answer)
+            }
+            _ => {
+                tokio::time::sleep(MAX_STALL).await;
+                Err(self.reset())
+            }
+        }
     }
 
     /// Passes a request on. A kept connection may have been closed by the server since; a request that was not sent
@@ -141,17 +158,21 @@ impl Relay {
 /// Refuses a request in the words of the server.
 async fn refuse(request: Request<Incoming>, dialect: Dialect, status: StatusCode) -> Answer {
     let _ = drain(request.into_body(), MAX_DRAINED_BYTES).await;
-    let slow = status == StatusCode::SERVICE_UNAVAILABLE;
+    let say = |slow: &'static str, denied: &'static str, error: &'static str| match status {
+        StatusCode::SERVICE_UNAVAILABLE => slow,
+        StatusCode::FORBIDDEN => denied,
+        _ => error,
+    };
     let xml = |code: &str| {
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>broken on purpose</Message></Error>"
         )
     };
     let (kind, body) = match dialect {
-        Dialect::S3 => ("application/xml", xml(if slow { "SlowDown" } else { "InternalError" })),
-        Dialect::Azure => ("application/xml", xml(if slow { "ServerBusy" } else { "InternalError" })),
+        Dialect::S3 => ("application/xml", xml(say("SlowDown", "AccessDenied", "InternalError"))),
+        Dialect::Azure => ("application/xml", xml(say("ServerBusy", "AuthorizationFailure", "InternalError"))),
         Dialect::Gcs => {
-            let (code, reason) = (status.as_u16(), if slow { "backendError" } else { "internalError" });
+            let (code, reason) = (status.as_u16(), say("backendError", "forbidden", "internalError"));
             let text = format!(
                 r#"{{"error":{{"code":{code},"message":"broken on purpose","errors":[{{"reason":"{reason}"}}]}}}}"#
             );
@@ -181,6 +202,8 @@ async fn drain<B: Body<Data = Bytes> + Unpin>(mut body: B, limit: usize) -> Opti
 struct Cut {
     body: Incoming,
     state: State,
+    /// How long nothing comes behind that half, before the connection ends.
+    silence: Option<Pin<Box<Sleep>>>,
 }
 
 enum State {
@@ -194,7 +217,12 @@ enum State {
 
 impl Cut {
     fn whole(body: Incoming) -> Self {
-        Self { body, state: State::Whole }
+        Self { body, state: State::Whole, silence: None }
+    }
+
+    fn hang(&mut self) {
+        self.cut();
+        self.silence = Some(Box::pin(tokio::time::sleep(MAX_STALL)));
     }
 
     fn cut(&mut self) {
@@ -210,6 +238,9 @@ impl Body for Cut {
         match self.state {
             State::Sent => {
                 // The connection sends what it has when a body has nothing ready.
+                if let Some(silence) = &mut self.silence {
+                    ready!(silence.as_mut().poll(cx));
+                }
                 self.state = State::Over;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
