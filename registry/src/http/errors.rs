@@ -261,10 +261,19 @@ impl From<Error> for Failure {
                 Failure { cause: Some(text), ..Failure::unavailable("the registry's storage is full") }
             }
             Error::Store(StoreError::Crowded) => Failure::unavailable(text),
+            Error::Store(StoreError::Pieces { limit, .. }) => {
+                let message = format!("the upload has come in more than {limit} pieces: begin again, with larger ones");
+                Failure::saying(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
+            }
             // An object store that is busy or cannot be reached, after it was asked several times.
             Error::Store(error) if error.is_transient() => {
                 Failure { cause: Some(text), ..Failure::unavailable("the registry's storage cannot be reached") }
             }
+            // Somebody has to give a permission, or to mend the settings; what the store says is for them, in the log.
+            Error::Store(StoreError::Service { .. }) => Failure {
+                cause: Some(text),
+                ..Failure::unavailable("the registry's storage refuses what is asked of it")
+            },
             Error::Link { .. } | Error::Store(_) | Error::Stopped(_) => Failure::internal(text),
         }
     }
@@ -293,6 +302,31 @@ impl From<JwsError> for Failure {
 mod tests {
     use super::*;
     use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn a_store_that_refuses_is_unavailable_and_a_full_one_is_said_to_be_full() {
+        let refusing = |status, code: &str| {
+            let refusal = Box::new(berth_storage::Refusal { status, code: code.into(), message: "of ours".into() });
+            Failure::from(Error::Store(StoreError::Service { key: "docker/key".into(), action: "write", refusal }))
+        };
+        for (status, code, said) in [
+            (403, "AccessDenied", "the registry's storage refuses what is asked of it"),
+            (400, "InvalidRequest", "the registry's storage refuses what is asked of it"),
+            (503, "SlowDown", "the registry's storage cannot be reached"),
+            (507, "", "the registry's storage is full"),
+            (413, "", "the registry's storage is full"),
+            (403, "QuotaExceeded", "the registry's storage is full"),
+        ] {
+            let failure = refusing(status, code);
+            assert_eq!(failure.status, StatusCode::SERVICE_UNAVAILABLE, "{status} {code}");
+            let response = failure.response(false);
+            assert!(response.headers().contains_key(header::RETRY_AFTER), "{status} {code}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body = String::from_utf8_lossy(&body);
+            assert!(body.contains(said) && !body.contains("docker/key"), "{body}");
+            assert!(failure.to_string().contains("docker/key"), "the log has it all");
+        }
+    }
 
     #[tokio::test]
     async fn a_client_is_not_told_what_the_operating_system_said() {

@@ -22,7 +22,7 @@ use std::time::SystemTime;
 
 use berth_oci::{Algorithm, Digest, RepositoryName};
 use berth_storage::layout::UploadKey;
-use berth_storage::{EntryKind, Incoming, Progress, StoreError, list_all, read_all};
+use berth_storage::{Entry, EntryKind, Incoming, ListRequest, MAX_PAGE, Progress, StoreError, read_all};
 use futures::stream;
 use uuid::Uuid;
 
@@ -197,16 +197,35 @@ impl Registry {
     async fn cancel(&self, name: &RepositoryName, id: Uuid, before: Option<SystemTime>) -> Result<bool, Error> {
         let _session = self.sessions.lock(id).await?;
         let upload = UploadKey::new(name, id);
-        if let Some(before) = before {
-            for entry in list_all(self.store.as_ref(), upload.directory(), false).await? {
-                if matches!(entry.kind, EntryKind::Object(stat) if stat.modified >= before) {
-                    return Ok(false);
-                }
-            }
+        if let Some(before) = before
+            && self.has_newer(&upload, before).await?
+        {
+            return Ok(false);
         }
         let cancelled = self.store.abort(&upload).await;
         self.sessions.forget(id);
         cancelled.map(|()| true).map_err(|error| unknown_session(error, name, id))
+    }
+
+    /// Whether anything of a session was written since then.
+    async fn has_newer(&self, upload: &UploadKey, before: SystemTime) -> Result<bool, Error> {
+        let mut after = None;
+        loop {
+            let request = ListRequest {
+                below: upload.directory(),
+                behind: None,
+                one_level: false,
+                after: after.as_ref(),
+                limit: MAX_PAGE,
+            };
+            let page = self.store.list(request).await?;
+            let is_newer = |entry: &Entry| matches!(entry.kind, EntryKind::Object(stat) if stat.modified >= before);
+            match page.next {
+                _ if page.entries.iter().any(is_newer) => return Ok(true),
+                None => return Ok(false),
+                next => after = next,
+            }
+        }
     }
 
     /// Appends a body to a session that has come so far.

@@ -12,7 +12,7 @@ use crate::gc::Guard;
 use crate::registry::Permissions;
 
 async fn left_below(registry: &Registry) -> usize {
-    list_all(registry.store.as_ref(), &layout::repositories(), false).await.unwrap().len()
+    berth_storage::list_all(registry.store.as_ref(), &layout::repositories(), false).await.unwrap().len()
 }
 
 /// The data is hashed by what was named, so that it need not be read again in the end.

@@ -63,6 +63,14 @@ pub enum StoreError {
         /// The key of the upload's data.
         key: String,
     },
+    /// An upload has more pieces than one may have.
+    #[error("{key}: the upload has come in more than {limit} pieces: begin again, with larger ones")]
+    Pieces {
+        /// The directory of the upload.
+        key: String,
+        /// How many there may be.
+        limit: usize,
+    },
     /// So much is on its way into the store that there was no room for more in time.
     #[error("too much is being pushed at once: try again")]
     Crowded,
@@ -177,8 +185,17 @@ impl StoreError {
     /// Whether the store has no room left: for anybody, or for this user of the operating system.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let StoreError::Io { source, .. } = self else { return false };
-        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        match self {
+            StoreError::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            // What a quota of Swift says, WebDAV's word for a full disk, and codes of those that speak S3.
+            StoreError::Service { refusal, .. } => {
+                const CODES: [&str; 4] = ["QuotaExceeded", "AccountQuotaExceeded", "XMinioStorageFull", "StorageFull"];
+                matches!(refusal.status, 413 | 507) || CODES.contains(&refusal.code.as_str())
+            }
+            _ => false,
+        }
     }
 
     /// Whether the same request may well succeed a moment later: the store was busy, restarted, or not to be reached.

@@ -11,10 +11,10 @@ use crate::Secret;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Oss {
-    /// The name of the access key. Required, unless `credentialsdirectory` is set.
+    /// The name of the access key. Without it and `credentialsdirectory`, the role that the pod or machine has been given.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub accesskeyid: String,
-    /// The access key. Required, unless `credentialsdirectory` is set.
+    /// The access key; set with `accesskeyid`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accesskeysecret: Option<Secret>,
     /// Berth's own: a directory with a file for each credential, in place of the keys of their names: `accesskeyid` and

@@ -29,7 +29,7 @@ pub(super) const DIRECTORY: &str = "berth";
 /// What follows nothing.
 const ROOT: &str = "root";
 /// How much of a digest names a segment, in digits of four bits.
-const ID_DIGITS: usize = 24;
+const ID_DIGITS: usize = 32;
 /// The most of a running hash that stands between two slashes: with less than 255 bytes, every store takes it.
 const STATE_CHARACTERS: usize = 200;
 
@@ -94,12 +94,24 @@ impl Segment {
 }
 
 /// Segments of which each follows the one before; the first begins at byte 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Chain {
     segments: Vec<Segment>,
     /// Whether there may be objects of the upload that are none of these.
     is_found: bool,
+    /// How many objects the upload has, as far as is known: those that were written together as one are there as well.
+    objects: usize,
 }
+
+/// Chains are the same that have the same segments, whatever lies beside them.
+impl PartialEq for Chain {
+    fn eq(&self, other: &Self) -> bool {
+        let Chain { segments, is_found, objects: _ } = self;
+        (segments, is_found) == (&other.segments, &other.is_found)
+    }
+}
+
+impl Eq for Chain {}
 
 impl Chain {
     pub(super) fn segments(&self) -> &[Segment] {
@@ -109,6 +121,11 @@ impl Chain {
     /// Whether other processes may have written to the upload: it was found in a listing.
     pub(super) fn is_found(&self) -> bool {
         self.is_found
+    }
+
+    /// How many objects the upload has, as far as is known.
+    pub(super) fn objects(&self) -> usize {
+        self.objects
     }
 
     /// Notes that there may be other objects.
@@ -141,6 +158,7 @@ impl Chain {
 
     pub(super) fn push(&mut self, segment: Segment) {
         self.segments.push(segment);
+        self.objects += 1;
     }
 
     /// How many segments at the end are so small that they are better one: together they have at least `enough` bytes, and
@@ -172,7 +190,7 @@ impl Chain {
     /// The same data with the last `count` segments as one, which is given too.
     pub(super) fn merged(&self, count: usize) -> Option<(Chain, Segment)> {
         let kept = self.segments[..self.segments.len().checked_sub(count)?].to_vec();
-        let mut merged = Chain { segments: kept, is_found: self.is_found };
+        let mut merged = Chain { segments: kept, is_found: self.is_found, objects: self.objects };
         let segment = merged.next(&self.hasher()?);
         merged.push(segment.clone());
         Some((merged, segment))
@@ -189,7 +207,7 @@ impl Chain {
         let mut parsed: Vec<(Segment, &str)> = names.filter_map(Segment::parse).collect();
         // What follows ends later, so whatever a segment follows has been seen before it.
         parsed.sort_unstable_by(|(one, _), (other, _)| (one.end, &one.name).cmp(&(other.end, &other.name)));
-        let mut tree = Tree::default();
+        let (mut tree, objects) = (Tree::default(), parsed.len());
         if let Some((name, bytes)) = foreign.filter(|(_, bytes)| *bytes > 0) {
             tree.add(Segment::foreign(name, bytes), None);
         }
@@ -200,7 +218,7 @@ impl Chain {
                 tree.add(segment, before);
             }
         }
-        Chain { segments: tree.best(expected), is_found: true }
+        Chain { segments: tree.best(expected), is_found: true, objects }
     }
 }
 

@@ -39,6 +39,10 @@ pub(crate) use chain::Chain;
 /// what its allocator has not given back yet, that is less than 128 MiB.
 const BUDGET_BYTES: usize = 48 * 1024 * 1024;
 
+/// How many objects an upload may have: who goes on with it holds all their names for a moment. In pieces of a mebibyte that
+/// is an upload of 48 GiB, in those of the usual size one of more than a tebibyte.
+const MAX_PIECES: usize = 50_000;
+
 /// The store in a bucket.
 #[derive(Clone)]
 pub struct ObjectStore {
@@ -60,7 +64,7 @@ impl ObjectStore {
         &self.bucket
     }
 
-    /// Every object below a key, page by page.
+    /// Every object below the directory of an upload, of which there are not too many.
     async fn all_below(&self, below: &Key) -> Result<Vec<(Key, Stat)>, StoreError> {
         let (mut found, mut next): (Vec<(Key, Stat)>, Option<String>) = (Vec::new(), None);
         loop {
@@ -68,6 +72,10 @@ impl ObjectStore {
             let listed = self.bucket.list(Listing { below, one_level: false, start, limit: MAX_PAGE }).await?;
             let keys = listed.objects.into_iter().filter_map(|(name, stat)| Some((name.parse().ok()?, stat)));
             found.extend(keys);
+            // Processes that write at once count each for itself.
+            if found.len() > 2 * MAX_PIECES {
+                return Err(StoreError::Pieces { key: below.to_string(), limit: MAX_PIECES });
+            }
             match listed.next {
                 None => return Ok(found),
                 more => next = more,

@@ -11,7 +11,7 @@ use super::ObjectStore;
 use crate::bucket::Limits;
 use crate::layers::{Shelf, ShelfOptions};
 use crate::layout::UploadKey;
-use crate::{Incoming, Key, Progress, Store};
+use crate::{Incoming, Key, Progress, Store, StoreError};
 
 /// Segments of less than 100 bytes are small.
 fn shelf() -> Arc<Shelf> {
@@ -129,4 +129,21 @@ async fn a_long_beginning_of_another_program_is_moved_in_pieces() {
     let progress = with(&store, &upload, &found, b"and what Berth has taken").await;
     store.finish(&upload, &progress, &"blob".parse().unwrap()).await.unwrap();
     assert_eq!(shelf.peek("blob").unwrap(), [&foreign[..], b"and what Berth has taken"].concat());
+}
+
+/// Whoever goes on with an upload holds the names of all its objects.
+#[tokio::test]
+async fn an_upload_has_only_so_many_pieces() {
+    let shelf = shelf();
+    let (store, upload) = (ObjectStore::new(shelf.clone()), upload());
+    begun(&store, &upload).await;
+    let (mut chain, mut hasher) = (super::Chain::default(), Hasher::new(Algorithm::Sha256));
+    for _ in 0..super::MAX_PIECES {
+        hasher.update(b"x");
+        chain.push(chain.next(&hasher));
+    }
+    let body = Incoming::new(stream::iter([Ok(Bytes::from_static(b"x"))]));
+    let refused = store.append(&upload, super::upload::progress(chain), body).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Pieces { .. }), "{refused}");
+    assert_eq!(shelf.names(), [upload.started_at().to_string()], "nothing was written");
 }

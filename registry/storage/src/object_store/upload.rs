@@ -27,10 +27,10 @@ use crate::layout::UploadKey;
 use crate::store::{Appended, ByteRange, Incoming, Outgoing, Progress, UploadData, Written};
 use crate::{Key, Store, StoreError};
 
-use super::ObjectStore;
 use super::chain::{Chain, DIRECTORY, Segment};
 use super::intake::{Chunk, Cut, Intake};
 use super::plan::{Part, Plan, moved_bytes, plan};
+use super::{MAX_PIECES, ObjectStore};
 
 /// How many chunks of one body are being sent at once.
 const SENT_AT_ONCE: usize = 2;
@@ -126,6 +126,9 @@ impl ObjectStore {
         if hasher.bytes() != chain.bytes() {
             let (expected, found) = (hasher.bytes(), chain.bytes());
             return Err(StoreError::Offset { key: upload.data().to_string(), expected, found });
+        }
+        if chain.objects() >= MAX_PIECES {
+            return Err(StoreError::Pieces { key: upload.directory().to_string(), limit: MAX_PIECES });
         }
         let mut chain = (*chain).clone();
         let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits(), Cut::Segments, hasher);

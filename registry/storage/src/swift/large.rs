@@ -7,8 +7,8 @@
 //!   again meanwhile, B sees A's again and clears its own away instead.
 //! - Both look and see nothing, both write: the store keeps the one that it dates later. Both look again and see that one,
 //!   and the other clears its own away.
-//! - B sees that A's segments are the same as its own, as far as their lengths and tags tell: B leaves the object as it is,
-//!   so that nobody who reads it is cut off, and clears its own away.
+//! - B sees that A's segments are the same as its own, as far as their lengths and tags tell, and that all of them are
+//!   there: B leaves the object as it is, so that nobody who reads it is cut off, and clears its own away.
 //!
 //! Where the store has nothing to say, or nothing is there, or what is there cannot be told for sure, nothing is cleared
 //! away: rather lose room than content. So a writer that is replaced between another's look and its writing leaves its
@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -37,6 +38,8 @@ const MAX_MANIFEST_BYTES: usize = 16 << 20;
 pub(super) const MAX_COPY_BYTES: u64 = 64 << 20;
 /// How many segments are copied at once.
 pub(super) const COPIES_AT_ONCE: usize = 4;
+/// How many segments are looked for at once.
+const LOOKS_AT_ONCE: usize = 8;
 /// The type of whatever is written.
 const CONTENT_TYPE: &str = "application/octet-stream";
 
@@ -165,8 +168,20 @@ impl Inner {
     }
 
     async fn is_there(&self, about: &Key, name: &str) -> Result<bool, StoreError> {
-        let ask = Ask::new(Method::HEAD, self.path(name), "look for a segment", about).known(&[StatusCode::NOT_FOUND]);
+        let ask = Ask::new(Method::HEAD, self.path(name), "look for a segment", about)
+            .header("x-newest", "true")
+            .known(&[StatusCode::NOT_FOUND]);
         Ok(self.send(&ask).await?.status().is_success())
+    }
+
+    async fn are_there(&self, about: &Key, names: &[String]) -> Result<bool, StoreError> {
+        for some in names.chunks(LOOKS_AT_ONCE) {
+            let looks = some.iter().map(|name| self.is_there(about, name));
+            if try_join_all(looks).await?.contains(&false) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Makes sure that an object of docker-registry's that seems to be empty is so, and that it is not the listing, of which
@@ -217,11 +232,15 @@ impl Inner {
         let before = match self.found(to, assembly).await? {
             // The parts were made an object before, and the answer was lost.
             Found::These => return Ok(()),
-            Found::Others(manifest) if manifest.equals(parts) && self.touch(to).await? => {
-                self.clear(ours()).await;
-                return Ok(());
+            Found::Others(manifest) => {
+                let theirs = manifest.own(&self.container, &name);
+                // What it lists may be gone: whoever writes it again wants it whole.
+                if manifest.equals(parts) && self.are_there(to, &theirs).await? && self.touch(to).await? {
+                    self.clear(ours()).await;
+                    return Ok(());
+                }
+                theirs
             }
-            Found::Others(manifest) => manifest.own(&self.container, &name),
             Found::NotStatic(look) => self.segments(to, &look).await?,
             Found::Unknown | Found::Nothing => Vec::new(),
         };

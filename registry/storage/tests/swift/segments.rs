@@ -2,6 +2,7 @@
 
 use berth_storage::bucket::{Bucket, Listing, Start};
 use bytes::Bytes;
+use http::Method;
 
 use crate::lab::{CHUNK, Lab, content, key, put_parts, read, until};
 
@@ -100,6 +101,24 @@ async fn equal_content_stays_and_is_as_new() {
     assert_eq!(lab.names().await, names, "who reads the first is not cut off");
     assert!(swift.head(&at).await.unwrap().modified > before.modified);
     assert!(read(&swift, &at).await == parts.concat());
+}
+
+/// The object says as before how long it is, and cannot be read: who writes it again means to mend it.
+#[tokio::test]
+#[ignore = "needs the real servers: run `make stores`"]
+async fn content_whose_segments_are_gone_is_written_again() {
+    let lab = Lab::open().await;
+    let swift = lab.swift().await;
+    let at = key("blobs/data");
+    let parts = [content(1, CHUNK), content(2, 500)];
+    put_parts(&swift, &at, &parts).await;
+    let segments: Vec<String> =
+        lab.names().await.into_iter().filter(|name| name.contains("/.berth-segments/")).collect();
+    let answer = lab.ask(Method::DELETE, &format!("/{}", segments[1]), &[], Bytes::new()).await;
+    assert!(answer.status.is_success(), "{}", answer.status);
+    put_parts(&swift, &at, &parts).await;
+    assert!(read(&swift, &at).await == parts.concat());
+    assert_eq!(lab.segments().await, 2, "{:?}", lab.names().await);
 }
 
 /// Many that complete one object at once leave one of them, whole.
