@@ -30,6 +30,8 @@ pub const CRANE_VERSION: &str = "v0.22.1";
 pub const REGCTL_VERSION: &str = "v0.11.7";
 /// The version of cosign.
 pub const COSIGN_VERSION: &str = "v3.1.3";
+/// The version of go-jose, which signs tokens.
+pub const TOKENS_VERSION: &str = "v4.1.3";
 
 /// A tool that is built from a Go module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,11 +117,15 @@ pub const COSIGN: Tool = Tool {
     ldflags: "-s -w -X sigs.k8s.io/release-utils/version.gitVersion=v3.1.3",
 };
 
+/// What signs tokens, good ones and bad ones, for tests.
+pub const TOKENS: Tool =
+    Tool { name: "tokens", version: TOKENS_VERSION, packages: &["."], programs: &["tokens"], ldflags: "-s -w" };
+
 /// What the local cluster and the demo need.
 pub const CLUSTER: [Tool; 3] = [KUBERNETES, COREDNS, HELM];
 
 /// Every tool.
-pub const TOOLS: [Tool; 7] = [KUBERNETES, COREDNS, HELM, DISTRIBUTION, CRANE, REGCTL, COSIGN];
+pub const TOOLS: [Tool; 8] = [KUBERNETES, COREDNS, HELM, DISTRIBUTION, CRANE, REGCTL, COSIGN, TOKENS];
 
 impl Tool {
     /// The module's directory in this repository.

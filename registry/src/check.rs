@@ -13,7 +13,7 @@ use berth_storage::Memory;
 use crate::health::Health;
 use crate::reach::Reach;
 use crate::tls::Policy;
-use crate::{acme, read_only_file, redirects, settings, transport};
+use crate::{acme, auth, read_only_file, redirects, settings, transport};
 
 /// Refuses a configuration that the server would not start with, as far as that is seen without looking at a file.
 ///
@@ -24,6 +24,9 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     settings::rules(config)?;
     settings::headers(config)?;
     redirects::check(config)?;
+    if let Some(Auth::Token(token)) = &config.auth {
+        auth::token::check(token)?;
+    }
     if let Some(tls) = &config.http.tls {
         Policy::new(tls, !config.http.http2.disabled)?;
         tls.letsencrypt.as_ref().map_or(Ok(()), acme::check)?;
@@ -44,6 +47,9 @@ fn named(config: &Config) -> Vec<(String, PathBuf)> {
     }
     if let Some(Auth::Htpasswd(htpasswd)) = &config.auth {
         files.push(("auth.htpasswd.path", Some(&htpasswd.path)));
+    }
+    if let Some(Auth::Token(token)) = &config.auth {
+        files.push(("auth.token.rootcertbundle", token.rootcertbundle.as_ref()));
     }
     let admin = config.http.debug.as_ref().and_then(|debug| debug.admin.as_ref());
     files.extend([

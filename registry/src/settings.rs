@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use regex::{Regex, RegexSet};
 use uuid::Uuid;
 
-use crate::auth::{Authenticator, Htpasswd, Silly};
+use crate::auth::{Authenticator, Htpasswd, Silly, Token};
 use crate::http::{Addresses, StateKey};
 use crate::registry::Permissions;
 use crate::rules::{IndexRule, Rules, UrlRule};
@@ -32,11 +32,10 @@ pub(crate) struct Unsupported {
 /// Refuses what the configuration asks for and this version does not do, so that nobody believes, for example, that a
 /// registry asks for passwords when it does not.
 pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
-    let Config { auth, notifications, proxy, .. } = config;
-    let auth = matches!(auth, Some(Auth::Token(_))).then(|| "auth.token".to_owned());
+    let Config { notifications, proxy, .. } = config;
     let wanted = [("notifications.endpoints", !notifications.endpoints.is_empty()), ("proxy", proxy.is_some())];
     let wanted = wanted.into_iter().find(|(_, wanted)| *wanted).map(|(path, _)| path.to_owned());
-    match auth.or(wanted) {
+    match wanted {
         Some(path) => Err(Unsupported { path }),
         None => Ok(()),
     }
@@ -48,7 +47,7 @@ pub(crate) async fn authenticator(config: &Config) -> Result<Option<Arc<dyn Auth
         None => None,
         Some(Auth::Silly(settings)) => Some(Arc::new(Silly::new(settings.realm, settings.service))),
         Some(Auth::Htpasswd(settings)) => Some(Arc::new(Htpasswd::open(settings.realm, settings.path).await?)),
-        Some(Auth::Token(_)) => return Err(Unsupported { path: "auth.token".into() }.into()),
+        Some(Auth::Token(settings)) => Some(Arc::new(Token::open(settings).await?)),
     })
 }
 
@@ -194,11 +193,11 @@ mod tests {
     #[test]
     fn what_is_not_done_yet_is_refused_by_its_key() {
         for (text, key) in [
-            (
-                "storage: inmemory\nauth: {token: {realm: 'https://r.example/token', service: s, issuer: i, jwks: /k}}",
-                "auth.token",
-            ),
             ("storage: inmemory\nproxy: {remoteurl: 'https://r.example'}", "proxy"),
+            (
+                "storage: inmemory\nnotifications: {endpoints: [{name: a, url: 'https://a.example'}]}",
+                "notifications.endpoints",
+            ),
         ] {
             let config = Config::load(&format!("version: 0.1\n{text}"), []).unwrap().config;
             assert_eq!(refuse_unsupported(&config), Err(Unsupported { path: key.into() }), "{text}");

@@ -88,7 +88,7 @@ impl fmt::Display for Change {
 }
 
 /// Whether a text is of a pattern in which a star stands for any text.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let Some((beginning, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(beginning) else { return false };
     let mut pieces: Vec<&str> = rest.split('*').collect();

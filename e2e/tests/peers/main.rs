@@ -19,3 +19,4 @@ mod servers;
 mod store;
 mod survey;
 mod swap;
+mod tokens;

@@ -66,9 +66,9 @@ pub struct Token {
     /// Certificates (PEM) whose keys, or whose chains, sign tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rootcertbundle: Option<PathBuf>,
-    /// Public keys (a JSON Web Key Set) that sign tokens.
+    /// Public keys (a JSON Web Key Set) that sign tokens: a file, or an address (`https://…`) that they are fetched from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwks: Option<PathBuf>,
+    pub jwks: Option<String>,
     /// The algorithms a token may be signed with; empty for every asymmetric one that is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signingalgorithms: Vec<String>,

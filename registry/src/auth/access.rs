@@ -22,12 +22,13 @@ pub struct Access {
 }
 
 impl Access {
-    fn new(kind: &'static str, name: &str, action: &'static str) -> Self {
+    /// The access to the thing of this name.
+    pub(crate) fn of(kind: &'static str, name: &str, action: &'static str) -> Self {
         Self { kind, class: "", name: name.to_owned(), action }
     }
 
     fn repository(name: &RepositoryName, action: &'static str) -> Self {
-        Self::new("repository", name.as_str(), action)
+        Self::of("repository", name.as_str(), action)
     }
 
     /// The access as a scope: `repository:library/alpine:pull`.
@@ -36,11 +37,26 @@ impl Access {
     }
 }
 
+/// Accesses as one `scope` of a challenge, those to one thing together: `repository:library/alpine:pull,push`.
+pub(crate) fn scopes(wanted: &[Access]) -> String {
+    let mut things: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+    for Access { kind, class: _, name, action } in wanted {
+        match things.iter_mut().find(|(of, named, _)| of == kind && named == name) {
+            Some((_, _, actions)) if actions.contains(action) => {}
+            Some((_, _, actions)) => actions.push(action),
+            None => things.push((kind, name, vec![action])),
+        }
+    }
+    let scopes: Vec<String> =
+        things.iter().map(|(kind, name, actions)| format!("{kind}:{name}:{}", actions.join(","))).collect();
+    scopes.join(" ")
+}
+
 /// What a request for this route wants; `mount_from` is the repository that it wants to mount a blob of.
 pub(crate) fn wanted(route: &Route, method: &Method, mount_from: Option<&RepositoryName>) -> Vec<Access> {
     let name = match route {
         Route::Root | Route::Base | Route::Moved(_) | Route::Options { .. } => return Vec::new(),
-        Route::Catalog => return vec![Access::new("registry", "catalog", "*")],
+        Route::Catalog => return vec![Access::of("registry", "catalog", "*")],
         Route::Repository(name)
         | Route::Tags(name)
         | Route::Manifest(name, ..)
@@ -68,6 +84,18 @@ pub(crate) fn source_of_mount(route: &Route, query: &[(String, String)]) -> Opti
 mod tests {
     use super::*;
     use crate::route;
+
+    #[test]
+    fn what_is_wanted_of_one_thing_is_one_scope() {
+        let of = |name: &str, action| Access::of("repository", name, action);
+        assert_eq!(scopes(&[]), "");
+        assert_eq!(
+            scopes(&[of("a/b", "pull"), of("a/b", "push"), of("c", "pull")]),
+            "repository:a/b:pull,push repository:c:pull"
+        );
+        assert_eq!(scopes(&[of("a", "pull"), of("a", "push"), of("a", "pull")]), "repository:a:pull,push");
+        assert_eq!(scopes(&[Access::of("registry", "catalog", "*")]), "registry:catalog:*");
+    }
 
     #[test]
     fn every_route_wants_what_distribution_asks_for() {

@@ -3,8 +3,11 @@
 
 mod access;
 mod basic;
+mod grants;
 mod htpasswd;
 mod silly;
+mod stamp;
+pub(crate) mod token;
 mod verified;
 
 use std::fmt;
@@ -15,20 +18,36 @@ use http::HeaderMap;
 
 pub use access::Access;
 pub(crate) use access::{source_of_mount, wanted};
+pub use grants::{Grant, Grants};
 pub use htpasswd::{Htpasswd, HtpasswdError, LineProblem};
 pub use silly::Silly;
+pub use token::{SourceError, Token};
 
 /// Who makes a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     name: Arc<str>,
+    /// What this somebody may do; everything, where the method does not say.
+    grants: Option<Grants>,
 }
 
 impl Identity {
-    /// Somebody of this name.
+    /// Somebody of this name, who may do everything.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.into() }
+        Self { name: name.into(), grants: None }
+    }
+
+    /// Somebody of this name, who may do this and nothing else.
+    #[must_use]
+    pub fn granted(name: &str, grants: Grants) -> Self {
+        Self { name: name.into(), grants: Some(grants) }
+    }
+
+    /// Whether all of this may be done.
+    #[must_use]
+    pub fn may(&self, wanted: &[Access]) -> bool {
+        self.grants.as_ref().is_none_or(|grants| wanted.iter().all(|wanted| grants.has(wanted)))
     }
 
     /// The name.
@@ -61,6 +80,9 @@ pub enum AuthError {
     /// The file of users cannot be used.
     #[error(transparent)]
     Htpasswd(#[from] HtpasswdError),
+    /// The keys that tokens are verified with could not be fetched yet.
+    #[error("the keys that tokens are verified with are not there yet; try again")]
+    NoKeys,
     /// Too many passwords are being checked.
     #[error("too many passwords are being checked; try again")]
     Busy,
@@ -78,8 +100,43 @@ pub trait Authenticator: Send + Sync {
     /// [`AuthError`], when it cannot be found out.
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Answer, AuthError>;
 
-    /// What a client that wants these accesses is told in `WWW-Authenticate`.
-    fn challenge(&self, wanted: &[Access]) -> String;
+    /// What a client is told in `WWW-Authenticate` that is not let in.
+    fn challenge(&self, challenge: &Challenge<'_>) -> String;
+}
+
+/// Why somebody is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There are no credentials.
+    Missing,
+    /// The credentials are bad.
+    Bad,
+    /// They are good, and not enough.
+    Insufficient,
+}
+
+impl Why {
+    /// The code of it (RFC 6750, 3.1), where there is one.
+    pub(crate) const fn error(self) -> Option<&'static str> {
+        match self {
+            Why::Missing => None,
+            Why::Bad => Some("invalid_token"),
+            Why::Insufficient => Some("insufficient_scope"),
+        }
+    }
+}
+
+/// What a challenge is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Challenge<'a> {
+    /// What the request wants.
+    pub wanted: &'a [Access],
+    /// Why it does not get it.
+    pub why: Why,
+    /// The headers of the request.
+    pub headers: &'a HeaderMap,
+    /// The name of this registry that the client knows, with the port where it is not the scheme's.
+    pub host: &'a str,
 }
 
 /// A text as the value of a parameter in a challenge: in quotes, and those within escaped.

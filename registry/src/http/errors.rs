@@ -171,7 +171,7 @@ fn unsupported(detail: &str) -> Failure {
 impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
         match error {
-            AuthError::Busy => Failure::unavailable(error.to_string()),
+            AuthError::Busy | AuthError::NoKeys => Failure::unavailable(error.to_string()),
             AuthError::Htpasswd(_) | AuthError::Stopped => Failure::internal(with_sources(&error)),
         }
     }

@@ -28,7 +28,7 @@ use http::uri::{Authority, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-use crate::auth::{self, Answer, Authenticator, Identity};
+use crate::auth::{self, Answer, Authenticator, Challenge, Identity, Why};
 use crate::conditions::{Conditions, Unmet};
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -260,21 +260,25 @@ fn options(path: &str, allow: &str) -> Response<Body> {
     response
 }
 
-/// Who makes a request; an error with a challenge when nobody, or nobody known, does.
+/// Who makes a request; an error with a challenge when nobody does, or nobody known, or nobody who may.
 async fn authenticate(
     authenticator: &dyn Authenticator,
     route: Option<&Route>,
     parts: &Parts,
     query: &[(String, String)],
 ) -> Result<Identity, Failure> {
-    match authenticator.authenticate(&parts.headers).await? {
-        Answer::Known(identity) => Ok(identity),
-        Answer::NoCredentials | Answer::BadCredentials => {
-            let wanted = |route| auth::wanted(route, &parts.method, auth::source_of_mount(route, query).as_ref());
-            let wanted = route.map(wanted).unwrap_or_default();
-            Err(Failure::unauthorized(&authenticator.challenge(&wanted), &wanted))
-        }
-    }
+    let wanted = |route| auth::wanted(route, &parts.method, auth::source_of_mount(route, query).as_ref());
+    let wanted = route.map(wanted).unwrap_or_default();
+    let why = match authenticator.authenticate(&parts.headers).await? {
+        Answer::Known(identity) if identity.may(&wanted) => return Ok(identity),
+        Answer::Known(_) => Why::Insufficient,
+        Answer::NoCredentials => Why::Missing,
+        Answer::BadCredentials => Why::Bad,
+    };
+    let named = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = parts.uri.authority().map(Authority::as_str).or(named).unwrap_or_default();
+    let challenge = Challenge { wanted: &wanted, why, headers: &parts.headers, host };
+    Err(Failure::unauthorized(&authenticator.challenge(&challenge), &wanted))
 }
 
 /// Somebody is there; whoever looks whether that is still so must not get an answer of before.

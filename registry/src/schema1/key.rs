@@ -1,7 +1,5 @@
-//! Keys of schema 1 signatures: those in a pushed document, and the one that this registry signs with.
-//!
-//! A key is named as libtrust does it: the first 240 bits of the SHA-256 of its `SubjectPublicKeyInfo` (RFC 5280) in Base32,
-//! in groups of four.
+//! Keys of schema 1 signatures: those in a pushed document, and the one that this registry signs with. They are named as
+//! libtrust does it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,9 +13,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::jws::BASE64;
+use crate::libtrust;
 
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -180,25 +178,7 @@ impl PublicKey {
 /// How libtrust names a key.
 fn key_id(key: &ParsedPublicKey) -> Result<String, KeyError> {
     let der = key.as_der().map_err(|_| KeyError::Field("kid"))?;
-    Ok(fingerprint(der.as_ref()))
-}
-
-fn fingerprint(der: &[u8]) -> String {
-    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    let hash = Sha256::digest(der);
-    // 30 bytes are 48 characters of five bits: nothing is left over.
-    let groups = hash[..30].chunks(5).flat_map(|chunk| {
-        let bits = chunk.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-        (0..8).rev().map(move |at| char::from(ALPHABET[(bits >> (5 * at)) as usize & 31]))
-    });
-    let mut id = String::with_capacity(59);
-    for (at, character) in groups.enumerate() {
-        if at > 0 && at % 4 == 0 {
-            id.push(':');
-        }
-        id.push(character);
-    }
-    id
+    Ok(libtrust::key_id(der.as_ref()))
 }
 
 enum Pair {

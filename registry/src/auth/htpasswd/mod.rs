@@ -5,20 +5,19 @@
 
 mod users;
 
-use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::HeaderMap;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::basic::{self, Basic};
+use super::stamp::Stamp;
 use super::verified::Verified;
-use super::{Access, Answer, AuthError, Authenticator, Identity, quoted};
+use super::{Answer, AuthError, Authenticator, Challenge, Identity, quoted};
 
 pub use users::LineProblem;
 use users::Users;
@@ -74,20 +73,6 @@ struct File {
     users: Arc<Users>,
     stamp: Stamp,
     looked: Instant,
-}
-
-/// What changes with a file: also where another takes its place, as a mounted Secret does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    bytes: u64,
-    modified: Option<SystemTime>,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self { inode: metadata.ino(), bytes: metadata.len(), modified: metadata.modified().ok() }
-    }
 }
 
 impl Htpasswd {
@@ -167,7 +152,7 @@ impl Htpasswd {
 }
 
 async fn read(path: &Path, stamp: Stamp) -> Result<Users, HtpasswdError> {
-    if stamp.bytes > MAX_FILE_BYTES {
+    if stamp.bytes() > MAX_FILE_BYTES {
         return Err(HtpasswdError::TooLarge { path: path.to_path_buf() });
     }
     let content = tokio::fs::read(path).await;
@@ -188,7 +173,7 @@ impl Authenticator for Htpasswd {
         Ok(if is_user { Answer::Known(Identity::new(&name)) } else { Answer::BadCredentials })
     }
 
-    fn challenge(&self, _: &[Access]) -> String {
+    fn challenge(&self, _: &Challenge<'_>) -> String {
         format!("Basic realm={}", quoted(&self.realm))
     }
 }

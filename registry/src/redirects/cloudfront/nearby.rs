@@ -8,28 +8,19 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use arc_swap::ArcSwapOption;
 use berth_config::shown_address;
-use berth_storage::Connector;
-use bytes::Bytes;
-use http::uri::Scheme;
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use http::Uri;
 use tokio_util::sync::CancellationToken;
 
 use super::ranges::{Published, Ranges};
-use crate::health::redirected;
-use crate::tls;
+use crate::fetch;
 
 /// How long the server of the list may take for all of it.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest list in bytes: a few times as long as it is.
 const MAX_LIST_BYTES: usize = 16 * 1024 * 1024;
-/// How many redirects are followed.
-const MAX_REDIRECTS: usize = 10;
 /// The time after the first failure until it is tried again; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest such time.
@@ -84,7 +75,7 @@ impl Nearby {
 
     async fn look(&self) -> Result<()> {
         let Filter { regions, source, .. } = &self.filter;
-        let fetched = tokio::time::timeout(PATIENCE, fetch(source)).await;
+        let fetched = tokio::time::timeout(PATIENCE, fetch::get("middleware.storage", source, MAX_LIST_BYTES)).await;
         let list = fetched.with_context(|| format!("no answer within {} seconds", PATIENCE.as_secs()))??;
         let Published { ranges, ignored, absent } = Ranges::parse(&list, regions)?;
         let source = shown_address(&source.to_string());
@@ -108,36 +99,6 @@ fn pause(failures: u32, every: Duration, random: u64) -> Duration {
     let longest = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE).min(every);
     let share = (random >> 32) as f64 / f64::from(u32::MAX);
     longest.mul_f64(0.5 + share / 2.0)
-}
-
-async fn fetch(source: &Uri) -> Result<Bytes> {
-    // Whom the system trusts is read each time, which is seldom: an authority that is added counts.
-    let config = tokio::task::spawn_blocking(|| tls::client("middleware.storage", None)).await??;
-    let connector = Connector::new(config);
-    let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector.clone());
-    let mut uri = source.clone();
-    for _ in 0..=MAX_REDIRECTS {
-        let mut request = Request::get(&uri)
-            .header(header::USER_AGENT, concat!("berth-registry/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::new())?;
-        connector.prepare(&mut request);
-        let response = client.request(request).await?;
-        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-        match location.filter(|_| response.status().is_redirection()) {
-            Some(location) => {
-                let next = redirected(&uri, location)?;
-                let is_open = uri.scheme() == Some(&Scheme::HTTPS) && next.scheme() != Some(&Scheme::HTTPS);
-                ensure!(!is_open, "it is redirected from https:// to {}", shown_address(&next.to_string()));
-                uri = next;
-            }
-            None => {
-                ensure!(response.status() == StatusCode::OK, "the answer is {}", response.status());
-                let list = Limited::new(response.into_body(), MAX_LIST_BYTES).collect().await;
-                return Ok(list.map_err(|error| anyhow::anyhow!(error)).context("reading the list")?.to_bytes());
-            }
-        }
-    }
-    bail!("stopped after {MAX_REDIRECTS} redirects")
 }
 
 #[cfg(test)]

@@ -1,0 +1,293 @@
+//! Where the keys come from: files, which are read again when they change, and an address, which is asked again for a key that
+//! is not known and now and then.
+//!
+//! What cannot be read again leaves the keys as they were, and the log says why: a file that is being written must not turn
+//! everybody away. Who takes a key out of the set has it taken out as soon as the set can be read.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use berth_config::shown_address;
+use bytes::Bytes;
+use http::Uri;
+use tokio::time::Instant;
+
+use crate::fetch;
+
+use super::super::stamp::Stamp;
+use super::keys::{Keys, KeysError};
+
+/// How long files are taken to be unchanged after a look at them.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The largest file or answer.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How long an answer of the address counts.
+const STANDS: Duration = Duration::from_secs(600);
+/// How often the address is asked at most, whatever tokens name.
+const ASK_PAUSE: Duration = Duration::from_secs(10);
+/// How long the address may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there are no keys. It holds nothing of what a file or an answer says but names of keys.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A file cannot be read.
+    #[error("{key}: cannot read {}", path.display())]
+    Read {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A file is larger than any such.
+    #[error("{key}: {} has more than {MAX_BYTES} bytes", path.display())]
+    TooLarge {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// What was read holds no keys.
+    #[error("{key}: {place}: {problem}")]
+    Keys {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The file or the address.
+        place: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The address does not answer, or not with keys.
+    #[error("auth.token.jwks: cannot fetch {address}: {problem}")]
+    Fetch {
+        /// The address, without what lets somebody in.
+        address: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+const BUNDLE: &str = "auth.token.rootcertbundle";
+const SET: &str = "auth.token.jwks";
+
+/// Where a set of keys is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    File(PathBuf),
+    Address(Uri),
+}
+
+/// The keys, kept fresh.
+pub(super) struct Source {
+    bundle: Option<PathBuf>,
+    set: Option<Place>,
+    keys: ArcSwap<Keys>,
+    /// Held by the one who looks; others go on with what there is.
+    looked: tokio::sync::Mutex<Looked>,
+    /// When files were last looked at.
+    at: std::sync::Mutex<Option<Instant>>,
+}
+
+/// What the last looks have found.
+#[derive(Default)]
+struct Looked {
+    stamps: Vec<Stamp>,
+    /// What the address answered last.
+    fetched: Option<Bytes>,
+    /// When it was asked, and when it answered.
+    asked: Option<Instant>,
+    answered: Option<Instant>,
+    /// What the log was told last.
+    told: Option<String>,
+}
+
+/// What is read.
+struct Contents {
+    bundle: Option<Vec<u8>>,
+    set: Option<Bytes>,
+}
+
+impl Source {
+    /// Reads the files, and asks the address, for the first time. An address that does not answer is asked again later.
+    pub(super) async fn open(bundle: Option<PathBuf>, set: Option<Place>) -> Result<Self, SourceError> {
+        let source = Source {
+            bundle,
+            set,
+            keys: ArcSwap::default(),
+            looked: tokio::sync::Mutex::default(),
+            at: std::sync::Mutex::default(),
+        };
+        let mut looked = source.looked.lock().await;
+        if let Some(Place::Address(address)) = &source.set {
+            looked.asked = Some(Instant::now());
+            match ask(address).await {
+                Ok(answer) => {
+                    looked.answered = looked.asked;
+                    looked.fetched = Some(answer);
+                }
+                Err(error) => tracing::warn!(%error, "tokens are refused until their keys are there"),
+            }
+        }
+        source.read(&mut looked).await?;
+        drop(looked);
+        source.look_is_over();
+        Ok(source)
+    }
+
+    fn look_is_over(&self) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_due(&self) -> bool {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).is_none_or(|at| at.elapsed() >= PAUSE)
+    }
+
+    /// The keys as they are now, or were up to [`PAUSE`] ago.
+    pub(super) async fn keys(self: &Arc<Self>) -> Arc<Keys> {
+        if self.is_due()
+            && let Ok(mut looked) = self.looked.try_lock()
+        {
+            self.look_is_over();
+            if let Err(error) = self.read_changed(&mut looked).await {
+                let text = error.to_string();
+                if looked.told.as_ref() != Some(&text) {
+                    tracing::error!(error = text, "the keys of tokens cannot be read again: those of before count");
+                }
+                looked.told = Some(text);
+            }
+            let stands = looked.answered.is_some_and(|at| at.elapsed() < STANDS);
+            let may_ask = looked.asked.is_none_or(|at| at.elapsed() >= ASK_PAUSE);
+            if matches!(self.set, Some(Place::Address(_))) && !stands && may_ask {
+                let source = self.clone();
+                drop(looked);
+                // Nobody waits for what may be as it was.
+                tokio::spawn(async move { source.ask_again().await });
+            }
+        }
+        self.keys.load_full()
+    }
+
+    /// The keys after the address was asked for one that is not among `known`, unless that was done a moment ago, perhaps by a
+    /// request that this one has waited for; none if they are the same.
+    pub(super) async fn other_than(self: &Arc<Self>, known: &Arc<Keys>) -> Option<Arc<Keys>> {
+        if matches!(self.set, Some(Place::Address(_))) {
+            self.ask_again().await;
+        }
+        let keys = self.keys.load_full();
+        (!Arc::ptr_eq(&keys, known)).then_some(keys)
+    }
+
+    async fn ask_again(&self) {
+        let Some(Place::Address(address)) = &self.set else { return };
+        let mut looked = self.looked.lock().await;
+        if looked.asked.is_some_and(|at| at.elapsed() < ASK_PAUSE) {
+            return;
+        }
+        looked.asked = Some(Instant::now());
+        let outcome = match ask(address).await {
+            Ok(answer) => {
+                looked.answered = looked.asked;
+                match looked.fetched.as_ref() == Some(&answer) {
+                    true => Ok(()),
+                    false => {
+                        let before = looked.fetched.replace(answer);
+                        let outcome = self.read(&mut looked).await;
+                        if outcome.is_err() {
+                            looked.fetched = before;
+                        }
+                        outcome
+                    }
+                }
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "the keys of tokens cannot be fetched again: those of before count");
+        }
+    }
+
+    /// Reads files that have changed.
+    async fn read_changed(&self, looked: &mut Looked) -> Result<(), SourceError> {
+        match self.stamps().await? == looked.stamps {
+            true => Ok(()),
+            false => self.read(looked).await,
+        }
+    }
+
+    fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let set = match &self.set {
+            Some(Place::File(path)) => Some((SET, path.as_path())),
+            Some(Place::Address(_)) | None => None,
+        };
+        self.bundle.as_deref().map(|path| (BUNDLE, path)).into_iter().chain(set)
+    }
+
+    async fn stamps(&self) -> Result<Vec<Stamp>, SourceError> {
+        let mut stamps = Vec::new();
+        for (key, path) in self.files() {
+            let metadata = tokio::fs::metadata(path).await;
+            let metadata = metadata.map_err(|source| SourceError::Read { key, path: path.to_owned(), source })?;
+            stamps.push(Stamp::of(&metadata));
+        }
+        Ok(stamps)
+    }
+
+    async fn read(&self, looked: &mut Looked) -> Result<(), SourceError> {
+        let stamps = self.stamps().await?;
+        let mut contents = Contents { bundle: None, set: looked.fetched.clone() };
+        for ((key, path), stamp) in self.files().zip(&stamps) {
+            if stamp.bytes() > MAX_BYTES as u64 {
+                return Err(SourceError::TooLarge { key, path: path.to_owned() });
+            }
+            let content = tokio::fs::read(path).await;
+            let content = content.map_err(|source| SourceError::Read { key, path: path.to_owned(), source })?;
+            match key {
+                BUNDLE => contents.bundle = Some(content),
+                _ => contents.set = Some(content.into()),
+            }
+        }
+        let keys = self.made_of(&contents)?;
+        let (count, certificates) = keys.counts();
+        tracing::info!(keys = count, certificates, "the keys of tokens were read");
+        self.keys.store(keys.into());
+        looked.stamps = stamps;
+        looked.told = None;
+        Ok(())
+    }
+
+    fn made_of(&self, Contents { bundle, set }: &Contents) -> Result<Keys, SourceError> {
+        let mut keys = Keys::default();
+        let tell = |key: &'static str, place: String, outcome: Result<Vec<String>, KeysError>| match outcome {
+            Ok(passed_over) => {
+                for problem in passed_over {
+                    tracing::warn!(key, place, problem, "a key of tokens is passed over");
+                }
+                Ok(())
+            }
+            Err(problem) => Err(SourceError::Keys { key, place, problem: problem.to_string() }),
+        };
+        if let (Some(path), Some(pem)) = (&self.bundle, bundle) {
+            tell(BUNDLE, path.display().to_string(), keys.add_bundle(pem))?;
+        }
+        if let (Some(place), Some(json)) = (&self.set, set) {
+            let place = match place {
+                Place::File(path) => path.display().to_string(),
+                Place::Address(address) => shown_address(&address.to_string()),
+            };
+            tell(SET, place, keys.add_set(json))?;
+        }
+        Ok(keys)
+    }
+}
+
+async fn ask(address: &Uri) -> Result<Bytes, SourceError> {
+    let failed = |problem: String| SourceError::Fetch { address: shown_address(&address.to_string()), problem };
+    match tokio::time::timeout(PATIENCE, fetch::get(SET, address, MAX_BYTES)).await {
+        Ok(fetched) => fetched.map_err(|error| failed(format!("{error:#}"))),
+        Err(_) => Err(failed(format!("no answer within {} seconds", PATIENCE.as_secs()))),
+    }
+}

@@ -1,0 +1,331 @@
+//! Who is let in by a token, over a real socket.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use berth_config::{Auth, Config, Token};
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use support::{Answer, Client, Server};
+use tokio::net::TcpListener;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than the time between two looks at a file.
+const LOOKS: Duration = Duration::from_millis(1500);
+
+/// A key that signs tokens.
+struct Signer {
+    kid: &'static str,
+    pair: EcdsaKeyPair,
+}
+
+impl Signer {
+    fn new(kid: &'static str) -> Self {
+        Signer { kid, pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap() }
+    }
+
+    fn jwk(&self) -> Value {
+        let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        json!({"kty": "EC", "use": "sig", "alg": "ES256", "kid": self.kid, "crv": "P-256", "x": x, "y": y})
+    }
+
+    /// The header that brings a token with these grants: `TYPE:NAME:ACTION,…`.
+    fn bearer(&self, scopes: &[&str]) -> String {
+        let access: Vec<Value> = scopes
+            .iter()
+            .map(|scope| {
+                let [kind, name, actions] = scope.split(':').collect::<Vec<_>>()[..] else { panic!("{scope}") };
+                json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
+            })
+            .collect();
+        let end = jiff::Timestamp::now().as_second() + 300;
+        let claims = json!({"iss": "issuer", "sub": "alice", "aud": ["registry"], "exp": end, "access": access});
+        let header = json!({"typ": "JWT", "alg": "ES256", "kid": self.kid});
+        let text = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", text(&header), text(&claims));
+        let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
+    }
+}
+
+fn set(signers: &[&Signer]) -> String {
+    let keys: Vec<Value> = signers.iter().map(|signer| signer.jwk()).collect();
+    json!({"keys": keys}).to_string()
+}
+
+fn token(jwks: impl Into<String>) -> Token {
+    Token {
+        realm: "https://auth.example/token".into(),
+        service: "registry".into(),
+        issuer: "issuer".into(),
+        rootcertbundle: None,
+        jwks: Some(jwks.into()),
+        signingalgorithms: Vec::new(),
+        autoredirect: false,
+        autoredirectpath: "/auth/token".into(),
+    }
+}
+
+fn with(token: Token) -> impl FnOnce(&mut Config) {
+    |config| config.auth = Some(Auth::Token(token))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+async fn send(client: &mut Client, method: &Method, path: &str, authorization: Option<&str>) -> Answer {
+    let headers: Vec<_> = authorization.map(|value| ("authorization", value)).into_iter().collect();
+    client.send(method.clone(), path, &headers, Bytes::new()).await
+}
+
+/// Every route, and the scope of it.
+fn routes() -> Vec<(Method, String, &'static str)> {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let upload = "/v2/a/b/blobs/uploads/7f3ddbe2-8d1b-4d6a-8f66-2d9f2a1b0c3d";
+    vec![
+        (Method::GET, "/v2/".into(), ""),
+        (Method::GET, "/v2/_catalog".into(), "registry:catalog:*"),
+        (Method::GET, "/v2/a/b/tags/list".into(), "repository:a/b:pull"),
+        (Method::GET, "/v2/a/b/manifests/t".into(), "repository:a/b:pull"),
+        (Method::HEAD, "/v2/a/b/manifests/t".into(), "repository:a/b:pull"),
+        (Method::PUT, "/v2/a/b/manifests/t".into(), "repository:a/b:pull,push"),
+        (Method::DELETE, "/v2/a/b/manifests/t".into(), "repository:a/b:delete"),
+        (Method::DELETE, "/v2/a/b/".into(), "repository:a/b:delete"),
+        (Method::GET, format!("/v2/a/b/referrers/{digest}"), "repository:a/b:pull"),
+        (Method::GET, format!("/v2/a/b/blobs/{digest}"), "repository:a/b:pull"),
+        (Method::DELETE, format!("/v2/a/b/blobs/{digest}"), "repository:a/b:delete"),
+        (Method::POST, "/v2/a/b/blobs/uploads/".into(), "repository:a/b:pull,push"),
+        (
+            Method::POST,
+            format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c"),
+            "repository:a/b:pull,push repository:c:pull",
+        ),
+        (Method::GET, upload.into(), "repository:a/b:pull"),
+        (Method::PATCH, upload.into(), "repository:a/b:pull,push"),
+        (Method::PUT, upload.into(), "repository:a/b:pull,push"),
+        (Method::DELETE, upload.into(), "repository:a/b:delete"),
+    ]
+}
+
+#[tokio::test]
+async fn every_route_asks_for_a_token_of_its_scope() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, signer, stranger) = (directory.path().join("keys.json"), Signer::new("mine"), Signer::new("mine"));
+    std::fs::write(&file, set(&[&signer])).unwrap();
+    let server = Server::start(true, with(token(shown(&file)))).await;
+    let mut client = server.client().await;
+    for (method, path, scope) in routes() {
+        let challenge = |error: &str| {
+            let scope = if scope.is_empty() { String::new() } else { format!(r#",scope="{scope}""#) };
+            let error = if error.is_empty() { String::new() } else { format!(r#",error="{error}""#) };
+            format!(r#"Bearer realm="https://auth.example/token",service="registry"{scope}{error}"#)
+        };
+        // Neighbours, and those of whom a part would do.
+        let insufficient = [
+            "repository:a:*",
+            "repository:a/b/c:*",
+            "repository:A/B:*",
+            "repository:a/b:",
+            "registry:a/b:*",
+            "repository:catalog:*",
+            "repository:c:push",
+        ];
+        let mut cases = vec![
+            (None, ""),
+            (Some("Basic YWxpY2U6czNjcjN0".to_owned()), ""),
+            (Some("Bearer".to_owned()), ""),
+            (Some("Bearer x".to_owned()), "invalid_token"),
+            (Some(stranger.bearer(&["repository:a/b:*", "registry:catalog:*"])), "invalid_token"),
+        ];
+        if !scope.is_empty() {
+            cases.push((Some(signer.bearer(&insufficient)), "insufficient_scope"));
+            cases.push((Some(signer.bearer(&[])), "insufficient_scope"));
+        }
+        for (authorization, error) in cases {
+            let answer = send(&mut client, &method, &path, authorization.as_deref()).await.expect(401);
+            assert_eq!(answer.header("www-authenticate"), challenge(error), "{method} {path}");
+            if method != Method::HEAD {
+                assert_eq!(answer.codes(), "401 UNAUTHORIZED", "{method} {path}");
+            }
+        }
+        let scopes: Vec<&str> = scope.split(' ').filter(|scope| !scope.is_empty()).collect();
+        let answer = send(&mut client, &method, &path, Some(&signer.bearer(&scopes))).await;
+        assert_ne!(answer.status, 401, "{method} {path}");
+    }
+    server.running.stop().await;
+}
+
+#[tokio::test]
+async fn clients_are_sent_to_the_registry_itself_where_it_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, signer) = (directory.path().join("keys.json"), Signer::new("mine"));
+    std::fs::write(&file, set(&[&signer])).unwrap();
+    let server = Server::start(true, with(Token { autoredirect: true, ..token(shown(&file)) })).await;
+    let mut client = server.client().await;
+    for (forwarded, scheme) in [(None, "https"), (Some("http"), "http")] {
+        let headers: Vec<_> = forwarded.map(|scheme| ("x-forwarded-proto", scheme)).into_iter().collect();
+        let answer = client.send(Method::GET, "/v2/", &headers, Bytes::new()).await.expect(401);
+        let expected = format!(r#"Bearer realm="{scheme}://{}/auth/token",service="registry""#, client.address);
+        assert_eq!(answer.header("www-authenticate"), expected);
+    }
+    server.running.stop().await;
+}
+
+/// Waits until a request with this header gets this status.
+async fn until(client: &mut Client, authorization: &str, status: u16) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = send(client, &Method::GET, "/v2/", Some(authorization)).await;
+        if answer.status.as_u16() == status {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{answer:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_keys_counts_as_soon_as_it_changes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, part) = (directory.path().join("keys.json"), directory.path().join("part"));
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let (by_old, by_new) = (old.bearer(&[]), new.bearer(&[]));
+    let write = |content: String| {
+        std::fs::write(&part, content).unwrap();
+        std::fs::rename(&part, &file).unwrap();
+    };
+    write(set(&[&old]));
+    let server = Server::start(true, with(token(shown(&file)))).await;
+    let mut client = server.client().await;
+    send(&mut client, &Method::GET, "/v2/", Some(&by_old)).await.expect(200);
+    send(&mut client, &Method::GET, "/v2/", Some(&by_new)).await.expect(401);
+    write(set(&[&old, &new]));
+    until(&mut client, &by_new, 200).await;
+    send(&mut client, &Method::GET, "/v2/", Some(&by_old)).await.expect(200);
+    // A file that is no set changes nothing, and the next one counts.
+    write("{".into());
+    let looked_at = Instant::now() + LOOKS;
+    while Instant::now() < looked_at {
+        send(&mut client, &Method::GET, "/v2/", Some(&by_new)).await.expect(200);
+    }
+    write(set(&[&new]));
+    until(&mut client, &by_old, 401).await;
+    send(&mut client, &Method::GET, "/v2/", Some(&by_new)).await.expect(200);
+    server.running.stop().await;
+}
+
+/// A server of one document that changes.
+struct Keys {
+    address: std::net::SocketAddr,
+    document: Arc<std::sync::Mutex<Option<String>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Keys {
+    async fn serve(document: Option<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (document, asked) = (Arc::new(std::sync::Mutex::new(document)), Arc::new(AtomicUsize::new(0)));
+        let (shown, counted) = (document.clone(), asked.clone());
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (shown, counted) = (shown.clone(), counted.clone());
+                let service = hyper::service::service_fn(move |_: Request<Incoming>| {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    let document = shown.lock().unwrap().clone();
+                    let status = if document.is_some() { 200 } else { 500 };
+                    let body = Full::<Bytes>::from(document.unwrap_or_default());
+                    async move { Response::builder().status(status).body(body) }
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        Keys { address, document, asked }
+    }
+
+    fn publish(&self, signers: &[&Signer]) {
+        *self.document.lock().unwrap() = Some(set(signers));
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn keys_at_an_address_are_asked_for_once_more_when_one_is_unknown_and_not_for_every_token() {
+    let (old, new, stranger) = (Signer::new("old"), Signer::new("new"), Signer::new("stranger"));
+    let keys = Keys::serve(Some(set(&[&old]))).await;
+    let server = Server::start(true, with(token(format!("http://{}/keys", keys.address)))).await;
+    assert_eq!(keys.asked(), 1);
+    let mut client = server.client().await;
+    send(&mut client, &Method::GET, "/v2/", Some(&old.bearer(&[]))).await.expect(200);
+    for _ in 0..20 {
+        send(&mut client, &Method::GET, "/v2/", Some(&stranger.bearer(&[]))).await.expect(401);
+    }
+    assert_eq!(keys.asked(), 1, "it was asked a moment ago");
+    keys.publish(&[&old, &new]);
+    until(&mut client, &new.bearer(&[]), 200).await;
+    let asked = keys.asked();
+    assert!(asked <= 4, "{asked} times in {PATIENCE:?}");
+    send(&mut client, &Method::GET, "/v2/", Some(&old.bearer(&[]))).await.expect(200);
+    // It is gone, and its keys count.
+    *keys.document.lock().unwrap() = None;
+    send(&mut client, &Method::GET, "/v2/", Some(&new.bearer(&[]))).await.expect(200);
+    server.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_registry_whose_keys_are_not_there_yet_says_so_and_heals() {
+    let (signer, keys) = (Signer::new("mine"), Keys::serve(None).await);
+    let server = Server::start(true, with(token(format!("http://{}/keys", keys.address)))).await;
+    let mut client = server.client().await;
+    let bearer = signer.bearer(&[]);
+    let answer = send(&mut client, &Method::GET, "/v2/", Some(&bearer)).await.expect(503);
+    assert_eq!(answer.codes(), "503 UNAVAILABLE");
+    assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+    send(&mut client, &Method::GET, "/v2/", None).await.expect(401);
+    keys.publish(&[&signer]);
+    until(&mut client, &bearer, 200).await;
+    server.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_names_what_is_wrong_with_the_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("keys");
+    let started = async |token: Token| {
+        let mut config = support::config(berth_config::Driver::InMemory);
+        config.auth = Some(Auth::Token(token));
+        format!("{:#}", berth_registry::start(&config).await.err().expect("it starts"))
+    };
+    let absent = started(token(shown(&file))).await;
+    assert!(absent.starts_with("auth.token.jwks: cannot read ") && absent.contains(&shown(&file)), "{absent}");
+    std::fs::write(&file, "{}").unwrap();
+    let empty = started(token(shown(&file))).await;
+    assert!(empty.contains("it is no JSON Web Key Set: missing field `keys`"), "{empty}");
+    let bundle = Token { rootcertbundle: Some(file.clone()), jwks: None, ..token("") };
+    let none = started(bundle).await;
+    assert!(none.starts_with("auth.token.rootcertbundle: ") && none.contains("BEGIN CERTIFICATE"), "{none}");
+    let named = started(Token { signingalgorithms: vec!["RS1".into()], ..token("/k") }).await;
+    assert!(named.starts_with("auth.token.signingalgorithms: \"RS1\" is none of RS256"), "{named}");
+}
