@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use berth_config::{Auth, Config};
+use berth_config::{Config, Method};
 use berth_storage::Memory;
 
 use crate::health::Health;
@@ -24,7 +24,7 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     settings::rules(config)?;
     settings::headers(config)?;
     redirects::check(config)?;
-    if let Some(Auth::Token(token)) = &config.auth {
+    if let Some(Method::Token(token)) = method(config) {
         auth::token::check(token)?;
     }
     if let Some(tls) = &config.http.tls {
@@ -36,6 +36,10 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     Ok(())
 }
 
+fn method(config: &Config) -> Option<&Method> {
+    config.auth.as_ref().and_then(|auth| auth.method.as_ref())
+}
+
 /// Each file that the server reads at its start or while it runs, with its key.
 fn named(config: &Config) -> Vec<(String, PathBuf)> {
     let mut files: Vec<(&'static str, Option<&PathBuf>)> = Vec::new();
@@ -45,10 +49,10 @@ fn named(config: &Config) -> Vec<(String, PathBuf)> {
         files.extend(tls.clientcas.iter().map(|path| ("http.tls.clientcas", Some(path))));
         files.push(("http.tls.letsencrypt.directoryca", directory_ca));
     }
-    if let Some(Auth::Htpasswd(htpasswd)) = &config.auth {
+    if let Some(Method::Htpasswd(htpasswd)) = method(config) {
         files.push(("auth.htpasswd.path", Some(&htpasswd.path)));
     }
-    if let Some(Auth::Token(token)) = &config.auth {
+    if let Some(Method::Token(token)) = method(config) {
         files.push(("auth.token.rootcertbundle", token.rootcertbundle.as_ref()));
     }
     let admin = config.http.debug.as_ref().and_then(|debug| debug.admin.as_ref());

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
+use crate::auth::Policy;
 use crate::debug::{self, Debug};
 use crate::gc::Guard;
 use crate::health::{self, Health};
@@ -115,7 +116,7 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
         access_log: !config.log.accesslog.disabled,
         max_catalog_entries: config.catalog.maxentries,
         max_tags: config.tags.maxtags,
-        mounts_from_anywhere: settings::mounts_from_anywhere(config),
+        policy: Policy::of(config),
         redirects,
         health: health.clone(),
         metrics: metrics.clone(),

@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use berth_config::{Auth, Config, IndexValidation, Platform, Platforms, Urls};
+use berth_config::{Config, IndexValidation, Method, Platform, Platforms, Urls};
 use berth_storage::{Store, StoreError, layout, read_all};
 use http::{HeaderName, HeaderValue};
 use regex::{Regex, RegexSet};
@@ -43,11 +43,12 @@ pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
 
 /// What finds out who makes a request; nothing, where everybody is let in.
 pub(crate) async fn authenticator(config: &Config) -> Result<Option<Arc<dyn Authenticator>>> {
-    Ok(match config.auth.clone() {
+    let method = config.auth.as_ref().and_then(|auth| auth.method.clone());
+    Ok(match method {
         None => None,
-        Some(Auth::Silly(settings)) => Some(Arc::new(Silly::new(settings.realm, settings.service))),
-        Some(Auth::Htpasswd(settings)) => Some(Arc::new(Htpasswd::open(settings.realm, settings.path).await?)),
-        Some(Auth::Token(settings)) => Some(Arc::new(Token::open(settings).await?)),
+        Some(Method::Silly(settings)) => Some(Arc::new(Silly::new(settings.realm, settings.service))),
+        Some(Method::Htpasswd(settings)) => Some(Arc::new(Htpasswd::open(settings.realm, settings.path).await?)),
+        Some(Method::Token(settings)) => Some(Arc::new(Token::open(settings).await?)),
     })
 }
 
@@ -103,15 +104,6 @@ pub(crate) fn signer(config: &Config) -> Result<Signer, TrustKeyError> {
     match &config.compatibility.schema1.signingkeyfile {
         Some(path) => TrustKey::read(path).map(Signer::from),
         None => Ok(Signer::default()),
-    }
-}
-
-/// Whether a blob may be mounted by who does not say from where: only where everybody who is let in may read everything.
-/// Tokens are for one repository or another.
-pub(crate) fn mounts_from_anywhere(config: &Config) -> bool {
-    match &config.auth {
-        None | Some(Auth::Silly(_) | Auth::Htpasswd(_)) => true,
-        Some(Auth::Token(_)) => false,
     }
 }
 
@@ -211,20 +203,6 @@ mod tests {
         assert_eq!(found, ["[::]:5000".parse().unwrap(), "0.0.0.0:5000".parse().unwrap()]);
         assert_eq!(resolve("http.addr", "127.0.0.1:1").unwrap(), ["127.0.0.1:1".parse().unwrap()]);
         assert!(resolve("http.addr", ":x").unwrap_err().to_string().contains("http.addr"));
-    }
-
-    #[test]
-    fn only_where_everybody_reads_everything_a_mount_needs_no_source() {
-        for (auth, anywhere) in [
-            ("none", true),
-            ("{silly: {realm: r, service: s}}", true),
-            ("{htpasswd: {realm: r, path: /p}}", true),
-            ("{token: {realm: 'https://r.example/token', service: s, issuer: i, jwks: /k}}", false),
-        ] {
-            let text = format!("version: 0.1\nstorage: inmemory\nauth: {auth}");
-            let config = Config::load(&text, []).unwrap().config;
-            assert_eq!(mounts_from_anywhere(&config), anywhere, "{auth}");
-        }
     }
 
     #[test]

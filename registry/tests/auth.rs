@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use berth_config::{Auth, Config, Htpasswd, Silly};
+use berth_config::{Config, Htpasswd, Method as AuthMethod, Silly};
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn line(name: &str, password: &str) -> String {
 
 fn htpasswd(path: &Path) -> impl FnOnce(&mut Config) {
     let path = path.to_path_buf();
-    |config| config.auth = Some(Auth::Htpasswd(Htpasswd { realm: "The \"docks\"".into(), path }))
+    |config| config.auth = Some(AuthMethod::Htpasswd(Htpasswd { realm: "The \"docks\"".into(), path }).into())
 }
 
 fn basic(name: &str, password: &str) -> String {
@@ -215,7 +215,7 @@ async fn a_verified_password_is_not_checked_again() {
 #[tokio::test]
 async fn silly_lets_in_who_says_anything() {
     let silly = Silly { realm: "https://auth.example/token".into(), service: "registry.example".into() };
-    let server = Server::start(true, |config| config.auth = Some(Auth::Silly(silly))).await;
+    let server = Server::start(true, |config| config.auth = Some(AuthMethod::Silly(silly).into())).await;
     let mut client = server.client().await;
     for (method, path, scope) in [
         (Method::GET, "/v2/", ""),

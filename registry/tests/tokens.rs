@@ -13,7 +13,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use berth_config::{Auth, Config, Token};
+use berth_config::{Config, Method as AuthMethod, Token};
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::Full;
@@ -82,7 +82,7 @@ fn token(jwks: impl Into<String>) -> Token {
 }
 
 fn with(token: Token) -> impl FnOnce(&mut Config) {
-    |config| config.auth = Some(Auth::Token(token))
+    |config| config.auth = Some(AuthMethod::Token(token).into())
 }
 
 fn shown(path: &Path) -> String {
@@ -315,7 +315,7 @@ async fn a_start_names_what_is_wrong_with_the_keys() {
     let file = directory.path().join("keys");
     let started = async |token: Token| {
         let mut config = support::config(berth_config::Driver::InMemory);
-        config.auth = Some(Auth::Token(token));
+        config.auth = Some(AuthMethod::Token(token).into());
         format!("{:#}", berth_registry::start(&config).await.err().expect("it starts"))
     };
     let absent = started(token(shown(&file))).await;

@@ -1,14 +1,33 @@
-//! `auth`: who may speak to the registry. At most one method.
+//! `auth`: who may speak to the registry, by one method at most, and who may do what.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The method of `auth`, with its parameters. No method, and `auth: none`, let everybody in.
+use crate::rules::{Everybody, Rule};
+
+/// `auth`. None, and `auth: none`, let everybody in to do everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(try_from = "Fields", into = "Fields")]
-pub enum Auth {
+pub struct Auth {
+    /// How it is found out who asks; none if nobody can say so.
+    pub method: Option<Method>,
+    /// What everybody may do, also who says no name.
+    pub anonymous: Vec<Everybody>,
+    /// Who may do what. Without rules, whoever is let in by a name and a password may do everything.
+    pub rules: Vec<Rule>,
+}
+
+impl From<Method> for Auth {
+    fn from(method: Method) -> Self {
+        Auth { method: Some(method), anonymous: Vec::new(), rules: Vec::new() }
+    }
+}
+
+/// How it is found out who asks, with the parameters of that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Method {
     /// Lets everybody in who sends any `Authorization` at all. For tests of clients only.
     Silly(Silly),
     /// User names and passwords from a file.
@@ -17,7 +36,7 @@ pub enum Auth {
     Token(Token),
 }
 
-impl Auth {
+impl Method {
     /// The key under `auth` that chooses the method.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -98,31 +117,41 @@ struct Fields {
     /// Tokens that another service has signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<Token>,
+    /// What everybody may do, also who says no name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    anonymous: Vec<Everybody>,
+    /// Who may do what. Without rules, whoever is let in by a name and a password may do everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<Rule>,
 }
 
 impl TryFrom<Fields> for Auth {
     type Error = String;
 
-    fn try_from(Fields { silly, htpasswd, token }: Fields) -> Result<Self, Self::Error> {
-        let methods = [silly.map(Auth::Silly), htpasswd.map(Auth::Htpasswd), token.map(Auth::Token)];
+    fn try_from(Fields { silly, htpasswd, token, anonymous, rules }: Fields) -> Result<Self, Self::Error> {
+        let methods = [silly.map(Method::Silly), htpasswd.map(Method::Htpasswd), token.map(Method::Token)];
         let mut methods = methods.into_iter().flatten();
-        match (methods.next(), methods.next()) {
-            (Some(method), None) => Ok(method),
-            (None, _) => Err("auth names no method: add one of silly, htpasswd, token, or write `auth: none`".into()),
+        let method = match (methods.next(), methods.next()) {
             (Some(one), Some(other)) => {
-                Err(format!("auth names two methods, {} and {}: keep one", one.name(), other.name()))
+                return Err(format!("auth names two methods, {} and {}: keep one", one.name(), other.name()));
             }
-        }
+            (None, _) if anonymous.is_empty() && rules.is_empty() => {
+                return Err("auth names no method: add one of silly, htpasswd, token, or write `auth: none`".into());
+            }
+            (method, _) => method,
+        };
+        Ok(Auth { method, anonymous, rules })
     }
 }
 
 impl From<Auth> for Fields {
-    fn from(auth: Auth) -> Self {
-        let none = Fields::default();
-        match auth {
-            Auth::Silly(silly) => Fields { silly: Some(silly), ..none },
-            Auth::Htpasswd(htpasswd) => Fields { htpasswd: Some(htpasswd), ..none },
-            Auth::Token(token) => Fields { token: Some(token), ..none },
+    fn from(Auth { method, anonymous, rules }: Auth) -> Self {
+        let fields = Fields { anonymous, rules, ..Fields::default() };
+        match method {
+            None => fields,
+            Some(Method::Silly(silly)) => Fields { silly: Some(silly), ..fields },
+            Some(Method::Htpasswd(htpasswd)) => Fields { htpasswd: Some(htpasswd), ..fields },
+            Some(Method::Token(token)) => Fields { token: Some(token), ..fields },
         }
     }
 }

@@ -27,13 +27,14 @@ mod proxy;
 mod read;
 #[cfg(test)]
 mod reference;
+pub mod rules;
 mod secret;
 mod storage;
 mod tls;
 mod tree;
 mod validation;
 
-pub use auth::{Auth, Htpasswd, Silly, Token};
+pub use auth::{Auth, Htpasswd, Method, Silly, Token};
 pub use duration::{Duration, ParseDurationError};
 pub use http::{Admin, Debug, H2c, Http, Http2, Net, Prometheus};
 pub use load::{Error, Loaded};

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::check::check;
 use crate::environment::{self, Setting};
 use crate::read::{Problem, Refusal, read};
-use crate::{Auth, Config, TlsVersion, tree};
+use crate::{Auth, Config, Method, TlsVersion, tree};
 
 /// Keys that Berth knows and has no use for: said at start, with the reason.
 pub(crate) const UNUSED: &[(&str, &str)] = &[
@@ -242,7 +242,7 @@ fn remarks(config: &Config, tree: &Value) -> Vec<String> {
     {
         remarks.push("http.tls.clientauth has no effect without http.tls.clientcas".into());
     }
-    if matches!(config.auth, Some(Auth::Silly(_))) {
+    if matches!(&config.auth, Some(Auth { method: Some(Method::Silly(_)), .. })) {
         remarks.push("auth.silly protects nothing: any Authorization header is let in".into());
     }
     remarks

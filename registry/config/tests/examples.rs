@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use berth_config::{Auth, Config, Driver, Duration, Loaded, Platforms, TlsVersion};
+use berth_config::{Auth, Config, Driver, Duration, Loaded, Method, Platforms, TlsVersion};
 
 fn load(name: &str) -> Loaded {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/examples").join(name);
@@ -70,7 +70,7 @@ fn what_has_no_use_is_said() {
 #[test]
 fn old_spellings_mean_what_they_meant() {
     let config = load("htpasswd-tls-2.8.yml").config;
-    let Some(Auth::Htpasswd(htpasswd)) = &config.auth else { panic!("{:?}", config.auth) };
+    let Some(Auth { method: Some(Method::Htpasswd(htpasswd)), .. }) = &config.auth else { panic!("{:?}", config.auth) };
     assert_eq!((htpasswd.realm.as_str(), htpasswd.path.to_str()), ("basic-realm", Some("/etc/registry/htpasswd")));
     let tls = config.http.tls.unwrap();
     assert_eq!((tls.minimumtls, tls.letsencrypt, tls.clientcas.len()), (TlsVersion::Tls12, None, 1));

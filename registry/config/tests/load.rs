@@ -261,6 +261,20 @@ const UNFIT: &[(&str, &str)] = &[
         "auth.token: names no key to check tokens with",
     ),
     (
+        "storage: inmemory\nauth: {htpasswd: {realm: r, path: /p}, rules: [{users: [a], repositories: b, actions: [pull]}, {repositories: b, actions: [pull]}]}",
+        "auth.rules.1: it names nobody: add users",
+    ),
+    (
+        "storage: inmemory\nauth: {htpasswd: {realm: r, path: /p}, rules: [{groups: [a], repositories: b, actions: [pull]}]}",
+        "auth.rules.0.groups: nobody has any",
+    ),
+    (
+        "storage: inmemory\nauth: {anonymous: [{repositories: 'Public/**', actions: [pull]}]}",
+        "auth.anonymous.0.repositories: \"Public/**\" is no pattern of repositories",
+    ),
+    ("storage: inmemory\nauth: {anonymous: [{repositories: a}]}", "auth.anonymous.0: it grants no actions"),
+    ("storage: inmemory\nauth: {anonymous: [{repositories: a, actions: [write]}]}", "auth.anonymous.0.actions"),
+    (
         "storage: inmemory\nauth: {token: {realm: a, service: s, issuer: i, jwks: /k}}",
         "auth.token.realm: is not an address",
     ),

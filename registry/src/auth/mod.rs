@@ -5,6 +5,7 @@ mod access;
 mod basic;
 mod grants;
 mod htpasswd;
+mod policy;
 mod silly;
 mod stamp;
 pub(crate) mod token;
@@ -20,6 +21,7 @@ pub use access::Access;
 pub(crate) use access::{source_of_mount, wanted};
 pub use grants::{Grant, Grants};
 pub use htpasswd::{Htpasswd, HtpasswdError, LineProblem};
+pub use policy::Policy;
 pub use silly::Silly;
 pub use token::{SourceError, Token};
 
@@ -27,27 +29,27 @@ pub use token::{SourceError, Token};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     name: Arc<str>,
-    /// What this somebody may do; everything, where the method does not say.
+    /// What this somebody may do, where the method says so.
     grants: Option<Grants>,
 }
 
 impl Identity {
-    /// Somebody of this name, who may do everything.
+    /// Somebody of this name, who brings nothing else.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self { name: name.into(), grants: None }
     }
 
-    /// Somebody of this name, who may do this and nothing else.
+    /// Somebody of this name, who may do this.
     #[must_use]
     pub fn granted(name: &str, grants: Grants) -> Self {
         Self { name: name.into(), grants: Some(grants) }
     }
 
-    /// Whether all of this may be done.
+    /// What this somebody brings of what may be done; none where the method does not say.
     #[must_use]
-    pub fn may(&self, wanted: &[Access]) -> bool {
-        self.grants.as_ref().is_none_or(|grants| wanted.iter().all(|wanted| grants.has(wanted)))
+    pub fn grants(&self) -> Option<&Grants> {
+        self.grants.as_ref()
     }
 
     /// The name.
@@ -100,8 +102,8 @@ pub trait Authenticator: Send + Sync {
     /// [`AuthError`], when it cannot be found out.
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Answer, AuthError>;
 
-    /// What a client is told in `WWW-Authenticate` that is not let in.
-    fn challenge(&self, challenge: &Challenge<'_>) -> String;
+    /// What a client is told in `WWW-Authenticate` that is not let in; none if it has no other way to try.
+    fn challenge(&self, challenge: &Challenge<'_>) -> Option<String>;
 }
 
 /// Why somebody is not let in.

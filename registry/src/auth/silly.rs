@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use http::{HeaderMap, header};
 
-use super::{Access, Answer, AuthError, Authenticator, Challenge, Identity, quoted};
+use super::{Access, Answer, AuthError, Authenticator, Challenge, Identity, Why, quoted};
 
 /// Lets everybody in who sends any `Authorization`.
 #[derive(Debug)]
@@ -27,13 +27,16 @@ impl Authenticator for Silly {
         Ok(if given { Answer::Known(Identity::new("silly")) } else { Answer::NoCredentials })
     }
 
-    fn challenge(&self, challenge: &Challenge<'_>) -> String {
+    fn challenge(&self, challenge: &Challenge<'_>) -> Option<String> {
         let wanted = challenge.wanted;
-        let mut challenge = format!("Bearer realm={},service={}", quoted(&self.realm), quoted(&self.service));
+        if challenge.why == Why::Insufficient {
+            return None;
+        }
+        let mut text = format!("Bearer realm={},service={}", quoted(&self.realm), quoted(&self.service));
         if !wanted.is_empty() {
             let scopes: Vec<_> = wanted.iter().map(Access::scope).collect();
-            challenge += &format!(",scope={}", quoted(&scopes.join(" ")));
+            text += &format!(",scope={}", quoted(&scopes.join(" ")));
         }
-        challenge
+        Some(text)
     }
 }

@@ -72,6 +72,12 @@ impl Failure {
             .with(header::WWW_AUTHENTICATE, challenge)
     }
 
+    /// Whoever asks for this may not have it, and has no other way to try.
+    pub(crate) fn denied(wanted: &[Access]) -> Self {
+        let detail = if wanted.is_empty() { Value::Null } else { json!(wanted) };
+        Failure::new(StatusCode::FORBIDDEN, ErrorCode::Denied, detail)
+    }
+
     pub(crate) fn with(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::Context;
 use super::answer::{self, Body};
 use super::errors::{Failure, bad_request};
+use crate::catalog::Paged;
 
 /// How many repositories are given to whoever does not say.
 const DEFAULT_CATALOG_ENTRIES: usize = 100;
@@ -20,13 +21,39 @@ pub(crate) async fn catalog(context: &Context<'_>) -> Result<Response<Body>, Fai
     if limit > most {
         return Err(bad_request(ErrorCode::PaginationNumberInvalid, json!({ "n": limit })));
     }
-    let page = context.app.registry.catalog(limit, context.query("last")).await?;
+    let page = match context.app.policy.listed(context.actor.as_ref()) {
+        None => context.app.registry.catalog(limit, context.query("last")).await?,
+        Some(is_listed) => listed(context, limit, is_listed).await?,
+    };
     let body = json!({ "repositories": page.entries });
     let mut response = answer::json(StatusCode::OK, format!("{body}\n").into(), context.is_head());
     if let Some(last) = page.entries.last().filter(|_| page.more) {
         link(context, &mut response, "_catalog", last.as_str(), limit);
     }
     Ok(response)
+}
+
+/// A page of those repositories that somebody is told of. The store is read on until the page is full: where it goes on must
+/// be told by a name that is listed.
+async fn listed(
+    context: &Context<'_>,
+    limit: usize,
+    is_listed: impl Fn(&RepositoryName) -> bool,
+) -> Result<Paged<RepositoryName>, Failure> {
+    let mut listed = Paged { entries: Vec::new(), more: false };
+    let mut last = context.query("last").map(str::to_owned);
+    while listed.entries.len() < limit {
+        let page = context.app.registry.catalog(context.app.max_catalog_entries, last.as_deref()).await?;
+        last = page.entries.last().map(ToString::to_string);
+        let room = limit - listed.entries.len();
+        let mut found = page.entries.into_iter().filter(|name| is_listed(name));
+        listed.entries.extend(found.by_ref().take(room));
+        listed.more = found.next().is_some() || page.more;
+        if !page.more {
+            break;
+        }
+    }
+    Ok(listed)
 }
 
 pub(crate) async fn tags(context: &Context<'_>, name: &RepositoryName) -> Result<Response<Body>, Failure> {

@@ -28,7 +28,7 @@ use http::uri::{Authority, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-use crate::auth::{self, Answer, Authenticator, Challenge, Identity, Why};
+use crate::auth::{self, Answer, Authenticator, Challenge, Identity, Policy, Why};
 use crate::conditions::{Conditions, Unmet};
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -64,8 +64,8 @@ pub struct App {
     pub max_catalog_entries: usize,
     /// The most tags of a page.
     pub max_tags: usize,
-    /// Whether a blob may be mounted by who does not say from where. Only where everybody may read everything.
-    pub mounts_from_anywhere: bool,
+    /// Who may do what.
+    pub policy: Policy,
     /// Where clients are sent for blobs; nowhere if the registry sends all of them itself.
     pub redirects: Option<Arc<dyn Redirects>>,
     /// Whether the store can be reached.
@@ -82,7 +82,6 @@ pub(crate) struct Context<'a> {
     /// Where the request comes from.
     pub(crate) peer: Peer,
     /// Who makes the request, where that is asked for.
-    #[expect(dead_code, reason = "events name the actor")]
     pub(crate) actor: Option<Identity>,
     pub(crate) query: Vec<(String, String)>,
     /// What stands in front of the paths that are given out.
@@ -194,9 +193,7 @@ async fn answer(
     };
     let (parts, body) = request.into_parts();
     let query = form_urlencoded(parts.uri.query().unwrap_or_default())?;
-    if let Some(authenticator) = &app.authenticator {
-        *actor = Some(authenticate(authenticator.as_ref(), route.as_ref().ok(), &parts, &query).await?);
-    }
+    *actor = authenticate(app, route.as_ref().ok(), &parts, &query).await?;
     let route = route?;
     let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str), peer.secure);
     let context =
@@ -260,25 +257,37 @@ fn options(path: &str, allow: &str) -> Response<Body> {
     response
 }
 
-/// Who makes a request; an error with a challenge when nobody does, or nobody known, or nobody who may.
+/// Who makes a request, where somebody does who may; none where everybody may.
+///
+/// # Errors
+/// With a challenge, where other credentials might do.
 async fn authenticate(
-    authenticator: &dyn Authenticator,
+    app: &App,
     route: Option<&Route>,
     parts: &Parts,
     query: &[(String, String)],
-) -> Result<Identity, Failure> {
+) -> Result<Option<Identity>, Failure> {
     let wanted = |route| auth::wanted(route, &parts.method, auth::source_of_mount(route, query).as_ref());
     let wanted = route.map(wanted).unwrap_or_default();
+    let Some(authenticator) = &app.authenticator else {
+        let is_allowed = app.policy.allows(None, &wanted);
+        return if is_allowed { Ok(None) } else { Err(Failure::denied(&wanted)) };
+    };
     let why = match authenticator.authenticate(&parts.headers).await? {
-        Answer::Known(identity) if identity.may(&wanted) => return Ok(identity),
+        Answer::Known(identity) if app.policy.allows(Some(&identity), &wanted) => return Ok(Some(identity)),
         Answer::Known(_) => Why::Insufficient,
+        // Who wants nothing of which it could be said who may do it asks how to log in.
+        Answer::NoCredentials if !wanted.is_empty() && app.policy.allows(None, &wanted) => return Ok(None),
         Answer::NoCredentials => Why::Missing,
         Answer::BadCredentials => Why::Bad,
     };
     let named = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let host = parts.uri.authority().map(Authority::as_str).or(named).unwrap_or_default();
     let challenge = Challenge { wanted: &wanted, why, headers: &parts.headers, host };
-    Err(Failure::unauthorized(&authenticator.challenge(&challenge), &wanted))
+    Err(match authenticator.challenge(&challenge) {
+        Some(challenge) => Failure::unauthorized(&challenge, &wanted),
+        None => Failure::denied(&wanted),
+    })
 }
 
 /// Somebody is there; whoever looks whether that is still so must not get an answer of before.

@@ -50,7 +50,7 @@ async fn mount(context: &Context<'_>, name: &RepositoryName, digest: &Digest) ->
     let from = match context.query("from").map(str::parse::<RepositoryName>) {
         Some(Ok(from)) => Some(from),
         Some(Err(_)) => return Ok(false),
-        None if context.app.mounts_from_anywhere => None,
+        None if context.app.policy.is_unlimited() => None,
         None => return Ok(false),
     };
     Ok(context.app.registry.blob_mount(from.as_ref(), name, digest).await?)

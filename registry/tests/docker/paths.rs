@@ -148,9 +148,9 @@ async fn a_query_is_taken_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn a_browser_may_ask_before_it_sends_a_password() {
-    let silly = berth_config::Auth::Silly(berth_config::Silly { realm: "r".into(), service: "s".into() });
+    let silly = berth_config::Method::Silly(berth_config::Silly { realm: "r".into(), service: "s".into() });
     on_both(
-        |config| config.auth = Some(silly.clone()),
+        |config| config.auth = Some(silly.clone().into()),
         async |_, mut client| {
             let answer =
                 ask(&mut client, Method::OPTIONS, "/v2/a/tags/list", &[("origin", "https://ui.example")]).await;

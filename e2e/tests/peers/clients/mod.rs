@@ -2,6 +2,7 @@
 //!
 //! What is pushed is looked at in the store, and what is pulled is compared with what was pushed, byte for byte.
 
+mod anonymous;
 mod containers;
 mod cosign;
 mod crane;

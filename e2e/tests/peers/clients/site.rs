@@ -48,6 +48,11 @@ pub(crate) struct Site {
 impl Site {
     /// Starts Berth on an empty directory.
     pub(crate) fn start(access: Access) -> Result<Self> {
+        Self::start_with(access, &[])
+    }
+
+    /// The same with more variables.
+    pub(crate) fn start_with(access: Access, variables: &[(&str, &str)]) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
         // Some clients insist that the file is there.
@@ -66,6 +71,7 @@ impl Site {
             let file = ("REGISTRY_AUTH_HTPASSWD_PATH".to_owned(), path.join("htpasswd").display().to_string());
             setup.env.extend([realm, file]);
         }
+        setup.env.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let server = Peer::start(&lab().berth, &setup)?;
         Ok(Self { access, server, directory })
     }

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::basic::{self, Basic};
 use super::stamp::Stamp;
 use super::verified::Verified;
-use super::{Answer, AuthError, Authenticator, Challenge, Identity, quoted};
+use super::{Answer, AuthError, Authenticator, Challenge, Identity, Why, quoted};
 
 pub use users::LineProblem;
 use users::Users;
@@ -164,6 +164,10 @@ async fn read(path: &Path, stamp: Stamp) -> Result<Users, HtpasswdError> {
 impl Authenticator for Htpasswd {
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Answer, AuthError> {
         let (name, password) = match basic::read(headers) {
+            // What some clients send that have none.
+            Basic::Given { name, password } if name.is_empty() && password.is_empty() => {
+                return Ok(Answer::NoCredentials);
+            }
             Basic::Given { name, password } => (name, password),
             Basic::Absent => return Ok(Answer::NoCredentials),
             Basic::Malformed => return Ok(Answer::BadCredentials),
@@ -173,7 +177,8 @@ impl Authenticator for Htpasswd {
         Ok(if is_user { Answer::Known(Identity::new(&name)) } else { Answer::BadCredentials })
     }
 
-    fn challenge(&self, _: &Challenge<'_>) -> String {
-        format!("Basic realm={}", quoted(&self.realm))
+    fn challenge(&self, challenge: &Challenge<'_>) -> Option<String> {
+        // Another password makes nobody somebody else.
+        (challenge.why != Why::Insufficient).then(|| format!("Basic realm={}", quoted(&self.realm)))
     }
 }

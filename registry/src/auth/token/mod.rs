@@ -210,7 +210,7 @@ impl Authenticator for Token {
         }
     }
 
-    fn challenge(&self, challenge: &Challenge<'_>) -> String {
+    fn challenge(&self, challenge: &Challenge<'_>) -> Option<String> {
         let Challenge { wanted, why, headers, host } = challenge;
         let realm = match &self.settings.redirect_path {
             Some(path) => own_realm(headers, host, path),
@@ -224,7 +224,7 @@ impl Authenticator for Token {
         if let Some(error) = why.error() {
             text += &format!(",error={}", quoted(error));
         }
-        text
+        Some(text)
     }
 }
 

@@ -1,0 +1,218 @@
+//! [pure] Who may do what: what a token grants, what the rules of the configuration grant, and what is left where there are
+//! neither.
+
+use berth_config::rules::{self, Action, Rule, Subject};
+use berth_config::{Auth, Config, Method};
+use berth_oci::RepositoryName;
+
+use super::{Access, Identity};
+
+/// What somebody has who is let in by a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// Everything: there are no rules.
+    Everything,
+    /// What rules grant.
+    Rules,
+}
+
+/// The rules of a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    rules: Vec<Rule>,
+    named: Named,
+    /// Whether somebody who says no name may do everything.
+    is_open: bool,
+}
+
+/// What a request wants of the rules.
+enum Wanted<'a> {
+    Of(&'a str, Action),
+    Catalog,
+    /// What no rule is about.
+    Other,
+}
+
+fn wanted_by(access: &Access) -> Wanted<'_> {
+    match (access.kind, access.name.as_str(), access.action) {
+        ("repository", name, "pull") => Wanted::Of(name, Action::Pull),
+        ("repository", name, "push") => Wanted::Of(name, Action::Push),
+        ("repository", name, "delete") => Wanted::Of(name, Action::Delete),
+        ("registry", "catalog", _) => Wanted::Catalog,
+        _ => Wanted::Other,
+    }
+}
+
+fn subject(identity: Option<&Identity>) -> Subject {
+    Subject { user: identity.map(|identity| identity.name().to_owned()), ..Subject::default() }
+}
+
+impl Policy {
+    /// The rules of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let Some(Auth { method, anonymous, rules: named }) = &config.auth else {
+            return Policy { rules: Vec::new(), named: Named::Everything, is_open: true };
+        };
+        let everybody = anonymous.iter().map(berth_config::rules::Everybody::rule);
+        let named_has = match (method, named.is_empty()) {
+            (Some(Method::Htpasswd(_) | Method::Silly(_)), true) => Named::Everything,
+            _ => Named::Rules,
+        };
+        Policy { rules: everybody.chain(named.iter().cloned()).collect(), named: named_has, is_open: false }
+    }
+
+    /// Whether somebody, or nobody that is known, may do all of this.
+    #[must_use]
+    pub fn allows(&self, identity: Option<&Identity>, wanted: &[Access]) -> bool {
+        let subject = subject(identity);
+        self.has_everything(identity)
+            || wanted.iter().all(|access| {
+                let granted = identity.and_then(Identity::grants).is_some_and(|grants| grants.has(access));
+                granted
+                    || match wanted_by(access) {
+                        Wanted::Of(repository, action) => rules::allows(&self.rules, &subject, repository, action),
+                        Wanted::Catalog => self.rules.iter().any(|rule| rule.names(&subject)),
+                        Wanted::Other => false,
+                    }
+            })
+    }
+
+    /// Whether who says no name is let in for anything at all.
+    #[must_use]
+    pub fn is_for_everybody(&self) -> bool {
+        self.is_open || self.rules.iter().any(|rule| rule.anonymous)
+    }
+
+    /// Whether everybody who is let in may read everything.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        (self.is_open || self.named == Named::Everything) && self.rules.is_empty()
+    }
+
+    fn has_everything(&self, identity: Option<&Identity>) -> bool {
+        match identity {
+            None => self.is_open,
+            Some(identity) => self.named == Named::Everything && identity.grants().is_none(),
+        }
+    }
+
+    /// Which repositories somebody is told of; none if it is all of them.
+    #[must_use]
+    pub fn listed<'a>(&'a self, identity: Option<&Identity>) -> Option<impl Fn(&RepositoryName) -> bool + Send + 'a> {
+        let catalog = Access::of("registry", "catalog", "*");
+        let is_granted = identity.and_then(Identity::grants).is_some_and(|grants| grants.has(&catalog));
+        if is_granted || self.has_everything(identity) {
+            return None;
+        }
+        let subject = subject(identity);
+        Some(move |name: &RepositoryName| rules::allows(&self.rules, &subject, name.as_str(), Action::List))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Grant, Grants};
+    use super::*;
+
+    fn policy(auth: &str) -> Policy {
+        let text = format!("version: 0.1\nstorage: inmemory\nauth: {auth}");
+        Policy::of(&Config::load(&text, []).unwrap().config)
+    }
+
+    const HTPASSWD: &str = "htpasswd: {realm: r, path: /p}";
+    const TOKEN: &str = "token: {realm: 'https://r.example/token', service: s, issuer: i, jwks: /k}";
+    const ANONYMOUS: &str = "anonymous: [{repositories: 'public/**', actions: [pull]}]";
+    const RULES: &str = "rules: [{users: ['*'], repositories: 'home/{user}/**', actions: ['*']}]";
+
+    fn check(policy: &Policy, identity: Option<&Identity>, expected: [(&str, &'static str, bool); 5]) {
+        for (name, action, allowed) in expected {
+            let kind = if name == "catalog" { "registry" } else { "repository" };
+            let access = [Access::of(kind, name, action)];
+            assert_eq!(policy.allows(identity, &access), allowed, "{identity:?} {name} {action}");
+        }
+    }
+
+    #[test]
+    fn who_says_a_name_has_more_than_who_says_none() {
+        let alice = Identity::new("alice");
+        let everything = [
+            ("public/a", "pull", true),
+            ("public/a", "push", true),
+            ("home/alice/a", "delete", true),
+            ("home/bob/a", "pull", true),
+            ("catalog", "*", true),
+        ];
+        let nothing = everything.map(|(name, action, _)| (name, action, false));
+        let public = [
+            ("public/a", "pull", true),
+            ("public/a", "push", false),
+            ("home/alice/a", "pull", false),
+            ("other", "pull", false),
+            ("catalog", "*", true),
+        ];
+        let home = [
+            ("public/a", "pull", true),
+            ("public/a", "push", false),
+            ("home/alice/a", "delete", true),
+            ("home/bob/a", "pull", false),
+            ("catalog", "*", true),
+        ];
+        let open = policy("none");
+        check(&open, None, everything);
+        assert!(open.is_unlimited() && open.is_for_everybody() && open.listed(None).is_none());
+
+        let passwords = policy(&format!("{{{HTPASSWD}}}"));
+        check(&passwords, None, nothing);
+        check(&passwords, Some(&alice), everything);
+        assert!(passwords.is_unlimited() && !passwords.is_for_everybody());
+
+        let beside = policy(&format!("{{{HTPASSWD}, {ANONYMOUS}}}"));
+        check(&beside, None, public);
+        check(&beside, Some(&alice), everything);
+        assert!(!beside.is_unlimited() && beside.is_for_everybody());
+
+        let ruled = policy(&format!("{{{HTPASSWD}, {ANONYMOUS}, {RULES}}}"));
+        check(&ruled, None, public);
+        check(&ruled, Some(&alice), home);
+
+        let alone = policy(&format!("{{{ANONYMOUS}}}"));
+        check(&alone, None, public);
+
+        let tokens = policy(&format!("{{{TOKEN}}}"));
+        check(&tokens, None, nothing);
+        check(&tokens, Some(&Identity::granted("alice", Grants::new(Vec::new()))), nothing);
+        assert!(!tokens.is_unlimited());
+    }
+
+    #[test]
+    fn a_token_has_what_it_says_and_what_rules_grant_beside() {
+        let grant = |kind: &str, name: &str| Grant {
+            kind: kind.into(),
+            class: String::new(),
+            name: name.into(),
+            actions: vec!["*".into()],
+        };
+        let policy = policy(&format!("{{{TOKEN}, {ANONYMOUS}, {RULES}}}"));
+        let alice = Identity::granted("alice", Grants::new(vec![grant("repository", "team/app")]));
+        check(
+            &policy,
+            Some(&alice),
+            [
+                ("team/app", "push", true),
+                ("team/other", "pull", false),
+                ("home/alice/a", "push", true),
+                ("public/a", "pull", true),
+                ("public/a", "push", false),
+            ],
+        );
+        let both = [Access::of("repository", "team/app", "push"), Access::of("repository", "public/a", "pull")];
+        assert!(policy.allows(Some(&alice), &both), "a mount");
+        let name = |text: &str| text.parse::<RepositoryName>().unwrap();
+        let listed = policy.listed(Some(&alice)).expect("not all of them");
+        assert!(listed(&name("public/a")) && listed(&name("home/alice/a")) && !listed(&name("home/bob/a")));
+        let catalog = Identity::granted("", Grants::new(vec![grant("registry", "catalog")]));
+        assert!(policy.listed(Some(&catalog)).is_none());
+        assert!(!policy.listed(None).expect("not all of them")(&name("home/alice/a")));
+    }
+}
