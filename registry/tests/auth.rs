@@ -232,3 +232,25 @@ async fn silly_lets_in_who_says_anything() {
     }
     server.running.stop().await;
 }
+
+#[tokio::test]
+async fn who_tries_one_password_after_the_other_is_braked_and_nobody_who_was_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("htpasswd");
+    std::fs::write(&file, line("alice", "s3cr3t") + &line("bob", "other")).unwrap();
+    let server = Server::start(true, htpasswd(&file)).await;
+    let mut client = server.client().await;
+    assert_eq!(status(&mut client, Method::GET, "/v2/", Some(&basic("bob", "other"))).await, 200);
+    for attempt in 0..10 {
+        let guessed = basic("alice", &attempt.to_string());
+        assert_eq!(status(&mut client, Method::GET, "/v2/", Some(&guessed)).await, 401, "{attempt}");
+    }
+    // Also the right one: who guesses must not learn that it was.
+    let guessed = [("authorization", &*basic("alice", "s3cr3t"))];
+    let answer = client.send(Method::GET, "/v2/", &guessed, Bytes::new()).await.expect(429);
+    assert_eq!(answer.codes(), "429 TOOMANYREQUESTS");
+    let wait: u64 = answer.header("retry-after").parse().unwrap();
+    assert!((1..=7).contains(&wait), "{wait}");
+    assert_eq!(status(&mut client, Method::GET, "/v2/", Some(&basic("bob", "other"))).await, 200);
+    server.running.stop().await;
+}

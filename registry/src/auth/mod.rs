@@ -3,6 +3,7 @@
 
 mod access;
 mod basic;
+mod brake;
 mod grants;
 mod htpasswd;
 mod policy;
@@ -12,7 +13,9 @@ pub(crate) mod token;
 mod verified;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderMap;
@@ -85,6 +88,9 @@ pub enum AuthError {
     /// The keys that tokens are verified with could not be fetched yet.
     #[error("the keys that tokens are verified with are not there yet; try again")]
     NoKeys,
+    /// Too many wrong passwords came from this address.
+    #[error("too many wrong passwords; try again in {} seconds", .0.as_secs() + 1)]
+    Braked(Duration),
     /// Too many passwords are being checked.
     #[error("too many passwords are being checked; try again")]
     Busy,
@@ -96,11 +102,11 @@ pub enum AuthError {
 /// A way to find out who makes a request.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// Says who makes the request with these headers.
+    /// Says who makes the request with these headers, which comes from this address where it has one.
     ///
     /// # Errors
     /// [`AuthError`], when it cannot be found out.
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Answer, AuthError>;
+    async fn authenticate(&self, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Answer, AuthError>;
 
     /// What a client is told in `WWW-Authenticate` that is not let in; none if it has no other way to try.
     fn challenge(&self, challenge: &Challenge<'_>) -> Option<String>;

@@ -1,5 +1,7 @@
 //! `auth.silly`: whoever sends any `Authorization` is let in. It is for tests of clients.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use http::{HeaderMap, header};
 
@@ -22,7 +24,7 @@ impl Silly {
 
 #[async_trait]
 impl Authenticator for Silly {
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Answer, AuthError> {
+    async fn authenticate(&self, headers: &HeaderMap, _: Option<IpAddr>) -> Result<Answer, AuthError> {
         let given = headers.get(header::AUTHORIZATION).is_some_and(|value| !value.is_empty());
         Ok(if given { Answer::Known(Identity::new("silly")) } else { Answer::NoCredentials })
     }

@@ -1,4 +1,4 @@
-//! What has been verified a short while ago: a small cache, for a bcrypt hash takes longer to compute than a manifest to
+//! What has been verified a short while ago, or found wrong: a small cache, for a bcrypt hash takes longer to compute than a manifest to
 //! serve. It holds no password, but a keyed hash of name, password and stored hash; the key is made at start and never
 //! leaves the process. An entry of a user whose stored hash has changed is never found again.
 

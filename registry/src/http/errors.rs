@@ -178,6 +178,11 @@ impl From<AuthError> for Failure {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::Busy | AuthError::NoKeys => Failure::unavailable(error.to_string()),
+            AuthError::Braked(wait) => {
+                let failure =
+                    Failure::saying(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests, error.to_string());
+                failure.with(header::RETRY_AFTER, (wait.as_secs() + 1).to_string())
+            }
             AuthError::Htpasswd(_) | AuthError::Stopped => Failure::internal(with_sources(&error)),
         }
     }

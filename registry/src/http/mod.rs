@@ -193,7 +193,7 @@ async fn answer(
     };
     let (parts, body) = request.into_parts();
     let query = form_urlencoded(parts.uri.query().unwrap_or_default())?;
-    *actor = authenticate(app, route.as_ref().ok(), &parts, &query).await?;
+    *actor = authenticate(app, route.as_ref().ok(), &parts, &query, peer).await?;
     let route = route?;
     let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str), peer.secure);
     let context =
@@ -266,6 +266,7 @@ async fn authenticate(
     route: Option<&Route>,
     parts: &Parts,
     query: &[(String, String)],
+    peer: Peer,
 ) -> Result<Option<Identity>, Failure> {
     let wanted = |route| auth::wanted(route, &parts.method, auth::source_of_mount(route, query).as_ref());
     let wanted = route.map(wanted).unwrap_or_default();
@@ -273,7 +274,8 @@ async fn authenticate(
         let is_allowed = app.policy.allows(None, &wanted);
         return if is_allowed { Ok(None) } else { Err(Failure::denied(&wanted)) };
     };
-    let why = match authenticator.authenticate(&parts.headers).await? {
+    let from = peer.address.map(|address| address.ip());
+    let why = match authenticator.authenticate(&parts.headers, from).await? {
         Answer::Known(identity) if app.policy.allows(Some(&identity), &wanted) => return Ok(Some(identity)),
         Answer::Known(_) => Why::Insufficient,
         // Who wants nothing of which it could be said who may do it asks how to log in.

@@ -1,11 +1,12 @@
 //! `auth.htpasswd`: names and passwords against a file, which is read again when it changes and never created.
 //!
 //! A password is checked on a blocking thread, as many at once as there are processors; the rest stand in a line that has
-//! an end. While the file cannot be read or has a bad line, nobody is let in: who was taken out of it must not stay.
+//! an end, and who fails again and again is not let into it for a while. While the file cannot be read or has a bad line, nobody is let in: who was taken out of it must not stay.
 
 mod users;
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use http::HeaderMap;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::basic::{self, Basic};
+use super::brake::Brake;
 use super::stamp::Stamp;
 use super::verified::Verified;
 use super::{Answer, AuthError, Authenticator, Challenge, Identity, Why, quoted};
@@ -64,6 +66,9 @@ pub struct Htpasswd {
     path: PathBuf,
     file: Mutex<Option<File>>,
     verified: Verified,
+    /// Pairs that were wrong: who sends the same again is told so again, and guesses nothing.
+    wrong: Verified,
+    brake: Brake,
     waiting: Semaphore,
     checking: Arc<Semaphore>,
 }
@@ -87,6 +92,8 @@ impl Htpasswd {
             path,
             file: Mutex::default(),
             verified: Verified::new(),
+            wrong: Verified::new(),
+            brake: Brake::new(),
             waiting: Semaphore::new(MAX_WAITING),
             checking: Arc::new(Semaphore::new(processors)),
         };
@@ -113,6 +120,8 @@ impl Htpasswd {
             before => {
                 let users = Arc::new(read(&self.path, stamp).await?);
                 if before.is_some() {
+                    // What was wrong may be right now.
+                    self.brake.release();
                     tracing::info!(path = %self.path.display(), users = users.len(), "the file of users was read again");
                 }
                 users
@@ -123,13 +132,26 @@ impl Htpasswd {
     }
 
     /// Whether this is the user's password, checked on a blocking thread. `hash` is somebody's even if `user` is nobody's.
-    async fn check(&self, name: &str, password: Vec<u8>, users: &Users) -> Result<bool, AuthError> {
+    async fn check(
+        &self,
+        name: &str,
+        password: Vec<u8>,
+        users: &Users,
+        from: Option<IpAddr>,
+    ) -> Result<bool, AuthError> {
         let known = users.hash(name);
         let hash = known.unwrap_or_else(|| users.nobody()).clone();
         let proof = self.verified.proof(name, &password, &hash);
         let is_verified = || known.is_some() && self.verified.contains(&proof, Instant::now());
         if is_verified() {
             return Ok(true);
+        }
+        let failed = self.wrong.proof(name, &password, &hash);
+        if self.wrong.contains(&failed, Instant::now()) {
+            return Ok(false);
+        }
+        if let Some(wait) = self.brake.holds(from, name, Instant::now()) {
+            return Err(AuthError::Braked(wait));
         }
         let _place = self.waiting.try_acquire().map_err(|_| AuthError::Busy)?;
         let permit = self.checking.clone().acquire_owned().await.map_err(|_| AuthError::Stopped)?;
@@ -144,8 +166,12 @@ impl Htpasswd {
         };
         let matches = tokio::task::spawn_blocking(check).await.map_err(|_| AuthError::Stopped)?;
         let is_user = matches && known.is_some();
-        if is_user {
-            self.verified.insert(proof, Instant::now());
+        match is_user {
+            true => self.verified.insert(proof, Instant::now()),
+            false => {
+                self.wrong.insert(failed, Instant::now());
+                self.brake.failed(from, name, Instant::now());
+            }
         }
         Ok(is_user)
     }
@@ -162,7 +188,7 @@ async fn read(path: &Path, stamp: Stamp) -> Result<Users, HtpasswdError> {
 
 #[async_trait]
 impl Authenticator for Htpasswd {
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Answer, AuthError> {
+    async fn authenticate(&self, headers: &HeaderMap, from: Option<IpAddr>) -> Result<Answer, AuthError> {
         let (name, password) = match basic::read(headers) {
             // What some clients send that have none.
             Basic::Given { name, password } if name.is_empty() && password.is_empty() => {
@@ -173,7 +199,7 @@ impl Authenticator for Htpasswd {
             Basic::Malformed => return Ok(Answer::BadCredentials),
         };
         let users = self.users().await?;
-        let is_user = self.check(&name, password, &users).await?;
+        let is_user = self.check(&name, password, &users, from).await?;
         Ok(if is_user { Answer::Known(Identity::new(&name)) } else { Answer::BadCredentials })
     }
 

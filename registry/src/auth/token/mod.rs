@@ -8,6 +8,7 @@ mod key;
 mod keys;
 mod source;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -203,7 +204,7 @@ fn own_realm(headers: &HeaderMap, host: &str, path: &str) -> String {
 
 #[async_trait]
 impl Authenticator for Token {
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Answer, AuthError> {
+    async fn authenticate(&self, headers: &HeaderMap, _: Option<IpAddr>) -> Result<Answer, AuthError> {
         match bearer(headers) {
             Some(token) => self.believe(token).await,
             None => Ok(Answer::NoCredentials),
