@@ -143,7 +143,13 @@ impl Registry {
     ) -> Result<(), Error> {
         let pushed = &stored.digest;
         let lacks = self.lacks_references(name, &stored.manifest);
-        let Some(previous) = previous else { return self.remove_tag_of(name, tag, pushed, lacks).await };
+        let Some(previous) = previous else {
+            self.remove_tag_of(name, tag, pushed, lacks).await?;
+            return match self.read_tag(name, tag).await? {
+                None => self.forget_history(name, tag, pushed).await,
+                Some(_) => Ok(()),
+            };
+        };
         if previous == pushed {
             return Ok(());
         }
@@ -154,8 +160,18 @@ impl Registry {
                 Ok(self.store.put(&current, previous.to_string().into()).await?)
             }
             Some(_) => Ok(()),
-            // Another server has deleted the tag before its history was written, and does not come back for that.
-            None => absent_is_none(self.store.delete(&layout::tag_index_link(name, tag, pushed)).await).map(|_| ()),
+            None => self.forget_history(name, tag, pushed).await,
+        }
+    }
+
+    /// Removes what says that a tag which is gone has named this: another server may have deleted the tag before its history
+    /// was written, and does not come back for that. If the tag is there again meanwhile, its history is, too.
+    async fn forget_history(&self, name: &RepositoryName, tag: &Tag, pushed: &Digest) -> Result<(), Error> {
+        let history = layout::tag_index_link(name, tag, pushed);
+        absent_is_none(self.store.delete(&history).await)?;
+        match self.read_tag(name, tag).await? {
+            Some(current) if current == *pushed => self.ensure_link(&history, pushed).await,
+            _ => Ok(()),
         }
     }
 
