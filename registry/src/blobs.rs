@@ -259,10 +259,15 @@ mod tests {
         ways.sum::<usize>() + usize::from(mounted)
     }
 
-    /// However often it is asked for in between.
+    /// However often it is asked for in between: where word of removals is looked for and none comes, and where it is not.
     #[tokio::test(start_paused = true)]
     async fn what_another_server_has_deleted_is_believed_for_half_a_minute_at_most() {
-        for bytes in [10, MAX_CONTENT_BYTES + 1] {
+        for (bytes, is_watched, expected) in [
+            (10, true, [5, 5, 5, 0, 0]),
+            (10, false, [5, 0, 0, 0, 0]),
+            (MAX_CONTENT_BYTES + 1, true, [5, 5, 5, 0, 0]),
+            (MAX_CONTENT_BYTES + 1, false, [5, 0, 0, 0, 0]),
+        ] {
             let shelf = Arc::new(Shelf::new(ShelfOptions::default()));
             let (one, other) = (server(&shelf), server(&shelf));
             let name: RepositoryName = "team/app".parse().unwrap();
@@ -270,12 +275,16 @@ mod tests {
             let digest = Digest::sha256(&content);
             one.upload_whole(&name, &digest, berth_storage::Incoming::new(stream::iter([Ok(content)]))).await.unwrap();
             other.blob_delete(&name, &digest).await.unwrap();
-            let mut found = Vec::new();
-            for _ in 0..9 {
+            let (mut found, begun) = (Vec::new(), tokio::time::Instant::now());
+            for _ in 0..expected.len() {
+                if is_watched {
+                    one.removals.watched(begun);
+                    one.removals.watched(tokio::time::Instant::now());
+                }
                 found.push(ways(&one, &name, &digest).await);
                 tokio::time::advance(Duration::from_secs(10)).await;
             }
-            assert_eq!(found, [5, 5, 5, 0, 0, 0, 0, 0, 0], "{bytes} bytes");
+            assert_eq!(found, expected, "{bytes} bytes, {is_watched}");
         }
     }
 }

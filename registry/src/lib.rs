@@ -29,6 +29,7 @@ mod libtrust;
 mod logging;
 mod manifests;
 pub mod metrics;
+mod news;
 mod output;
 mod patience;
 mod purge;

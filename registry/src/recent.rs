@@ -6,9 +6,9 @@
 //! filled up is forgotten.
 //!
 //! *That a repository has it* can change, and is believed for one second, or for half a minute where every look is a request
-//! to another machine ([`believed`]), and never after this process
-//! removed anything from the store ([`Removals`]): then the link is looked at again, which is cheap. This is how
-//! long a deletion by another process, such as a second server on the same directory, may go unnoticed by readers. Take a
+//! to another machine ([`believed`]) and word of the removals of others is looked for (`news.rs`), and never after a removal
+//! that this process has made or has had word of ([`Removals`]): then the link is looked at again, which is cheap. So a
+//! deletion by another process, such as a second server on the same directory, goes unnoticed by readers for a second. Take a
 //! reader that looks, finds the link and remembers it, and a deletion. The reader takes its [`Mark`] before it looks. If
 //! the removal has been counted by then, it is complete, and the look does not find the link. If not, the count changes
 //! after the mark was taken, and what is remembered under that mark is worth nothing once the deletion is acknowledged.
@@ -29,7 +29,7 @@ use crate::removals::Removals;
 
 /// How long it is believed that a repository still has what it had.
 const BELIEVED: Duration = Duration::from_secs(1);
-/// The same where a look is a request to another machine.
+/// The same where a look is a request to another machine, and the removals of others are known.
 const BELIEVED_FROM_AFAR: Duration = Duration::from_secs(30);
 /// The largest content that is kept, in bytes: more than any but the oddest manifest, and than configurations of images.
 pub(crate) const MAX_CONTENT_BYTES: usize = 64 * 1024;
@@ -57,6 +57,21 @@ pub(crate) struct Recent<T> {
     removals: Removals,
     believed: Duration,
     shards: Vec<Mutex<Shard<T>>>,
+}
+
+/// How long what was seen is believed.
+#[derive(Clone, Copy, Debug)]
+struct Belief {
+    longest: Duration,
+    /// Since when the removals of other replicas are known; none if they are not.
+    since: Option<Instant>,
+}
+
+impl Belief {
+    fn holds(&self, mark: &Mark, now: Mark) -> bool {
+        let is_known = self.since.is_some_and(|since| mark.at >= since);
+        now.at.duration_since(mark.at) < if is_known { self.longest } else { self.longest.min(BELIEVED) }
+    }
 }
 
 /// How long it is believed that a repository of a store still has what it had.
@@ -99,6 +114,12 @@ impl<T: Clone> Recent<T> {
         Recent { removals, believed, shards: (0..SHARDS).map(|_| shard()).collect() }
     }
 
+    /// How long it is believed now that something is there.
+    fn belief(&self) -> Belief {
+        let is_far = self.believed > BELIEVED;
+        Belief { longest: self.believed, since: is_far.then(|| self.removals.watched_since()).flatten() }
+    }
+
     /// To be taken before the look at the store whose outcome is remembered.
     pub(crate) fn mark(&self) -> Mark {
         Mark { at: Instant::now(), removals: self.removals.so_far() }
@@ -108,12 +129,12 @@ impl<T: Clone> Recent<T> {
         let now = self.mark();
         let mut shard = self.shard(digest);
         if let Some(entry) = shard.young.get(digest) {
-            return entry.known(name, now, self.believed);
+            return entry.known(name, now, self.belief());
         }
         if !shard.promote(digest) {
             return Known::Nothing;
         }
-        shard.young.get(digest).map_or(Known::Nothing, |entry| entry.known(name, now, self.believed))
+        shard.young.get(digest).map_or(Known::Nothing, |entry| entry.known(name, now, self.belief()))
     }
 
     /// When it was looked at that a repository has this, if it is believed still.
@@ -123,7 +144,7 @@ impl<T: Clone> Recent<T> {
         if !shard.young.contains_key(digest) && !shard.promote(digest) {
             return None;
         }
-        shard.young.get(digest).and_then(|entry| entry.seen(name, now, self.believed))
+        shard.young.get(digest).and_then(|entry| entry.seen(name, now, self.belief()))
     }
 
     /// Remembers that a repository has content with this digest, `bytes` long, which was looked for after `mark`.
@@ -161,15 +182,15 @@ impl<T> Entry<T> {
         self.places.insert(0, (name.clone(), mark));
     }
 
-    fn seen(&self, name: &RepositoryName, now: Mark, believed: Duration) -> Option<Mark> {
-        let is_believed = |mark: &Mark| mark.removals == now.removals && now.at.duration_since(mark.at) < believed;
+    fn seen(&self, name: &RepositoryName, now: Mark, belief: Belief) -> Option<Mark> {
+        let is_believed = |mark: &Mark| mark.removals == now.removals && belief.holds(mark, now);
         self.places.iter().find(|(place, _)| place == name).map(|(_, mark)| *mark).filter(is_believed)
     }
 }
 
 impl<T: Clone> Entry<T> {
-    fn known(&self, name: &RepositoryName, now: Mark, believed: Duration) -> Known<T> {
-        match self.seen(name, now, believed) {
+    fn known(&self, name: &RepositoryName, now: Mark, belief: Belief) -> Known<T> {
+        match self.seen(name, now, belief) {
             Some(_) => Known::Present(self.content.clone()),
             None => Known::Content(self.content.clone()),
         }

@@ -44,6 +44,8 @@ pub struct Permissions {
 pub struct Registry {
     pub(crate) store: Arc<dyn Store>,
     /// Keeps other processes from the store during a collection, which the guard cannot.
+    /// What was removed from the store, here and elsewhere.
+    pub(crate) removals: Removals,
     pub(crate) exclude: Arc<dyn Exclude>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) sessions: Sessions,
@@ -79,6 +81,7 @@ impl Registry {
         let (sessions, lookouts) = (Sessions::new(store.is_remote()), Lookouts::default());
         let (catalog, tag_lists) = (Windows::default(), TagLists::default());
         let removals = Removals::default();
+        let known_removals = removals.clone();
         let believed = believed(store.is_remote());
         let store = Arc::new(Counted::new(store, removals.clone()));
         let (recent_manifests, recent_blobs) =
@@ -86,6 +89,7 @@ impl Registry {
         let recent_links = Recent::new(removals, believed);
         Registry {
             store,
+            removals: known_removals,
             exclude,
             guard,
             sessions,

@@ -1,30 +1,65 @@
-//! A store that counts what is removed from it, so that what is remembered of it can be doubted.
+//! A store that counts what is removed from it, so that what is remembered of it can be doubted; and that leaves word of it
+//! for other replicas (`news.rs`), where they look.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use berth_oci::Digest;
-use berth_storage::layout::{self, RepositoryObjectKind, UploadKey};
+use berth_storage::layout::{self, UploadKey};
 use berth_storage::{
     Appended, ByteRange, Incoming, Key, ListRequest, Object, Outgoing, Page, Progress, Stat, Store, StoreError, Written,
 };
 use bytes::Bytes;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// For how long a look for word of other replicas stands (`news.rs`): as long as two take, and a little.
+const WATCHED: Duration = Duration::from_millis(2500);
 
 /// How often something was removed from a store.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Removals(Arc<AtomicU64>);
+pub(crate) struct Removals(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    count: AtomicU64,
+    /// Whether anybody has asked since somebody looked.
+    asked: AtomicBool,
+    /// When the first and the last look for word of other replicas began that went well.
+    watched: Mutex<Option<(Instant, Instant)>>,
+}
 
 impl Removals {
     /// The number of removals that are complete, or may be.
     pub(crate) fn so_far(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.0.asked.store(true, Ordering::Relaxed);
+        self.0.count.load(Ordering::Acquire)
     }
 
     /// Counts one more.
     pub(crate) fn count(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
+        self.0.count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether anybody has asked since the last time that this was asked.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.0.asked.swap(false, Ordering::Relaxed)
+    }
+
+    /// Word of other replicas was looked for at this moment.
+    pub(crate) fn watched(&self, at: Instant) {
+        let mut watched = self.0.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = watched.map_or(at, |(first, _)| first);
+        *watched = Some((first, at));
+    }
+
+    /// Since when the removals of other replicas are counted as well, if they are. A time without a look in between does not
+    /// matter: the next one finds whether anything was removed meanwhile.
+    pub(crate) fn watched_since(&self) -> Option<Instant> {
+        let watched = self.0.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.filter(|(_, last)| last.elapsed() < WATCHED).map(|(first, _)| first)
     }
 }
 
@@ -37,6 +72,17 @@ pub(crate) struct Counted {
 impl Counted {
     pub(crate) fn new(inner: Arc<dyn Store>, removals: Removals) -> Self {
         Counted { inner, removals }
+    }
+
+    /// Leaves word for other replicas. Where that fails, they notice later.
+    async fn tell(&self) {
+        if !self.inner.is_remote() {
+            return;
+        }
+        let word = Uuid::new_v4().to_string();
+        if let Err(error) = self.inner.put(&layout::removed(), word.into()).await {
+            tracing::warn!(%error, "cannot leave word of a removal: other replicas may serve what is gone for half a minute");
+        }
     }
 }
 
@@ -93,20 +139,38 @@ impl Store for Counted {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        let _counts = AtTheEnd(&self.removals);
-        self.inner.delete(key).await
+        let deleted = {
+            let _counts = AtTheEnd(&self.removals);
+            self.inner.delete(key).await
+        };
+        if !layout::is_of_upload(key) {
+            self.tell().await;
+        }
+        deleted
     }
 
     async fn delete_all(&self, keys: &[Key]) -> Result<(), StoreError> {
         // Of uploads nothing is remembered.
-        let is_of_upload = |key| matches!(layout::object_kind(key), Some(RepositoryObjectKind::Upload(_)));
-        let _counts = (!keys.iter().all(is_of_upload)).then(|| AtTheEnd(&self.removals));
-        self.inner.delete_all(keys).await
+        let counts = !keys.iter().all(layout::is_of_upload);
+        let deleted = {
+            let _counts = counts.then(|| AtTheEnd(&self.removals));
+            self.inner.delete_all(keys).await
+        };
+        if counts {
+            self.tell().await;
+        }
+        deleted
     }
 
     async fn delete_below(&self, below: &Key) -> Result<u64, StoreError> {
-        let _counts = AtTheEnd(&self.removals);
-        self.inner.delete_below(below).await
+        let deleted = {
+            let _counts = AtTheEnd(&self.removals);
+            self.inner.delete_below(below).await
+        };
+        if !layout::is_of_upload(below) {
+            self.tell().await;
+        }
+        deleted
     }
 
     async fn list(&self, request: ListRequest<'_>) -> Result<Page, StoreError> {

@@ -17,6 +17,7 @@ use crate::gc::Guard;
 use crate::health::{self, Health};
 use crate::http::{self, App, StateKeys};
 use crate::metrics::{Metered, Metrics};
+use crate::news::News;
 use crate::reach::Reach;
 use crate::readying::{Needs, Readying};
 use crate::registry::Registry;
@@ -193,6 +194,10 @@ fn maintain(
     stop: &CancellationToken,
 ) {
     tasks.spawn(purge::watch(registry.clone(), settings.uploadpurging.clone(), stop.clone()));
+    if registry.store.is_remote() {
+        let news = News::new(registry.store.clone(), registry.removals.clone());
+        tasks.spawn(news.follow(stop.clone()));
+    }
     if let Some(file) = &settings.readonly.file {
         tasks.spawn(read_only_file::watch(registry.clone(), file.clone(), said, stop.clone()));
     }

@@ -45,6 +45,8 @@ struct Shared {
     tls: Option<TlsAcceptor>,
     counts: Mutex<Counts>,
     dice: Mutex<Dice>,
+    /// What paths end with that are neither counted nor broken.
+    left_out: Mutex<Vec<String>>,
 }
 
 impl Proxy {
@@ -65,7 +67,8 @@ impl Proxy {
         let SocketAddr::V4(address) = listener.local_addr().context("read which port is free")? else {
             bail!("a socket of IPv4 has no address of IPv4");
         };
-        let shared = Arc::new(Shared { upstream, dialect, tls, counts: Mutex::default(), dice: Mutex::default() });
+        let (counts, dice, left_out) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { upstream, dialect, tls, counts, dice, left_out });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("make a runtime")?;
         let (stop, stopped) = oneshot::channel();
         let for_thread = shared.clone();
@@ -102,6 +105,11 @@ impl Proxy {
         *self.shared.counts() = Counts::default();
     }
 
+    /// Neither counts nor breaks requests for paths that end so: what is asked by the clock, and not for a client.
+    pub fn leave_out(&self, end: &str) {
+        self.shared.left_out.lock().unwrap_or_else(PoisonError::into_inner).push(end.to_owned());
+    }
+
     /// Breaks requests that come from now on as `faults` says, whose dice are thrown from the beginning.
     pub fn set_faults(&self, faults: Faults) {
         *self.shared.dice() = Dice::new(faults);
@@ -126,6 +134,11 @@ impl Drop for Proxy {
 impl Shared {
     fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_left_out(&self, path: &str) -> bool {
+        let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        left_out.iter().any(|end| path.ends_with(end.as_str()))
     }
 
     fn dice(&self) -> std::sync::MutexGuard<'_, Dice> {

@@ -16,6 +16,7 @@
 //!   http-secret                                         the key that signs upload addresses
 //!   aside/<time>/…                                      what a repair has moved away, each object at its old key
 //!   written                                             object stores: written now and then, to see whether it can be
+//!   removed                                             object stores: another text after each removal, for other replicas
 //!   parts/<id>/<number>                                 gcs: a part of an object that is being written
 //!   parts/<id>/together/<round>/<number>                gcs: parts that were put together, when there are very many
 //!   probe/<id>…                                         s3, azure, oss: the same as gcs has in parts/probe
@@ -88,6 +89,18 @@ const REFERRERS: &str = "_referrers";
 #[must_use]
 pub fn http_secret() -> Key {
     Key::built("berth/v1/http-secret".to_owned())
+}
+
+/// Where word lies of the last removal.
+#[must_use]
+pub fn removed() -> Key {
+    Key::built("berth/v1/removed".to_owned())
+}
+
+/// Whether a key lies in the directory of an upload, or is that.
+#[must_use]
+pub fn is_of_upload(key: &Key) -> bool {
+    key.as_str().strip_prefix(REPOSITORIES).is_some_and(|rest| rest.contains("/_uploads/"))
 }
 
 /// What is written to see whether anything can be.

@@ -1,6 +1,7 @@
 //! Several replicas on one bucket, any of which goes on with what another began.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use berth_oci::{Digest, Hasher};
 use berth_storage::bucket::Bucket as _;
@@ -8,6 +9,10 @@ use berth_storage::{Key, ObjectStore, layout, list_all};
 use bytes::Bytes;
 
 use crate::bench::Bench;
+
+/// How long it may take on a busy machine until a replica knows what another has deleted; by itself it would find out after
+/// half a minute.
+const NOTICED: Duration = Duration::from_secs(10);
 
 /// Content of so many bytes that is nowhere the same.
 fn content(bytes: usize) -> Vec<u8> {
@@ -136,4 +141,33 @@ async fn a_push_does_not_build_on_what_another_replica_has_deleted() {
     assert_eq!(refused.codes(), "400 MANIFEST_BLOB_UNKNOWN", "{refused:?}");
     one.get("/v2/team/app/manifests/v1").await.expect(404);
     other.get(&format!("/v2/team/app/manifests/{}", image.digest())).await.expect(404);
+}
+
+/// Both are asked all the time, and remember what they have seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the real servers: run `make stores`"]
+async fn what_one_replica_deletes_is_gone_at_the_other_a_moment_later() {
+    let bench = Bench::start().await;
+    let (one, other) = (bench.replica(|_| ()).await, bench.replica(|_| ()).await);
+    let (mut at_one, mut at_other) = (bench.client(&one).await, bench.client(&other).await);
+    let image = at_one.push_image("team/app", "v1", &["layer"]).await;
+    let (manifest, blob) = (
+        format!("/v2/team/app/manifests/{}", image.digest()),
+        format!("/v2/team/app/blobs/{}", Digest::sha256(b"layer")),
+    );
+    let asked = Instant::now();
+    while asked.elapsed() < Duration::from_secs(2) {
+        for target in [&manifest, &blob] {
+            at_other.get(target).await.expect(200);
+        }
+    }
+    at_one.delete(&manifest).await.expect(202);
+    at_one.delete(&blob).await.expect(202);
+    let deleted = Instant::now();
+    for target in [&manifest, &blob] {
+        while at_other.get(target).await.status == 200 {
+            assert!(deleted.elapsed() < NOTICED, "{target} is served still");
+        }
+    }
+    println!("noticed after {} ms", deleted.elapsed().as_millis());
 }

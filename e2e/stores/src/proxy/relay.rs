@@ -61,6 +61,9 @@ impl Relay {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> io::Result<Answer> {
+        if self.shared.is_left_out(request.uri().path()) {
+            return self.pass(request).await;
+        }
         let method = request.method().clone();
         let kind = self.shared.dialect.kind(&method, request.uri().path(), request.uri().query().unwrap_or_default());
         self.shared.counts().request(&method, kind);
