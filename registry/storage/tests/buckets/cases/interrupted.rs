@@ -11,7 +11,7 @@ use super::{content, is_not_found, read};
 use crate::subject::{Subject, Verdict, key};
 
 /// Runs a future until it has been woken up `steps` times, and drops it where it is then; whether it was done before.
-async fn drop_after<F: Future>(future: F, steps: usize) -> bool {
+pub(crate) async fn drop_after<F: Future>(future: F, steps: usize) -> bool {
     let mut future = pin!(future);
     let mut polled = 0;
     std::future::poll_fn(|context| {

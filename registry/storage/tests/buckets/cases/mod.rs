@@ -4,9 +4,9 @@
 mod copies;
 mod failures;
 mod faults;
-mod interrupted;
+pub(crate) mod interrupted;
 mod listings;
-mod objects;
+pub(crate) mod objects;
 mod parts;
 
 use std::future::Future;

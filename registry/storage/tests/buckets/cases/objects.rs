@@ -139,7 +139,7 @@ pub(super) async fn of_many_creators_one_wins(subject: Arc<Subject>) -> Verdict 
 }
 
 /// Names that some way of writing them in addresses, headers or documents would change.
-const ODD: [&str; 19] = [
+pub(crate) const ODD: [&str; 19] = [
     "with space",
     " space before and behind ",
     "plus+and%2Bplus",

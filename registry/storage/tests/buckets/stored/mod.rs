@@ -164,7 +164,9 @@ pub(crate) fn all() -> Vec<Case<Stored>> {
     cases! {
         objects: what_was_put_is_read_replaced_and_deleted, a_range_gives_its_part_and_nothing_else,
             of_many_creators_one_wins, what_lies_below_a_key_is_deleted_at_once,
-            listings_are_in_the_order_of_keys_and_pages_join_without_loss, a_writer_survives_the_removal_of_its_directory;
+            listings_are_in_the_order_of_keys_and_pages_join_without_loss, a_writer_survives_the_removal_of_its_directory,
+            names_of_any_kind_are_kept_and_listed, a_large_object_is_copied_and_read_in_ranges,
+            what_is_given_up_half_way_is_as_before_or_done;
         uploads: an_upload_grows_and_becomes_an_object, an_upload_without_data_is_an_empty_object,
             an_upload_of_another_length_than_was_hashed_is_not_stored,
             what_is_stored_is_what_was_hashed_whoever_else_wrote,

@@ -1,11 +1,13 @@
 //! Objects: written, read, created once, listed and removed.
 
-use berth_storage::{ByteRange, EntryKind, ListRequest, StoreError, list_all, read_all};
+use berth_storage::{ByteRange, EntryKind, Key, ListRequest, StoreError, list_all, read_all};
 use bytes::Bytes;
 use futures::StreamExt;
 
 use super::On;
-use crate::cases::is_not_found;
+use crate::cases::interrupted::drop_after;
+use crate::cases::objects::ODD;
+use crate::cases::{content, is_not_found};
 use crate::subject::Verdict;
 
 pub(super) async fn what_was_put_is_read_replaced_and_deleted(on: On) -> Verdict {
@@ -150,5 +152,64 @@ pub(super) async fn a_writer_survives_the_removal_of_its_directory(on: On) -> Ve
         on.store().delete(&mine).await.unwrap();
     }
     remover.await.unwrap();
+    Verdict::Passed
+}
+
+pub(super) async fn names_of_any_kind_are_kept_and_listed(on: On) -> Verdict {
+    let store = on.store();
+    let keys: Vec<Key> = ODD.iter().map(|name| on.key(&format!("odd/{name}/also {name}"))).collect();
+    for (seed, at) in keys.iter().enumerate() {
+        store.put(at, content(seed, 50)).await.unwrap();
+    }
+    let listed = list_all(store, &on.key("odd"), false).await.unwrap();
+    let listed: Vec<&Key> = listed.iter().map(|entry| &entry.key).collect();
+    let mut expected: Vec<&Key> = keys.iter().collect();
+    expected.sort_unstable_by_key(|key| key.as_str());
+    assert_eq!(listed, expected);
+    for (seed, at) in keys.iter().enumerate() {
+        assert!(read_all(store, at, 100).await.unwrap() == content(seed, 50), "{at}");
+        let copy = on.key(&format!("copies/{}", ODD[seed]));
+        store.copy(at, &copy).await.unwrap();
+        assert!(read_all(on.other(), &copy, 100).await.unwrap() == content(seed, 50), "{copy}");
+    }
+    assert_eq!(store.delete_below(&on.key("odd")).await.unwrap(), keys.len() as u64);
+    for at in &keys {
+        assert!(is_not_found(store.stat(at).await), "{at}");
+    }
+    Verdict::Passed
+}
+
+pub(super) async fn a_large_object_is_copied_and_read_in_ranges(on: On) -> Verdict {
+    let whole = content(5, 24_000_001);
+    let (store, from, to) = (on.store(), on.key("large/from"), on.key("large/to"));
+    store.put(&from, whole.clone()).await.unwrap();
+    store.copy(&from, &to).await.unwrap();
+    store.delete(&from).await.unwrap();
+    let size = whole.len() as u64;
+    assert_eq!(on.other().stat(&to).await.unwrap().size, size);
+    assert!(read_all(on.other(), &to, size).await.unwrap() == whole);
+    for (start, end) in [(0, 1), (10_485_759, 10_485_761), (size - 1, size)] {
+        let object = store.get(&to, Some(ByteRange { start, end })).await.unwrap();
+        let pieces: Vec<Bytes> = object.body.map(Result::unwrap).collect().await;
+        assert!(pieces.concat() == whole[start as usize..end as usize], "{start}..{end}");
+    }
+    Verdict::Passed
+}
+
+pub(super) async fn what_is_given_up_half_way_is_as_before_or_done(on: On) -> Verdict {
+    let store = on.store();
+    let (before, after) = (Bytes::from_static(b"before"), content(4, 3_000_000));
+    for steps in 0..12 {
+        let at = on.key(&format!("put-{steps}"));
+        store.put(&at, before.clone()).await.unwrap();
+        let is_done = drop_after(store.put(&at, after.clone()), steps).await;
+        let found = read_all(store, &at, 1 << 30).await.unwrap();
+        assert!(found == before && !is_done || found == after, "{} bytes after {steps} steps", found.len());
+        // A reader that goes away takes nothing with it.
+        let mut object = store.get(&at, None).await.unwrap();
+        let first = object.body.next().await.unwrap().unwrap();
+        drop(object);
+        assert!(!first.is_empty() && (before.starts_with(&first) || after.starts_with(&first)));
+    }
     Verdict::Passed
 }
