@@ -1,9 +1,9 @@
 //! What other replicas have removed: word of it lies in the store.
 //!
-//! Whoever has removed something that others may remember writes a new text to one object, after the removal and before it is
-//! acknowledged ([`Counted`](crate::removals::Counted)). Whoever answers requests looks at that object every second. A text
+//! Whoever has removed something that others may remember writes a new text to one object after that: before the removal is
+//! acknowledged, or, where more is being removed, within a second ([`Counted`](crate::removals::Counted)). Whoever answers requests looks at that object every second. A text
 //! that was not seen before counts as a removal of one's own (`removals.rs`): nothing that was remembered before counts any
-//! more. So a deletion is noticed within about a second, and costs one request more; a replica that is asked for anything makes
+//! more. So a deletion is noticed within about a second, of many within two, and costs one request more; a replica that is asked for anything makes
 //! one request a second beside, whatever it is asked for and for half a minute after it, and one that is idle makes none.
 //!
 //! What is remembered counts for long only while somebody looks, and only since somebody does

@@ -67,22 +67,59 @@ impl Removals {
 pub(crate) struct Counted {
     inner: Arc<dyn Store>,
     removals: Removals,
+    word: Arc<Word>,
 }
 
 impl Counted {
     pub(crate) fn new(inner: Arc<dyn Store>, removals: Removals) -> Self {
-        Counted { inner, removals }
+        Counted { inner, removals, word: Arc::default() }
     }
 
-    /// Leaves word for other replicas. Where that fails, they notice later.
+    /// Leaves word for other replicas: at once, unless word was left a moment ago; then a little later, for all removals that
+    /// there are until then. Some stores take no more than one change of an object in a second.
     async fn tell(&self) {
         if !self.inner.is_remote() {
             return;
         }
-        let word = Uuid::new_v4().to_string();
-        if let Err(error) = self.inner.put(&layout::removed(), word.into()).await {
-            tracing::warn!(%error, "cannot leave word of a removal: other replicas may serve what is gone for half a minute");
+        let Some(wait) = self.word.next() else { return };
+        if wait.is_zero() {
+            return leave(self.inner.as_ref(), &self.word).await;
         }
+        let (store, word) = (self.inner.clone(), self.word.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            leave(store.as_ref(), &word).await;
+        });
+    }
+}
+
+/// The time between two words.
+const WORD_PAUSE: Duration = Duration::from_secs(1);
+
+/// When word was left, and whether it is about to be.
+#[derive(Debug, Default)]
+struct Word(Mutex<(Option<Instant>, bool)>);
+
+impl Word {
+    /// In how long word is to be left; none if somebody is about to.
+    fn next(&self) -> Option<Duration> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, is_due) = &mut *state;
+        let wait = last.map_or(Duration::ZERO, |last| WORD_PAUSE.saturating_sub(last.elapsed()));
+        (!std::mem::replace(is_due, true)).then_some(wait)
+    }
+
+    /// It is being left now: what is removed from here on needs another.
+    fn begins(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Some(Instant::now()), false);
+    }
+}
+
+async fn leave(store: &dyn Store, word: &Word) {
+    word.begins();
+    // Where that fails, others notice later.
+    if let Err(error) = store.put(&layout::removed(), Uuid::new_v4().to_string().into()).await {
+        tracing::warn!(%error, "cannot leave word of a removal: other replicas may serve what is gone for half a minute");
     }
 }
 
@@ -216,5 +253,41 @@ impl Store for Counted {
     /// Of what no listing shows nothing is remembered.
     async fn remove_leftovers(&self, below: &Key, before: SystemTime) -> Result<u64, StoreError> {
         self.inner.remove_leftovers(below, before).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_oci::Digest as ContentDigest;
+    use berth_storage::ObjectStore;
+    use berth_storage::layers::{Shelf, ShelfOptions};
+
+    use super::*;
+
+    /// Some stores take one change of an object in a second, and a manifest may have a thousand tags.
+    #[tokio::test(start_paused = true)]
+    async fn word_of_many_removals_is_left_at_once_and_once_a_second() {
+        let shelf = Arc::new(Shelf::new(ShelfOptions::default()));
+        let store = Counted::new(Arc::new(ObjectStore::new(shelf.clone())), Removals::default());
+        let key = layout::blob_data(&ContentDigest::sha256(b"x"));
+        let word = || shelf.peek(layout::removed().as_str());
+        let remove = async || {
+            store.put(&key, Bytes::from_static(b"x")).await.unwrap();
+            store.delete(&key).await.unwrap();
+        };
+        remove().await;
+        let first = word().expect("at once");
+        for _ in 0..1000 {
+            remove().await;
+        }
+        assert_eq!(word().unwrap(), first);
+        tokio::time::sleep(WORD_PAUSE).await;
+        tokio::task::yield_now().await;
+        let second = word().unwrap();
+        assert_ne!(second, first, "of those that came later");
+        tokio::time::sleep(10 * WORD_PAUSE).await;
+        assert_eq!(word().unwrap(), second, "nothing more was removed");
+        remove().await;
+        assert_ne!(word().unwrap(), second, "at once again");
     }
 }
