@@ -81,15 +81,14 @@ impl Registry {
         let (sessions, lookouts) = (Sessions::new(store.is_remote()), Lookouts::default());
         let (catalog, tag_lists) = (Windows::default(), TagLists::default());
         let removals = Removals::default();
-        let known_removals = removals.clone();
         let believed = believed(store.is_remote());
         let store = Arc::new(Counted::new(store, removals.clone()));
         let (recent_manifests, recent_blobs) =
             (Recent::new(removals.clone(), believed), Recent::new(removals.clone(), believed));
-        let recent_links = Recent::new(removals, believed);
+        let recent_links = Recent::new(removals.clone(), believed);
         Registry {
             store,
-            removals: known_removals,
+            removals,
             exclude,
             guard,
             sessions,

@@ -34,7 +34,10 @@ struct Inner {
 impl Removals {
     /// The number of removals that are complete, or may be.
     pub(crate) fn so_far(&self) -> u64 {
-        self.0.asked.store(true, Ordering::Relaxed);
+        // Written only when it changes: every request reads what lies beside it.
+        if !self.0.asked.load(Ordering::Relaxed) {
+            self.0.asked.store(true, Ordering::Relaxed);
+        }
         self.0.count.load(Ordering::Acquire)
     }
 

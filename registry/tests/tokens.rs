@@ -296,17 +296,23 @@ async fn keys_at_an_address_are_asked_for_once_more_when_one_is_unknown_and_not_
 
 #[tokio::test]
 async fn a_registry_whose_keys_are_not_there_yet_says_so_and_heals() {
-    let (signer, keys) = (Signer::new("mine"), Keys::serve(None).await);
-    let server = Server::start(true, with(token(format!("http://{}/keys", keys.address)))).await;
-    let mut client = server.client().await;
-    let bearer = signer.bearer(&[]);
-    let answer = send(&mut client, &Method::GET, "/v2/", Some(&bearer)).await.expect(503);
-    assert_eq!(answer.codes(), "503 UNAVAILABLE");
-    assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
-    send(&mut client, &Method::GET, "/v2/", None).await.expect(401);
-    keys.publish(&[&signer]);
-    until(&mut client, &bearer, 200).await;
-    server.running.stop().await;
+    let signer = Signer::new("mine");
+    let mut waiting = Vec::new();
+    for document in [None, Some("<p>Back soon</p>".to_owned())] {
+        let keys = Keys::serve(document).await;
+        let server = Server::start(true, with(token(format!("http://{}/keys", keys.address)))).await;
+        let (mut client, bearer) = (server.client().await, signer.bearer(&[]));
+        let answer = send(&mut client, &Method::GET, "/v2/", Some(&bearer)).await.expect(503);
+        assert_eq!(answer.codes(), "503 UNAVAILABLE");
+        assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+        send(&mut client, &Method::GET, "/v2/", None).await.expect(401);
+        keys.publish(&[&signer]);
+        waiting.push((server, client, bearer));
+    }
+    for (server, mut client, bearer) in waiting {
+        until(&mut client, &bearer, 200).await;
+        server.running.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -66,16 +66,13 @@ impl Failure {
 
     /// Nobody, or nobody known, asks for this.
     pub(crate) fn unauthorized(challenge: &str, wanted: &[Access]) -> Self {
-        // Distribution tells of no access at all as `null`.
-        let detail = if wanted.is_empty() { Value::Null } else { json!(wanted) };
-        Failure::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, detail)
+        Failure::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, detail(wanted))
             .with(header::WWW_AUTHENTICATE, challenge)
     }
 
     /// Whoever asks for this may not have it, and has no other way to try.
     pub(crate) fn denied(wanted: &[Access]) -> Self {
-        let detail = if wanted.is_empty() { Value::Null } else { json!(wanted) };
-        Failure::new(StatusCode::FORBIDDEN, ErrorCode::Denied, detail)
+        Failure::new(StatusCode::FORBIDDEN, ErrorCode::Denied, detail(wanted))
     }
 
     pub(crate) fn with(mut self, name: header::HeaderName, value: impl Into<String>) -> Self {
@@ -168,6 +165,11 @@ pub(crate) fn not_found(code: ErrorCode, detail: impl Into<Value>) -> Failure {
 pub(crate) fn unreadable_body(error: &(dyn std::error::Error + 'static)) -> Failure {
     let detail = format!("the body cannot be read to its end: {}", with_sources(error));
     bad_request(ErrorCode::SizeInvalid, detail)
+}
+
+/// What was wanted. Distribution tells of no access at all as `null`.
+fn detail(wanted: &[Access]) -> Value {
+    if wanted.is_empty() { Value::Null } else { json!(wanted) }
 }
 
 fn unsupported(detail: &str) -> Failure {
@@ -272,9 +274,8 @@ impl From<Error> for Failure {
                 Failure { cause: Some(text), ..Failure::unavailable("the registry's storage is full") }
             }
             Error::Store(StoreError::Crowded) => Failure::unavailable(text),
-            Error::Store(StoreError::Pieces { limit, .. }) => {
-                let message = format!("the upload has come in more than {limit} pieces: begin again, with larger ones");
-                Failure::saying(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, message)
+            Error::Store(StoreError::Pieces { .. }) => {
+                Failure::saying(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid, text)
             }
             // An object store that is busy or cannot be reached, after it was asked several times.
             Error::Store(error) if error.is_transient() => {

@@ -64,10 +64,8 @@ pub enum StoreError {
         key: String,
     },
     /// An upload has more pieces than one may have.
-    #[error("{key}: the upload has come in more than {limit} pieces: begin again, with larger ones")]
+    #[error("the upload has come in more than {limit} pieces: begin again, with larger ones")]
     Pieces {
-        /// The directory of the upload.
-        key: String,
         /// How many there may be.
         limit: usize,
     },

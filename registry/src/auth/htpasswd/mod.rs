@@ -1,7 +1,8 @@
 //! `auth.htpasswd`: names and passwords against a file, which is read again when it changes and never created.
 //!
 //! A password is checked on a blocking thread, as many at once as there are processors; the rest stand in a line that has
-//! an end, and who fails again and again is not let into it for a while. While the file cannot be read or has a bad line, nobody is let in: who was taken out of it must not stay.
+//! an end, and who fails again and again is not let into it for a while. While the file cannot be read or has a bad line,
+//! nobody is let in: who was taken out of it must not stay.
 
 mod users;
 

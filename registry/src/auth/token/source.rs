@@ -132,7 +132,15 @@ impl Source {
                 Err(error) => tracing::warn!(%error, "tokens are refused until their keys are there"),
             }
         }
-        source.read(&mut looked).await?;
+        if let Err(error) = source.read(&mut looked).await {
+            // What the address answers may be no set of keys for a while, as if it had not answered. A file is another matter.
+            if looked.fetched.take().is_none() {
+                return Err(error);
+            }
+            looked.answered = None;
+            source.read(&mut looked).await?;
+            tracing::warn!(%error, "tokens are refused until their keys are there");
+        }
         drop(looked);
         source.look_is_over();
         Ok(source)

@@ -74,7 +74,7 @@ impl ObjectStore {
             found.extend(keys);
             // Processes that write at once count each for itself.
             if found.len() > 2 * MAX_PIECES {
-                return Err(StoreError::Pieces { key: below.to_string(), limit: MAX_PIECES });
+                return Err(StoreError::Pieces { limit: MAX_PIECES });
             }
             match listed.next {
                 None => return Ok(found),

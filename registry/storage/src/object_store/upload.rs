@@ -128,7 +128,7 @@ impl ObjectStore {
             return Err(StoreError::Offset { key: upload.data().to_string(), expected, found });
         }
         if chain.objects() >= MAX_PIECES {
-            return Err(StoreError::Pieces { key: upload.directory().to_string(), limit: MAX_PIECES });
+            return Err(StoreError::Pieces { limit: MAX_PIECES });
         }
         let mut chain = (*chain).clone();
         let mut intake = Intake::new(body, self.budget.clone(), self.bucket.limits(), Cut::Segments, hasher);
