@@ -85,6 +85,7 @@ peers: toolchain ## Berth beside CNCF Distribution 2.8 and 3, and with the clien
 e2e: toolchain ## End-to-end tests on a local Kubernetes of their own; KEEP=1 leaves it running
 	@$(if $(KEEP),,trap '$(E2E) down' EXIT;) \
 	$(E2E) up && $(E2E) load-images && $(E2E) install && \
+	e2e/stores/install.sh versitygw fake-gcs-server azurite swift -- \
 	$(TEST) --features berth-e2e/cluster --test cluster --test lifecycle -- --test-threads 4
 
 .PHONY: figures

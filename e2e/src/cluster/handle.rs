@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use super::process::{Record, enter_args};
-use super::sandbox::HOLDER;
+use super::sandbox::{self, HOLDER};
 use super::spec::Spec;
 use super::{components, gate};
 use crate::files::write_public;
@@ -79,6 +79,25 @@ impl Cluster {
         let mut command = Command::new(&self.spec.program);
         command.args(enter_args(&self.spec, Some(holder), false)).arg(program.as_ref()).env("GODEBUG", "netdns=go");
         Ok(command)
+    }
+
+    /// Runs `work` on a thread of its own that is in the cluster's network, where the node has the address
+    /// [`NODE_IP`](super::spec::NODE_IP): what listens there, processes that are started included, is reached by pods.
+    pub async fn in_its_network<T, W>(&self, work: W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: AsyncFnOnce() -> Result<T> + Send + 'static,
+    {
+        let holder = self.holder().with_context(|| format!("no cluster {:?} runs", self.spec.name))?;
+        let (send, outcome) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let result = sandbox::join_network(holder).and_then(|()| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(work())
+            });
+            let _ = send.send(result);
+        });
+        outcome.await.context("the work in the cluster's network has panicked")?
     }
 
     /// kubectl, as the administrator.

@@ -69,6 +69,14 @@ pub fn enter(group: &str, holder: Option<i32>, session: bool, command: &[String]
     Err(Command::new(program).args(args).exec()).with_context(|| format!("run {program}"))
 }
 
+/// Moves the calling thread alone into the network namespace of the process `holder`.
+pub fn join_network(holder: i32) -> Result<()> {
+    let path = format!("/proc/{holder}/ns/net");
+    let namespace = std::fs::File::open(&path).with_context(|| format!("open {path}"))?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+        .context("enter the network namespace")
+}
+
 /// The holder itself, in fresh namespaces: sets up the network and the private paths, then serves the gate.
 pub async fn hold(root: &Path) -> Result<()> {
     network()?;

@@ -53,7 +53,7 @@ impl Azurite {
 
     async fn start_once(programs: &Programs, certificate: Option<Certificate>) -> Result<Self> {
         let program = programs.azurite()?.join("node_modules/azurite/dist/src/blob/main.js");
-        let [address] = port::free()?;
+        let [address] = port::free(programs.host)?;
         let directory = Directory::create("azurite")?;
         let data = directory.below("data")?;
         let (account, key) = ("berthtests", STANDARD.encode("a key of azurite in tests, known to everybody"));

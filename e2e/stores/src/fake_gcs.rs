@@ -30,7 +30,7 @@ impl FakeGcs {
     pub async fn start(programs: &Programs) -> Result<Self> {
         let program = programs.fake_gcs()?.join("fake-gcs-server");
         process::start(async || {
-            let [address] = port::free()?;
+            let [address] = port::free(programs.host)?;
             let directory = Directory::create("fake-gcs")?;
             let endpoint = format!("http://{address}");
             let mut process = Process::spawn("fake-gcs-server", &program, directory.path(), |command| {

@@ -1,8 +1,9 @@
 //! Real storage servers for the tests of storage drivers, and a proxy to put before them.
 //!
-//! A server is started with a directory and ports of its own on loopback, answers when it is handed out, and ends with
-//! its value, or with the test's process, however that ends. Any number can run at once. What they are started from is
-//! installed by `install.sh` beside this crate; `make stores` runs it and hands over where everything lies.
+//! A server is started with a directory and ports of its own, on loopback unless [`Programs::on`] says otherwise. It answers
+//! when it is handed out, and ends with its value, or with the test's process, however that ends. Any number can run at once.
+//! What they are started from is installed by `install.sh` beside this crate; `make stores` runs it and hands over where
+//! everything lies.
 //!
 //! Knows nothing of Berth: the tests of any crate may depend on it.
 //!

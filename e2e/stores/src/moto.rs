@@ -34,7 +34,7 @@ impl Moto {
     pub async fn start(programs: &Programs) -> Result<Self> {
         let modules = programs.moto()?;
         process::start(async || {
-            let [address] = port::free()?;
+            let [address] = port::free(programs.host)?;
             let directory = Directory::create("moto")?;
             // Python is looked for by its name, as it is when moto is installed: the modules are compiled for that one.
             let mut process = Process::spawn("moto", Path::new("python3"), directory.path(), |command| {

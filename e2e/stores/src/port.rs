@@ -1,4 +1,4 @@
-//! Free ports of loopback, and whose process listens on one.
+//! Free ports of an address, and whose process listens on one.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::path::Path;
@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 /// Addresses that nobody listens on at this moment. They are held together until all are known, so they differ.
-pub(crate) fn free<const N: usize>() -> Result<[SocketAddrV4; N]> {
+pub(crate) fn free<const N: usize>(host: Ipv4Addr) -> Result<[SocketAddrV4; N]> {
     let mut held = Vec::with_capacity(N);
-    let mut addresses = [SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0); N];
+    let mut addresses = [SocketAddrV4::new(host, 0); N];
     for address in &mut addresses {
-        let listener = TcpListener::bind(*address).context("bind a free port of loopback")?;
+        let listener = TcpListener::bind(*address).with_context(|| format!("bind a free port of {host}"))?;
         let SocketAddr::V4(bound) = listener.local_addr().context("read which port is free")? else {
             bail!("a socket of IPv4 has no address of IPv4");
         };
@@ -25,7 +25,8 @@ pub(crate) fn free<const N: usize>() -> Result<[SocketAddrV4; N]> {
 /// A port that was free may be somebody else's by the time that a server binds it. That one would answer as well, so an
 /// answer alone does not tell that the server has started.
 pub(crate) fn listens(process: u32, address: SocketAddrV4) -> bool {
-    let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else { return false };
+    // The thread's own: it may be in another network than the process began in.
+    let Ok(table) = std::fs::read_to_string("/proc/thread-self/net/tcp") else { return false };
     let Some(socket) = listening_socket(&table, address) else { return false };
     let Ok(files) = std::fs::read_dir(format!("/proc/{process}/fd")) else { return false };
     files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|target| target == Path::new(&socket)))
@@ -75,7 +76,8 @@ mod tests {
 
     #[test]
     fn ports_that_are_asked_for_together_differ() {
-        let mut ports: Vec<u16> = free::<8>().expect("free ports").iter().map(SocketAddrV4::port).collect();
+        let mut ports: Vec<u16> =
+            free::<8>(Ipv4Addr::LOCALHOST).expect("free ports").iter().map(SocketAddrV4::port).collect();
         ports.sort_unstable();
         ports.dedup();
         assert_eq!(ports.len(), 8);

@@ -1,12 +1,15 @@
-//! Where the installed servers lie. Knows names only; whether anything lies there is found out at a start.
+//! Where the installed servers lie, and where they are to listen. Knows names only; whether anything lies there is found out
+//! at a start.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// The directories of the installed servers.
+/// The directories of the installed servers, and the address that they are started on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Programs {
+    pub(crate) host: Ipv4Addr,
     versitygw: Place,
     moto: Place,
     azurite: Place,
@@ -33,6 +36,7 @@ impl Programs {
             Place { variable, path }
         };
         Self {
+            host: Ipv4Addr::LOCALHOST,
             versitygw: place("BERTH_VERSITYGW"),
             moto: place("BERTH_MOTO"),
             azurite: place("BERTH_AZURITE"),
@@ -40,6 +44,11 @@ impl Programs {
             swift: place("BERTH_SWIFT"),
             docker_registry: place("BERTH_DOCKER_REGISTRY"),
         }
+    }
+
+    /// Has servers listen on another address than that of loopback: one of the network of the thread that starts them.
+    pub fn on(self, host: Ipv4Addr) -> Self {
+        Self { host, ..self }
     }
 
     /// The directory of versitygw.

@@ -5,7 +5,7 @@
 
 mod configuration;
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
 
@@ -55,12 +55,14 @@ pub struct Swift {
 impl Swift {
     /// Starts one without containers.
     pub async fn start(programs: &Programs) -> Result<Self> {
-        let packages = programs.swift()?;
-        process::start(async || Self::start_once(packages).await).await
+        process::start(async || Self::start_once(programs).await).await
     }
 
-    async fn start_once(packages: &Path) -> Result<Self> {
-        let [proxy, account, container, object, memcached] = port::free()?;
+    async fn start_once(programs: &Programs) -> Result<Self> {
+        let packages = programs.swift()?;
+        let [proxy] = port::free(programs.host)?;
+        // Where the others are is known to the proxy alone, which looks for them on loopback.
+        let [account, container, object, memcached] = port::free(Ipv4Addr::LOCALHOST)?;
         let ports = Ports { proxy, servers: [account, container, object], memcached };
         let directory = Directory::with_attributes("swift")?;
         let settings = directory.below("etc")?;

@@ -43,7 +43,7 @@ impl Versitygw {
 
     async fn start_on(programs: &Programs, buckets: Option<&Path>, args: &[&str]) -> Result<Self> {
         let program = programs.versitygw()?.join("versitygw");
-        let [address] = port::free()?;
+        let [address] = port::free(programs.host)?;
         let directory = Directory::with_attributes("versitygw")?;
         let buckets = buckets.map_or_else(|| directory.below("buckets"), |buckets| Ok(buckets.to_owned()))?;
         let (access_key, secret_key, region) = ("berth-access", "berth-secret-of-tests", "us-east-1");

@@ -11,6 +11,7 @@ mod drift;
 mod examples;
 mod helm;
 mod object_store;
+mod other_stores;
 mod permissions;
 mod running;
 mod tls;
