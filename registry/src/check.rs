@@ -13,7 +13,7 @@ use berth_storage::Memory;
 use crate::health::Health;
 use crate::reach::Reach;
 use crate::tls::Policy;
-use crate::{acme, auth, read_only_file, redirects, settings, transport};
+use crate::{acme, auth, issuer, read_only_file, redirects, settings, transport};
 
 /// Refuses a configuration that the server would not start with, as far as that is seen without looking at a file.
 ///
@@ -24,8 +24,10 @@ pub(crate) fn check(config: &Config) -> Result<()> {
     settings::rules(config)?;
     settings::headers(config)?;
     redirects::check(config)?;
-    if let Some(Method::Token(token)) = method(config) {
-        auth::token::check(token)?;
+    match method(config) {
+        Some(Method::Token(token)) => auth::token::check(token)?,
+        Some(Method::Issuer(settings)) => issuer::check(settings)?,
+        Some(Method::Htpasswd(_) | Method::Silly(_)) | None => {}
     }
     if let Some(tls) = &config.http.tls {
         Policy::new(tls, !config.http.http2.disabled)?;
@@ -55,6 +57,14 @@ fn named(config: &Config) -> Vec<(String, PathBuf)> {
     if let Some(Method::Token(token)) = method(config) {
         files.push(("auth.token.rootcertbundle", token.rootcertbundle.as_ref()));
     }
+    if let Some(Method::Issuer(issuer)) = method(config) {
+        files.push(("auth.issuer.keys", Some(&issuer.keys)));
+        files.push(("auth.issuer.htpasswd.path", issuer.htpasswd.as_ref().map(|file| &file.path)));
+        files.extend(issuer.oidc.iter().map(|oidc| ("auth.issuer.oidc[].cafile", oidc.cafile.as_ref())));
+        let accounts = issuer.serviceaccounts.as_ref();
+        files.push(("auth.issuer.serviceaccounts.cafile", accounts.map(|accounts| &accounts.cafile)));
+        files.push(("auth.issuer.serviceaccounts.tokenfile", accounts.map(|accounts| &accounts.tokenfile)));
+    }
     let admin = config.http.debug.as_ref().and_then(|debug| debug.admin.as_ref());
     files.extend([
         ("compatibility.schema1.signingkeyfile", config.compatibility.schema1.signingkeyfile.as_ref()),
@@ -79,7 +89,8 @@ pub(crate) async fn read_files(config: &Config) -> Result<()> {
     if let Some(tls) = &config.http.tls {
         transport::read_files(tls, !config.http.http2.disabled)?;
     }
-    settings::authenticator(config).await?;
+    let issuer = settings::issuer(config).await?;
+    settings::authenticator(config, issuer.as_ref()).await?;
     settings::signer(config)?;
     redirects::read_files(config)?;
     if let Some(admin) = config.http.debug.as_ref().and_then(|debug| debug.admin.as_ref()) {

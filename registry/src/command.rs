@@ -9,9 +9,11 @@ use berth_config::{Config, DISTRIBUTION_2_PATH, DISTRIBUTION_3_PATH, Loaded, PAT
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::create_key::{self, CreateKey};
 use crate::gc::Options;
 use crate::reindex::{self, Reindex};
 use crate::remote::Remote;
+use crate::revoke_tokens::{self, RevokeTokens};
 use crate::switch::{self, Switch};
 use crate::verify::{self, Verify};
 use crate::{check, collect, logging, serve};
@@ -38,6 +40,8 @@ Examples:
       Collects in a running server, while people push.
   berth-registry read-only --server http://127.0.0.1:5001 --token-file token --reason \"a backup\" on
       Refuses writes until \"off\"; returns when those in flight have ended.
+  berth-registry create-key keys/2027-01.pem
+      Makes a key by which the server signs tokens; auth.issuer.keys names the directory.
   berth-registry verify /etc/distribution/config.yml
       Reads everything and says what is wrong; --repair moves what is of no use aside.
 
@@ -55,6 +59,11 @@ enum Command {
     GarbageCollect(Collect),
     /// Make a running registry read-only, or take writes again, without a restart.
     ReadOnly(Switch),
+    /// Make a key that signs tokens, for auth.issuer.keys.
+    CreateKey(CreateKey),
+    /// Have a running server revoke all refresh tokens of a user. Tokens that the user has count until they end, which is
+    /// minutes.
+    RevokeTokens(RevokeTokens),
     /// Check that every link leads to what it says, every byte has its digest and every image is whole. Exit 0: all is
     /// well; 1: there are problems; 2: it could not be checked.
     Verify(Verify),
@@ -134,6 +143,8 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::CheckConfig { files, config } => check_config(files, load(config.as_deref())?).await?,
         Command::GarbageCollect(arguments) => garbage_collect(arguments).await?,
         Command::ReadOnly(arguments) => switch::switch(arguments).await?,
+        Command::CreateKey(arguments) => create_key::create(&arguments)?,
+        Command::RevokeTokens(arguments) => revoke_tokens::revoke(arguments).await?,
         Command::Reindex(arguments) => {
             let outcome = async { reindex::reindex(&arguments, &load_for_tool(arguments.config.as_deref())?).await };
             return Ok(whether_all_is_well(outcome.await));
@@ -293,6 +304,13 @@ mod tests {
         check("read-only --server http://x --token-file t on", true);
         check("read-only --server http://x --token-file t --timeout 5m --reason backup on", true);
         check("read-only --server http://x --token-file t status", true);
+        check("create-key k.pem", true);
+        check("create-key --algorithm rs256 --certificate issuer.example --days 90 k.pem", true);
+        check("create-key --days 90 k.pem", false);
+        check("create-key --certificate c --days 0 k.pem", false);
+        check("create-key", false);
+        check("revoke-tokens --server http://x --token-file t alice", true);
+        check("revoke-tokens --server http://x --token-file t", false);
         check("read-only --server http://x on", false);
         check("read-only --server http://x --token-file t", false);
         check("read-only --server http://x --token-file t maybe", false);

@@ -16,6 +16,7 @@ mod check;
 mod collect;
 pub mod command;
 pub mod conditions;
+mod create_key;
 mod debug;
 pub mod error;
 mod fetch;
@@ -25,6 +26,8 @@ pub mod gc;
 pub mod health;
 mod histogram;
 pub mod http;
+mod issuer;
+mod jose;
 mod libtrust;
 mod logging;
 mod manifests;
@@ -44,6 +47,7 @@ mod reindex;
 mod remote;
 mod removals;
 mod repositories;
+mod revoke_tokens;
 mod room;
 pub mod route;
 pub mod rules;
@@ -51,6 +55,7 @@ pub mod schema1;
 mod serve;
 mod server;
 mod settings;
+mod stamp;
 mod stores;
 mod switch;
 mod tag_lists;
@@ -61,8 +66,14 @@ mod uploads;
 pub mod verify;
 mod watch;
 
+/// Bytes as hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 pub use catalog::Paged;
 pub use found::Found;
+pub use issuer::{Endpoint as IssuerEndpoint, Issuer, KeyringError};
 pub use manifests::{Received, Stored};
 pub use redirects::Redirects;
 pub use referrers::Rebuilt;

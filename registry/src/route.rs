@@ -6,6 +6,8 @@ use http::Method;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use uuid::Uuid;
 
+use crate::issuer::Endpoint;
+
 /// What may stand in a path as it is.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
@@ -26,6 +28,8 @@ pub enum Route {
         /// The methods that it has, as the header `Allow` lists them.
         allow: &'static str,
     },
+    /// A path of the issuer, whose place is a matter of the configuration: [`parse`] finds none.
+    Issuer(Endpoint),
     /// `GET /v2/`: the API is there.
     Base,
     /// `GET /v2/_catalog`.
@@ -122,6 +126,7 @@ pub enum Rejection {
 pub fn handler_name(route: &Result<Route, Rejection>) -> &'static str {
     match route {
         Ok(Route::Root | Route::Base) => "base",
+        Ok(Route::Issuer(_)) => "token",
         Ok(Route::Catalog) => "catalog",
         Ok(Route::Repository(_)) => "repository",
         Ok(Route::Tags(_)) => "tags",

@@ -16,6 +16,7 @@ use crate::debug::{self, Debug};
 use crate::gc::Guard;
 use crate::health::{self, Health};
 use crate::http::{self, App, StateKeys};
+use crate::issuer::Issuer;
 use crate::metrics::{Metered, Metrics};
 use crate::news::News;
 use crate::reach::Reach;
@@ -90,13 +91,15 @@ pub async fn start_on_bucket(config: &Config, bucket: Arc<dyn Bucket>) -> Result
 async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Running> {
     check::check(config)?;
     let (config, said) = &read_only_file::overlay(config);
-    let authenticator = settings::authenticator(config).await?;
+    let issuer = settings::issuer(config).await?;
+    let authenticator = settings::authenticator(config, issuer.as_ref()).await?;
     let mode = if config.storage.maintenance.readonly.enabled { LockMode::ReadOnly } else { LockMode::Shared };
     let metrics = Arc::new(Metrics::new());
     // This may wait for another process. Nobody waits for it: a stop drops the future and ends the process.
     let opened = Arc::new(open(config, bucket, mode, &metrics).await?);
     let (exclude, presign) = (opened.exclude.clone(), opened.presign.clone());
     let store: Arc<dyn berth_storage::Store> = Arc::new(Metered::new(opened.store.clone(), metrics.clone()));
+    let issuer = issuer.map(|issuer| Arc::new(issuer.with_store(store.clone())));
     let state_keys = Arc::new(StateKeys::default());
     let needs = Needs::new(opened, store.clone(), config.clone(), state_keys.clone());
     let registry = Registry::new(store, exclude, Arc::new(Guard::new()), settings::permissions(config))
@@ -110,6 +113,7 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
     let app = Arc::new(App {
         registry: registry.clone(),
         authenticator,
+        issuer: issuer.clone(),
         addresses: settings::addresses(config),
         state_keys,
         signer: settings::signer(config)?,
@@ -141,7 +145,11 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
                 metrics,
                 reach,
                 metrics_path: settings.prometheus.enabled.then(|| settings.prometheus.path.clone()),
-                admin: admin.map(|admin| Admin { registry: registry.clone(), token_file: admin.tokenfile.clone() }),
+                admin: admin.map(|admin| Admin {
+                    registry: registry.clone(),
+                    issuer: issuer.clone(),
+                    token_file: admin.tokenfile.clone(),
+                }),
             });
             let handler = move |request, _peer| {
                 let debug = debug.clone();
@@ -168,7 +176,7 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
     }
     tasks.spawn(health::watch(health, stop.clone()));
     beside.start(&mut tasks, &stop);
-    maintain(&registry, &config.storage.maintenance, *said, &mut tasks, &stop);
+    maintain(&registry, issuer, &config.storage.maintenance, *said, &mut tasks, &stop);
     Ok(Running { endpoint, debug_address, registry, stop, tasks })
 }
 
@@ -188,12 +196,17 @@ async fn open(
 /// Begins what is done beside the requests; `said` is what the file of `readonly` said at the start.
 fn maintain(
     registry: &Arc<Registry>,
+    issuer: Option<Arc<Issuer>>,
     settings: &Maintenance,
     said: Option<bool>,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
 ) {
     tasks.spawn(purge::watch(registry.clone(), settings.uploadpurging.clone(), stop.clone()));
+    if let Some(issuer) = issuer {
+        let (registry, stop) = (registry.clone(), stop.clone());
+        tasks.spawn(async move { issuer.sweep(|| registry.writable().is_ok(), stop).await });
+    }
     if registry.store.is_remote() {
         let news = News::new(registry.store.clone(), registry.removals.clone());
         tasks.spawn(news.follow(stop.clone()));

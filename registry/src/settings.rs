@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use berth_config::{Config, IndexValidation, Method, Platform, Platforms, Urls};
+use berth_config::{Auth, Config, IndexValidation, Method, Platform, Platforms, Urls};
 use berth_storage::{Store, StoreError, layout, read_all};
 use http::{HeaderName, HeaderValue};
 use regex::{Regex, RegexSet};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::auth::{Authenticator, Htpasswd, Silly, Token};
 use crate::http::{Addresses, StateKey};
+use crate::issuer::Issuer;
 use crate::registry::Permissions;
 use crate::rules::{IndexRule, Rules, UrlRule};
 use crate::schema1::{Signer, TrustKey, TrustKeyError};
@@ -41,14 +42,28 @@ pub(crate) fn refuse_unsupported(config: &Config) -> Result<(), Unsupported> {
     }
 }
 
+/// What issues tokens, if this server does.
+pub(crate) async fn issuer(config: &Config) -> Result<Option<Issuer>> {
+    match &config.auth {
+        Some(auth @ Auth { method: Some(Method::Issuer(issuer)), .. }) => Ok(Some(Issuer::open(issuer, auth).await?)),
+        _ => Ok(None),
+    }
+}
+
 /// What finds out who makes a request; nothing, where everybody is let in.
-pub(crate) async fn authenticator(config: &Config) -> Result<Option<Arc<dyn Authenticator>>> {
+pub(crate) async fn authenticator(config: &Config, issuer: Option<&Issuer>) -> Result<Option<Arc<dyn Authenticator>>> {
     let method = config.auth.as_ref().and_then(|auth| auth.method.clone());
     Ok(match method {
         None => None,
         Some(Method::Silly(settings)) => Some(Arc::new(Silly::new(settings.realm, settings.service))),
-        Some(Method::Htpasswd(settings)) => Some(Arc::new(Htpasswd::open(settings.realm, settings.path).await?)),
+        Some(Method::Htpasswd(settings)) => {
+            Some(Arc::new(Htpasswd::open("auth.htpasswd.path", settings.realm, settings.path).await?))
+        }
         Some(Method::Token(settings)) => Some(Arc::new(Token::open(settings).await?)),
+        Some(Method::Issuer(settings)) => {
+            let issuer = issuer.context("the issuer was not opened")?;
+            Some(Arc::new(Token::of_issuer(&settings, issuer.keyring().clone())))
+        }
     })
 }
 

@@ -1,71 +1,33 @@
 //! Who is let in by a token, over a real socket.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 mod support;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use berth_config::{Config, Method as AuthMethod, Token};
 use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use http::Method;
 use serde_json::{Value, json};
+use support::jwt::{Documents, Signer, set};
 use support::{Answer, Client, Server};
-use tokio::net::TcpListener;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than the time between two looks at a file.
 const LOOKS: Duration = Duration::from_millis(1500);
 
-/// A key that signs tokens.
-struct Signer {
-    kid: &'static str,
-    pair: EcdsaKeyPair,
-}
-
-impl Signer {
-    fn new(kid: &'static str) -> Self {
-        Signer { kid, pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap() }
-    }
-
-    fn jwk(&self) -> Value {
-        let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
-        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-        json!({"kty": "EC", "use": "sig", "alg": "ES256", "kid": self.kid, "crv": "P-256", "x": x, "y": y})
-    }
-
-    /// The header that brings a token with these grants: `TYPE:NAME:ACTION,…`.
-    fn bearer(&self, scopes: &[&str]) -> String {
-        let access: Vec<Value> = scopes
-            .iter()
-            .map(|scope| {
-                let [kind, name, actions] = scope.split(':').collect::<Vec<_>>()[..] else { panic!("{scope}") };
-                json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
-            })
-            .collect();
-        let end = jiff::Timestamp::now().as_second() + 300;
-        let claims = json!({"iss": "issuer", "sub": "alice", "aud": ["registry"], "exp": end, "access": access});
-        let header = json!({"typ": "JWT", "alg": "ES256", "kid": self.kid});
-        let text = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", text(&header), text(&claims));
-        let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
-        format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
-    }
-}
-
-fn set(signers: &[&Signer]) -> String {
-    let keys: Vec<Value> = signers.iter().map(|signer| signer.jwk()).collect();
-    json!({"keys": keys}).to_string()
+/// The header that brings a token with these grants: `TYPE:NAME:ACTION,…`.
+fn bearer(signer: &Signer, scopes: &[&str]) -> String {
+    let access: Vec<Value> = scopes
+        .iter()
+        .map(|scope| {
+            let [kind, name, actions] = scope.split(':').collect::<Vec<_>>()[..] else { panic!("{scope}") };
+            json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
+        })
+        .collect();
+    let end = jiff::Timestamp::now().as_second() + 300;
+    let claims = json!({"iss": "issuer", "sub": "alice", "aud": ["registry"], "exp": end, "access": access});
+    format!("Bearer {}", signer.sign(&claims))
 }
 
 fn token(jwks: impl Into<String>) -> Token {
@@ -151,11 +113,11 @@ async fn every_route_asks_for_a_token_of_its_scope() {
             (Some("Basic YWxpY2U6czNjcjN0".to_owned()), ""),
             (Some("Bearer".to_owned()), ""),
             (Some("Bearer x".to_owned()), "invalid_token"),
-            (Some(stranger.bearer(&["repository:a/b:*", "registry:catalog:*"])), "invalid_token"),
+            (Some(bearer(&stranger, &["repository:a/b:*", "registry:catalog:*"])), "invalid_token"),
         ];
         if !scope.is_empty() {
-            cases.push((Some(signer.bearer(&insufficient)), "insufficient_scope"));
-            cases.push((Some(signer.bearer(&[])), "insufficient_scope"));
+            cases.push((Some(bearer(&signer, &insufficient)), "insufficient_scope"));
+            cases.push((Some(bearer(&signer, &[])), "insufficient_scope"));
         }
         for (authorization, error) in cases {
             let answer = send(&mut client, &method, &path, authorization.as_deref()).await.expect(401);
@@ -165,7 +127,7 @@ async fn every_route_asks_for_a_token_of_its_scope() {
             }
         }
         let scopes: Vec<&str> = scope.split(' ').filter(|scope| !scope.is_empty()).collect();
-        let answer = send(&mut client, &method, &path, Some(&signer.bearer(&scopes))).await;
+        let answer = send(&mut client, &method, &path, Some(&bearer(&signer, &scopes))).await;
         assert_ne!(answer.status, 401, "{method} {path}");
     }
     server.running.stop().await;
@@ -205,7 +167,7 @@ async fn a_file_of_keys_counts_as_soon_as_it_changes() {
     let directory = tempfile::tempdir().unwrap();
     let (file, part) = (directory.path().join("keys.json"), directory.path().join("part"));
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    let (by_old, by_new) = (old.bearer(&[]), new.bearer(&[]));
+    let (by_old, by_new) = (bearer(&old, &[]), bearer(&new, &[]));
     let write = |content: String| {
         std::fs::write(&part, content).unwrap();
         std::fs::rename(&part, &file).unwrap();
@@ -230,44 +192,28 @@ async fn a_file_of_keys_counts_as_soon_as_it_changes() {
     server.running.stop().await;
 }
 
-/// A server of one document that changes.
-struct Keys {
-    address: std::net::SocketAddr,
-    document: Arc<std::sync::Mutex<Option<String>>>,
-    asked: Arc<AtomicUsize>,
-}
+/// A server of a set of keys that changes.
+struct Keys(Documents);
 
 impl Keys {
     async fn serve(document: Option<String>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (document, asked) = (Arc::new(std::sync::Mutex::new(document)), Arc::new(AtomicUsize::new(0)));
-        let (shown, counted) = (document.clone(), asked.clone());
-        tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (shown, counted) = (shown.clone(), counted.clone());
-                let service = hyper::service::service_fn(move |_: Request<Incoming>| {
-                    counted.fetch_add(1, Ordering::SeqCst);
-                    let document = shown.lock().unwrap().clone();
-                    let status = if document.is_some() { 200 } else { 500 };
-                    let body = Full::<Bytes>::from(document.unwrap_or_default());
-                    async move { Response::builder().status(status).body(body) }
-                });
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-                );
-            }
-        });
-        Keys { address, document, asked }
+        let keys = Keys(Documents::serve().await);
+        if let Some(document) = document {
+            keys.0.publish("/keys", document);
+        }
+        keys
+    }
+
+    fn url(&self) -> String {
+        format!("{}/keys", self.0.url())
     }
 
     fn publish(&self, signers: &[&Signer]) {
-        *self.document.lock().unwrap() = Some(set(signers));
+        self.0.publish("/keys", set(signers));
     }
 
     fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+        self.0.asked()
     }
 }
 
@@ -275,22 +221,22 @@ impl Keys {
 async fn keys_at_an_address_are_asked_for_once_more_when_one_is_unknown_and_not_for_every_token() {
     let (old, new, stranger) = (Signer::new("old"), Signer::new("new"), Signer::new("stranger"));
     let keys = Keys::serve(Some(set(&[&old]))).await;
-    let server = Server::start(true, with(token(format!("http://{}/keys", keys.address)))).await;
+    let server = Server::start(true, with(token(keys.url()))).await;
     assert_eq!(keys.asked(), 1);
     let mut client = server.client().await;
-    send(&mut client, &Method::GET, "/v2/", Some(&old.bearer(&[]))).await.expect(200);
+    send(&mut client, &Method::GET, "/v2/", Some(&bearer(&old, &[]))).await.expect(200);
     for _ in 0..20 {
-        send(&mut client, &Method::GET, "/v2/", Some(&stranger.bearer(&[]))).await.expect(401);
+        send(&mut client, &Method::GET, "/v2/", Some(&bearer(&stranger, &[]))).await.expect(401);
     }
     assert_eq!(keys.asked(), 1, "it was asked a moment ago");
     keys.publish(&[&old, &new]);
-    until(&mut client, &new.bearer(&[]), 200).await;
+    until(&mut client, &bearer(&new, &[]), 200).await;
     let asked = keys.asked();
     assert!(asked <= 4, "{asked} times in {PATIENCE:?}");
-    send(&mut client, &Method::GET, "/v2/", Some(&old.bearer(&[]))).await.expect(200);
+    send(&mut client, &Method::GET, "/v2/", Some(&bearer(&old, &[]))).await.expect(200);
     // It is gone, and its keys count.
-    *keys.document.lock().unwrap() = None;
-    send(&mut client, &Method::GET, "/v2/", Some(&new.bearer(&[]))).await.expect(200);
+    keys.0.withdraw("/keys");
+    send(&mut client, &Method::GET, "/v2/", Some(&bearer(&new, &[]))).await.expect(200);
     server.running.stop().await;
 }
 
@@ -300,8 +246,8 @@ async fn a_registry_whose_keys_are_not_there_yet_says_so_and_heals() {
     let mut waiting = Vec::new();
     for document in [None, Some("<p>Back soon</p>".to_owned())] {
         let keys = Keys::serve(document).await;
-        let server = Server::start(true, with(token(format!("http://{}/keys", keys.address)))).await;
-        let (mut client, bearer) = (server.client().await, signer.bearer(&[]));
+        let server = Server::start(true, with(token(keys.url()))).await;
+        let (mut client, bearer) = (server.client().await, bearer(&signer, &[]));
         let answer = send(&mut client, &Method::GET, "/v2/", Some(&bearer)).await.expect(503);
         assert_eq!(answer.codes(), "503 UNAVAILABLE");
         assert!(!answer.header("retry-after").is_empty(), "{answer:?}");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Issuer;
 use crate::rules::{Everybody, Rule};
 
 /// `auth`. None, and `auth: none`, let everybody in to do everything.
@@ -34,6 +35,8 @@ pub enum Method {
     Htpasswd(Htpasswd),
     /// Tokens that another service has signed.
     Token(Token),
+    /// Tokens that this server signs itself.
+    Issuer(Issuer),
 }
 
 impl Method {
@@ -44,6 +47,7 @@ impl Method {
             Self::Silly(_) => "silly",
             Self::Htpasswd(_) => "htpasswd",
             Self::Token(_) => "token",
+            Self::Issuer(_) => "issuer",
         }
     }
 }
@@ -117,6 +121,9 @@ struct Fields {
     /// Tokens that another service has signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<Token>,
+    /// Tokens that this server signs itself, for whoever its rules grant something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    issuer: Option<Issuer>,
     /// What everybody may do, also who says no name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     anonymous: Vec<Everybody>,
@@ -128,15 +135,18 @@ struct Fields {
 impl TryFrom<Fields> for Auth {
     type Error = String;
 
-    fn try_from(Fields { silly, htpasswd, token, anonymous, rules }: Fields) -> Result<Self, Self::Error> {
-        let methods = [silly.map(Method::Silly), htpasswd.map(Method::Htpasswd), token.map(Method::Token)];
+    fn try_from(Fields { silly, htpasswd, token, issuer, anonymous, rules }: Fields) -> Result<Self, Self::Error> {
+        let (silly, htpasswd) = (silly.map(Method::Silly), htpasswd.map(Method::Htpasswd));
+        let methods = [silly, htpasswd, token.map(Method::Token), issuer.map(Method::Issuer)];
         let mut methods = methods.into_iter().flatten();
         let method = match (methods.next(), methods.next()) {
             (Some(one), Some(other)) => {
                 return Err(format!("auth names two methods, {} and {}: keep one", one.name(), other.name()));
             }
             (None, _) if anonymous.is_empty() && rules.is_empty() => {
-                return Err("auth names no method: add one of silly, htpasswd, token, or write `auth: none`".into());
+                return Err(
+                    "auth names no method: add one of silly, htpasswd, token, issuer, or write `auth: none`".into()
+                );
             }
             (method, _) => method,
         };
@@ -152,6 +162,7 @@ impl From<Auth> for Fields {
             Some(Method::Silly(silly)) => Fields { silly: Some(silly), ..fields },
             Some(Method::Htpasswd(htpasswd)) => Fields { htpasswd: Some(htpasswd), ..fields },
             Some(Method::Token(token)) => Fields { token: Some(token), ..fields },
+            Some(Method::Issuer(issuer)) => Fields { issuer: Some(issuer), ..fields },
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod gc;
 pub(crate) mod read_only;
+pub(crate) mod revoke;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 
 use crate::http::{Body, answer};
+use crate::issuer::Issuer;
 use crate::registry::Registry;
 
 /// Under which path everything here lies.
@@ -24,11 +26,15 @@ pub(crate) const PREFIX: &str = "/admin/v1/";
 pub(crate) const GC_PATH: &str = "/admin/v1/gc";
 /// The path of the route that makes a registry read-only, and writable again.
 pub(crate) const READ_ONLY_PATH: &str = "/admin/v1/read-only";
+/// The path of the route that revokes the refresh tokens of a user.
+pub(crate) const REVOKE_PATH: &str = "/admin/v1/revoke-tokens";
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// The administration of a registry.
 pub(crate) struct Admin {
     pub(crate) registry: Arc<Registry>,
+    /// What issues tokens, if the server does.
+    pub(crate) issuer: Option<Arc<Issuer>>,
     /// Read again for each request, so that a rotated token counts at once.
     pub(crate) token_file: PathBuf,
 }
@@ -47,6 +53,7 @@ enum Route {
     Collect,
     Standing,
     Switch,
+    Revoke,
 }
 
 /// Reads a method and a path; else the methods that the path has, none if there is no such path.
@@ -56,6 +63,8 @@ fn route(method: &Method, path: &str) -> Result<Route, Option<&'static str>> {
         (GC_PATH, _) => Err(Some("POST")),
         (READ_ONLY_PATH, "GET" | "HEAD") => Ok(Route::Standing),
         (READ_ONLY_PATH, "PUT") => Ok(Route::Switch),
+        (REVOKE_PATH, "POST") => Ok(Route::Revoke),
+        (REVOKE_PATH, _) => Err(Some("POST")),
         (READ_ONLY_PATH, _) => Err(Some("GET, HEAD, PUT")),
         _ => Err(None),
     }
@@ -79,6 +88,7 @@ pub(crate) async fn serve(admin: &Admin, request: Request<Incoming>) -> Response
             Route::Collect => gc::collect(admin, request).await,
             Route::Standing => Ok(read_only::standing(admin, head)),
             Route::Switch => read_only::switch(admin, request).await,
+            Route::Revoke => revoke::revoke(admin, request).await,
         },
     };
     outcome.unwrap_or_else(|refused| refused.response(head))
@@ -141,6 +151,8 @@ mod tests {
         check(&Method::HEAD, "/admin/v1/read-only", Ok(Route::Standing));
         check(&Method::PUT, "/admin/v1/read-only", Ok(Route::Switch));
         check(&Method::POST, "/admin/v1/read-only", Err(Some("GET, HEAD, PUT")));
+        check(&Method::POST, "/admin/v1/revoke-tokens", Ok(Route::Revoke));
+        check(&Method::GET, "/admin/v1/revoke-tokens", Err(Some("POST")));
         check(&Method::GET, "/admin/v1/", Err(None));
         check(&Method::GET, "/admin/v1/gc/", Err(None));
     }

@@ -55,7 +55,7 @@ pub(crate) fn scopes(wanted: &[Access]) -> String {
 /// What a request for this route wants; `mount_from` is the repository that it wants to mount a blob of.
 pub(crate) fn wanted(route: &Route, method: &Method, mount_from: Option<&RepositoryName>) -> Vec<Access> {
     let name = match route {
-        Route::Root | Route::Base | Route::Moved(_) | Route::Options { .. } => return Vec::new(),
+        Route::Root | Route::Base | Route::Moved(_) | Route::Options { .. } | Route::Issuer(_) => return Vec::new(),
         Route::Catalog => return vec![Access::of("registry", "catalog", "*")],
         Route::Repository(name)
         | Route::Tags(name)

@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 
 /// What the headers of a request hold of name and password.
 #[derive(PartialEq, Eq)]
-pub(super) enum Basic {
+pub(crate) enum Basic {
     /// Both.
     Given { name: String, password: Vec<u8> },
     /// None, or those of another scheme.
@@ -15,7 +15,7 @@ pub(super) enum Basic {
     Malformed,
 }
 
-pub(super) fn read(headers: &HeaderMap) -> Basic {
+pub(crate) fn read(headers: &HeaderMap) -> Basic {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Basic::Absent };
     let Ok(text) = value.to_str() else { return Basic::Malformed };
     let (scheme, encoded) = text.split_once(' ').unwrap_or((text, ""));

@@ -2,19 +2,31 @@
 
 use std::sync::Arc;
 
+use berth_config::rules::RepositoryPattern;
+use serde::{Serialize, Serializer};
+
 use super::access::Access;
 
-/// What may be done with one thing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What may be done with one thing; written as a token has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Grant {
     /// What `name` is the name of: `repository` or `registry`.
+    #[serde(rename = "type")]
     pub kind: String,
     /// The class of the repository; empty for images.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub class: String,
     /// Which one, exactly.
     pub name: String,
     /// What may be done; `*` is everything.
     pub actions: Vec<String>,
+    /// Of the catalog: which repositories may be listed, where it is not all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_texts")]
+    pub repositories: Vec<RepositoryPattern>,
+}
+
+fn as_texts<S: Serializer>(patterns: &[RepositoryPattern], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(patterns.iter().map(ToString::to_string))
 }
 
 /// All that somebody may do.
@@ -34,6 +46,14 @@ impl Grants {
         let mut of_it = self.0.iter().filter(|grant| grant.kind == wanted.kind && grant.name == wanted.name);
         of_it.any(|grant| grant.actions.iter().any(|action| action == "*" || action == wanted.action))
     }
+
+    /// Which repositories may be listed, where it is not all of them: Berth's own addition to tokens, as an action of the
+    /// catalog that others do not know.
+    pub fn listed(&self) -> impl Iterator<Item = &RepositoryPattern> {
+        let of_catalog = self.0.iter().filter(|grant| grant.kind == "registry" && grant.name == "catalog");
+        let lists = of_catalog.filter(|grant| grant.actions.iter().any(|action| action == "list"));
+        lists.flat_map(|grant| &grant.repositories)
+    }
 }
 
 #[cfg(test)]
@@ -47,6 +67,7 @@ mod tests {
             class: String::new(),
             name: name.into(),
             actions: actions.iter().map(|action| (*action).to_owned()).collect(),
+            repositories: Vec::new(),
         };
         let grants = Grants::new(vec![
             grant("repository", "team/app", &["pull"]),

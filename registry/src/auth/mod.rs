@@ -2,13 +2,12 @@
 //! or the credentials are bad. What is asked for is an [`Access`]; whether it is granted is not known here.
 
 mod access;
-mod basic;
+pub(crate) mod basic;
 mod brake;
 mod grants;
 mod htpasswd;
 mod policy;
 mod silly;
-mod stamp;
 pub(crate) mod token;
 mod verified;
 
@@ -148,6 +147,6 @@ pub struct Challenge<'a> {
 }
 
 /// A text as the value of a parameter in a challenge: in quotes, and those within escaped.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

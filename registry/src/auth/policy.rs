@@ -1,7 +1,7 @@
 //! [pure] Who may do what: what a token grants, what the rules of the configuration grant, and what is left where there are
 //! neither.
 
-use berth_config::rules::{self, Action, Rule, Subject};
+use berth_config::rules::{self, Action, RepositoryPattern, Rule, Subject};
 use berth_config::{Auth, Config, Method};
 use berth_oci::RepositoryName;
 
@@ -55,6 +55,8 @@ impl Policy {
             return Policy { rules: Vec::new(), named: Named::Everything, is_open: true };
         };
         let everybody = anonymous.iter().map(berth_config::rules::Everybody::rule);
+        // The issuer has gone by the rules: what they grant is in the token.
+        let named: &[Rule] = if matches!(method, Some(Method::Issuer(_))) { &[] } else { named };
         let named_has = match (method, named.is_empty()) {
             (Some(Method::Htpasswd(_) | Method::Silly(_)), true) => Named::Everything,
             _ => Named::Rules,
@@ -72,7 +74,12 @@ impl Policy {
                 granted
                     || match wanted_by(access) {
                         Wanted::Of(repository, action) => rules::allows(&self.rules, &subject, repository, action),
-                        Wanted::Catalog => self.rules.iter().any(|rule| rule.names(&subject)),
+                        Wanted::Catalog => {
+                            self.rules.iter().any(|rule| rule.names(&subject))
+                                || identity
+                                    .and_then(Identity::grants)
+                                    .is_some_and(|grants| grants.listed().next().is_some())
+                        }
                         Wanted::Other => false,
                     }
             })
@@ -106,7 +113,13 @@ impl Policy {
             return None;
         }
         let subject = subject(identity);
-        Some(move |name: &RepositoryName| rules::allows(&self.rules, &subject, name.as_str(), Action::List))
+        let granted: Vec<_> =
+            identity.and_then(Identity::grants).map(|grants| grants.listed().cloned().collect()).unwrap_or_default();
+        Some(move |name: &RepositoryName| {
+            // What a token lists has no placeholder left.
+            granted.iter().any(|pattern: &RepositoryPattern| pattern.matches(name.as_str(), &Subject::default()))
+                || rules::allows(&self.rules, &subject, name.as_str(), Action::List)
+        })
     }
 }
 
@@ -192,6 +205,7 @@ mod tests {
             class: String::new(),
             name: name.into(),
             actions: vec!["*".into()],
+            repositories: Vec::new(),
         };
         let policy = policy(&format!("{{{TOKEN}, {ANONYMOUS}, {RULES}}}"));
         let alice = Identity::granted("alice", Grants::new(vec![grant("repository", "team/app")]));
@@ -213,6 +227,16 @@ mod tests {
         assert!(listed(&name("public/a")) && listed(&name("home/alice/a")) && !listed(&name("home/bob/a")));
         let catalog = Identity::granted("", Grants::new(vec![grant("registry", "catalog")]));
         assert!(policy.listed(Some(&catalog)).is_none());
+        let some = Grant {
+            actions: vec!["list".into()],
+            repositories: vec!["team/**".parse().unwrap(), "{user}/**".parse().unwrap()],
+            ..grant("registry", "catalog")
+        };
+        let some = Identity::granted("bob", Grants::new(vec![some]));
+        assert!(policy.allows(Some(&some), &[Access::of("registry", "catalog", "*")]));
+        let listed = policy.listed(Some(&some)).expect("not all of them");
+        assert!(listed(&name("team/a")) && listed(&name("home/bob/a")) && listed(&name("public/a")));
+        assert!(!listed(&name("bob/a")) && !listed(&name("home/alice/a")), "a token has no placeholders");
         assert!(!policy.listed(None).expect("not all of them")(&name("home/alice/a")));
     }
 }

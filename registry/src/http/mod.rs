@@ -9,6 +9,7 @@ mod blobs;
 mod errors;
 mod forwarded;
 pub(crate) mod host;
+mod issuer;
 mod listings;
 mod location;
 mod manifests;
@@ -31,6 +32,7 @@ use hyper::body::Incoming;
 use crate::auth::{self, Answer, Authenticator, Challenge, Identity, Policy, Why};
 use crate::conditions::{Conditions, Unmet};
 use crate::health::Health;
+use crate::issuer::Issuer;
 use crate::metrics::Metrics;
 use crate::redirects::Redirects;
 use crate::registry::Registry;
@@ -50,6 +52,8 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// What finds out who makes a request; nothing, where everybody is let in.
     pub authenticator: Option<Arc<dyn Authenticator>>,
+    /// What issues tokens, if this server does.
+    pub issuer: Option<Arc<Issuer>>,
     /// How addresses are given out.
     pub addresses: Addresses,
     /// What signs the state in upload addresses; nothing yet if it lies in a store that could not be reached.
@@ -127,9 +131,13 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: Peer) -> Respons
     let start = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route = route::parse(&method, &path, app.addresses.prefix());
+    let route = match app.issuer.as_ref().and_then(|issuer| issuer.endpoint(&path)) {
+        Some(endpoint) => Ok(Route::Issuer(endpoint)),
+        None => route::parse(&method, &path, app.addresses.prefix()),
+    };
     let handler = route::handler_name(&route);
-    let of_the_api = !matches!(route, Ok(Route::Root | Route::Moved(_)) | Err(route::Rejection::NotFound));
+    let of_the_api =
+        !matches!(route, Ok(Route::Root | Route::Moved(_) | Route::Issuer(_)) | Err(route::Rejection::NotFound));
     let is_root = matches!(route, Ok(Route::Root));
     let _in_flight = app.metrics.in_flight(handler);
     let user_agent = request.headers().get(header::USER_AGENT).cloned();
@@ -187,6 +195,10 @@ async fn answer(
             let allow = if app.registry.writable().is_err() { "GET, HEAD" } else { allow };
             return Ok(options(request.uri().path(), allow));
         }
+        Ok(Route::Issuer(endpoint)) => {
+            let Some(issuer) = &app.issuer else { return Err(route::Rejection::NotFound.into()) };
+            return issuer::handle(issuer, endpoint, request, peer).await;
+        }
         Err(route::Rejection::NotFound) => return Err(route::Rejection::NotFound.into()),
         // Of all else it is told only to who may know what is wrong with the request.
         route => route,
@@ -199,7 +211,7 @@ async fn answer(
     let context =
         Context { app, method: parts.method, headers: parts.headers, peer, actor: actor.clone(), query, base };
     match route {
-        Route::Root | Route::Moved(_) | Route::Options { .. } | Route::Base => {
+        Route::Root | Route::Moved(_) | Route::Options { .. } | Route::Issuer(_) | Route::Base => {
             Ok(answer::json(StatusCode::OK, "{}".into(), context.is_head()))
         }
         Route::Catalog => listings::catalog(&context).await,

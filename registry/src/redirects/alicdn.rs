@@ -94,7 +94,7 @@ impl AliCdn {
 }
 
 fn md5(text: &str) -> String {
-    Md5::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hex(&Md5::digest(text))
 }
 
 #[async_trait]

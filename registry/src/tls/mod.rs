@@ -31,7 +31,7 @@ pub(crate) use error::TlsError;
 pub(crate) use files::{Files, Source, certificates, pair, validity};
 pub(crate) use policy::{ALPN_HTTP2, Policy};
 pub(crate) use reload::Reloader;
-pub(crate) use roots::client;
+pub(crate) use roots::{client, client_that_trusts};
 
 /// How the validation of a host name is named during the handshake (RFC 8737).
 pub(crate) const ALPN_ACME: &[u8] = b"acme-tls/1";

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
 
 use super::error::TlsError;
 use super::files;
@@ -20,6 +20,11 @@ pub(crate) fn client(key: &'static str, extra: Option<&Path>) -> Result<ClientCo
             roots.add(certificate).map_err(error)?;
         }
     }
+    client_that_trusts(roots)
+}
+
+/// A client that trusts these authorities.
+pub(crate) fn client_that_trusts(roots: RootCertStore) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Versions)?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())

@@ -14,6 +14,7 @@
 //!     _uploads/<id>/startedat                           when the upload began, RFC 3339
 //! berth/v1/                                             Distribution ignores what lies here
 //!   http-secret                                         the key that signs upload addresses
+//!   refresh/<user>/<end>-<hash>                         who got the refresh token with this hash, until it ends
 //!   aside/<time>/…                                      what a repair has moved away, each object at its old key
 //!   written                                             object stores: written now and then, to see whether it can be
 //!   removed                                             object stores: another text after each removal, for other replicas
@@ -95,6 +96,31 @@ pub fn http_secret() -> Key {
 #[must_use]
 pub fn removed() -> Key {
     Key::built("berth/v1/removed".to_owned())
+}
+
+/// Above every refresh token.
+#[must_use]
+pub fn refresh_tokens() -> Key {
+    Key::built("berth/v1/refresh".to_owned())
+}
+
+/// Above the refresh tokens of a user, for whom something stands that is text of hexadecimal digits.
+#[must_use]
+pub fn refresh_tokens_of(user: &str) -> Key {
+    Key::built(format!("berth/v1/refresh/{user}"))
+}
+
+/// Who got a refresh token, which ends so many seconds after 1970. They lie in the order of their ends.
+#[must_use]
+pub fn refresh_token(user: &str, end: u64, hash: &str) -> Key {
+    Key::built(format!("berth/v1/refresh/{user}/{end:020}-{hash}"))
+}
+
+/// When the refresh token at a key ends; none if there is none.
+#[must_use]
+pub fn end_of_refresh_token(key: &Key) -> Option<u64> {
+    let (_, name) = key.as_str().strip_prefix("berth/v1/refresh/")?.split_once('/')?;
+    name.split_once('-')?.0.parse().ok()
 }
 
 /// Whether a key lies in the directory of an upload, or is that.

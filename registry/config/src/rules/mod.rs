@@ -80,7 +80,7 @@ pub struct Rule {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub subjects: Vec<NamePattern>,
-    /// Whoever has all of these claims.
+    /// Whoever has all of these claims, `ISSUER:CLAIM`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
     pub claims: BTreeMap<String, NamePattern>,
@@ -131,7 +131,8 @@ pub enum RuleError {
 }
 
 /// What is known of whoever asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Subject {
     /// The name; none of somebody who says none.
     pub user: Option<String>,
@@ -141,8 +142,18 @@ pub struct Subject {
     pub service_account: Option<(String, String)>,
     /// `ISSUER:SUBJECT` of an identity of another issuer.
     pub subject: Option<String>,
-    /// What else is claimed of it.
+    /// Which other issuer it is an identity of.
+    pub issuer: Option<String>,
+    /// What that issuer claims of it.
     pub claims: BTreeMap<String, String>,
+}
+
+impl Subject {
+    /// What is claimed by the name `ISSUER:CLAIM`: of what an issuer says, nothing is taken for what another has said.
+    fn claim(&self, name: &str) -> Option<&String> {
+        let (issuer, claim) = name.split_once(':')?;
+        self.claims.get(claim).filter(|_| self.issuer.as_deref() == Some(issuer))
+    }
 }
 
 impl Known for Subject {
@@ -184,9 +195,10 @@ impl Rule {
             || account.is_some_and(|account| any(&self.service_accounts, &account))
             || subject.subject.as_deref().is_some_and(|of| any(&self.subjects, of))
             || (!self.claims.is_empty()
-                && self.claims.iter().all(|(claim, pattern)| {
-                    subject.claims.get(claim).is_some_and(|value| pattern.matches(value, subject))
-                }))
+                && self
+                    .claims
+                    .iter()
+                    .all(|(claim, pattern)| subject.claim(claim).is_some_and(|value| pattern.matches(value, subject))))
     }
 
     fn grants(&self, subject: &Subject, repository: &str, action: Action) -> bool {
@@ -194,6 +206,17 @@ impl Rule {
             && self.names(subject)
             && self.repositories.iter().any(|pattern| pattern.matches(repository, subject))
     }
+}
+
+/// The patterns of all that somebody may do this with, with what is known of them in place of the placeholders.
+#[must_use]
+pub fn granted(rules: &[Rule], subject: &Subject, action: Action) -> Vec<RepositoryPattern> {
+    let rules = rules.iter().filter(|rule| rule.actions.iter().any(|granted| granted.includes(action)));
+    let mut patterns = Vec::new();
+    for pattern in rules.filter(|rule| rule.names(subject)).flat_map(|rule| &rule.repositories) {
+        patterns.extend(pattern.of(subject).filter(|pattern| !patterns.contains(pattern)));
+    }
+    patterns
 }
 
 /// Whether somebody may do this with a repository.
@@ -230,17 +253,19 @@ mod tests {
              - {subjects: ['github:repo:acme/*'], repositories: 'ci/{repository}/**', actions: [pull, push]}\n\
              - {serviceAccounts: ['{namespace}/*'], repositories: '{namespace}/**', actions: [pull, push]}\n\
              - {users: ['*'], repositories: ['home/{user}', 'home/{user}/**'], actions: ['*']}\n\
-             - {claims: {team: 'x*', ref: main}, repositories: 'x/**', actions: [list]}\n",
+             - {claims: {'gitlab:team': 'x*', 'gitlab:ref': main}, repositories: 'x/**', actions: [list]}\n",
         );
         let github = Subject {
             subject: Some("github:repo:acme/app:ref:refs/heads/main".into()),
             claims: BTreeMap::from([("repository".into(), "acme/app".into())]),
             ..Subject::default()
         };
-        let claims = |team: &str, branch: &str| Subject {
+        let of = |issuer: &str, team: &str, branch: &str| Subject {
+            issuer: Some(issuer.into()),
             claims: BTreeMap::from([("team".into(), team.into()), ("ref".into(), branch.into())]),
             ..Subject::default()
         };
+        let claims = |team: &str, branch: &str| of("gitlab", team, branch);
         let (nobody, alice, admin) =
             (Subject::default(), user("alice", &["dev"]), user("root", &["keycloak:platform"]));
         for (subject, repository, action, expected) in [
@@ -265,10 +290,39 @@ mod tests {
             (&claims("xy", "main"), "x/a", Action::Pull, false),
             (&claims("xy", "other"), "x/a", Action::List, false),
             (&claims("yx", "main"), "x/a", Action::List, false),
+            (&of("other", "xy", "main"), "x/a", Action::List, false),
         ] {
             assert_eq!(allows(&rules, subject, repository, action), expected, "{subject:?} {repository} {action:?}");
         }
         assert!(!allows(&[], &admin, "any/thing", Action::Pull), "what no rule grants is refused");
+    }
+
+    #[test]
+    fn what_somebody_may_list_is_told_without_placeholders() {
+        let rules = rules(
+            "- {anonymous: true, repositories: ['public/**', 'public/**'], actions: [pull]}\n\
+             - {users: ['*'], repositories: ['home/{user}/**', 'a-{user}/*'], actions: ['*']}\n\
+             - {users: ['*'], repositories: 'drop/**', actions: [push]}\n\
+             - {serviceAccounts: ['*'], repositories: '{namespace}/**', actions: [list]}\n\
+             - {users: [root], repositories: '**', actions: [pull]}\n",
+        );
+        let told = |subject: &Subject| {
+            granted(&rules, subject, Action::List).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&Subject::default()), ["public/**"]);
+        assert_eq!(told(&user("alice", &[])), ["public/**", "home/alice/**", "a-alice/*"]);
+        assert_eq!(told(&user("Alice", &[])), ["public/**"], "it is no part of a name");
+        assert_eq!(told(&user("root", &[])), ["public/**", "home/root/**", "a-root/*", "**"]);
+        assert_eq!(told(&user("a/b", &[])), ["public/**", "home/a/b/**"], "several components, and no part of one");
+        let builder = account("team-a", "builder");
+        assert_eq!(told(&builder)[1..], ["home/team-a/builder/**", "team-a/**"]);
+        for subject in [Subject::default(), user("alice", &[]), user("a/b", &[]), builder] {
+            let patterns = granted(&rules, &subject, Action::List);
+            for name in ["public/a", "home/alice/x", "home/a/b/x", "a-alice/x", "team-a/x", "team-b/x", "drop/x"] {
+                let told = patterns.iter().any(|pattern| pattern.matches(name, &Subject::default()));
+                assert_eq!(told, allows(&rules, &subject, name, Action::List), "{subject:?} {name}");
+            }
+        }
     }
 
     #[test]

@@ -60,6 +60,20 @@ enum Part {
     Component(Vec<Piece>),
 }
 
+impl Part {
+    fn text(&self) -> String {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Of(name) => format!("{{{name}}}"),
+            Piece::Star => "*".to_owned(),
+        };
+        match self {
+            Part::Any => "**".to_owned(),
+            Part::Component(pieces) => pieces.iter().map(piece).collect(),
+        }
+    }
+}
+
 /// What is known of whoever asks, by the name of a placeholder.
 pub trait Known {
     /// The value; none if there is none.
@@ -202,6 +216,19 @@ impl RepositoryPattern {
     /// is: it has to be a name, or several with slashes between, and no star in it means anything.
     #[must_use]
     pub fn matches(&self, name: &str, known: &dyn Known) -> bool {
+        let components: Vec<&str> = name.split('/').collect();
+        self.parts_of(known).is_some_and(|parts| are(&parts, &components))
+    }
+
+    /// The pattern with what is known in place of the placeholders; none if something is not known or may not stand there.
+    #[must_use]
+    pub fn of(&self, known: &dyn Known) -> Option<Self> {
+        let parts = self.parts_of(known)?;
+        let text: Vec<String> = parts.iter().map(Part::text).collect();
+        Some(RepositoryPattern { text: text.join("/"), parts })
+    }
+
+    fn parts_of(&self, known: &dyn Known) -> Option<Vec<Part>> {
         let mut parts = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
             match part {
@@ -209,19 +236,18 @@ impl RepositoryPattern {
                 Part::Component(pieces) => match &pieces[..] {
                     // A whole component may become several.
                     [Piece::Of(of)] => {
-                        let Some(value) = known.value(of).filter(|value| is_path(value)) else { return false };
+                        let value = known.value(of).filter(|value| is_path(value))?;
                         let component = |text: &str| Part::Component(vec![Piece::Text(text.to_owned())]);
                         parts.extend(value.split('/').map(component));
                     }
-                    pieces => match filled(pieces, known, |value| is_path(value) && !value.contains('/')) {
-                        Some(pieces) => parts.push(Part::Component(pieces)),
-                        None => return false,
-                    },
+                    pieces => {
+                        let may_stand = |value: &str| is_path(value) && !value.contains('/');
+                        parts.push(Part::Component(filled(pieces, known, may_stand)?));
+                    }
                 },
             }
         }
-        let components: Vec<&str> = name.split('/').collect();
-        are(&parts, &components)
+        Some(parts)
     }
 }
 

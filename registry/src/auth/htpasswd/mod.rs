@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::HeaderMap;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::basic::{self, Basic};
 use super::brake::Brake;
-use super::stamp::Stamp;
 use super::verified::Verified;
 use super::{Answer, AuthError, Authenticator, Challenge, Identity, Why, quoted};
+use crate::hex;
+use crate::stamp::Stamp;
 
 pub use users::LineProblem;
 use users::Users;
@@ -36,22 +38,28 @@ const MAX_WAITING: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum HtpasswdError {
     /// It cannot be read.
-    #[error("auth.htpasswd.path: cannot read {}; make it with `htpasswd -Bc`", path.display())]
+    #[error("{key}: cannot read {}; make it with `htpasswd -Bc`", path.display())]
     Read {
+        /// The key of the configuration.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
     },
     /// It is larger than any file of users.
-    #[error("auth.htpasswd.path: {} has more than {MAX_FILE_BYTES} bytes", path.display())]
+    #[error("{key}: {} has more than {MAX_FILE_BYTES} bytes", path.display())]
     TooLarge {
+        /// The key of the configuration.
+        key: &'static str,
         /// The file.
         path: PathBuf,
     },
     /// A line is no entry.
-    #[error("auth.htpasswd.path: {}, line {line}: {problem}", path.display())]
+    #[error("{key}: {}, line {line}: {problem}", path.display())]
     Line {
+        /// The key of the configuration.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// The line, counted from 1.
@@ -63,6 +71,8 @@ pub enum HtpasswdError {
 
 /// Names and passwords against a file.
 pub struct Htpasswd {
+    /// The key of the configuration that names the file.
+    key: &'static str,
     realm: String,
     path: PathBuf,
     file: Mutex<Option<File>>,
@@ -82,13 +92,14 @@ struct File {
 }
 
 impl Htpasswd {
-    /// Reads the file for the first time.
+    /// Reads the file for the first time, which this key of the configuration names.
     ///
     /// # Errors
     /// [`HtpasswdError`], when it cannot be read or a line of it is no entry.
-    pub async fn open(realm: String, path: PathBuf) -> Result<Self, HtpasswdError> {
+    pub async fn open(key: &'static str, realm: String, path: PathBuf) -> Result<Self, HtpasswdError> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let htpasswd = Self {
+            key,
             realm,
             path,
             file: Mutex::default(),
@@ -114,12 +125,12 @@ impl Htpasswd {
         let looked = Instant::now();
         // Until the file has been read well, what it held before does not count.
         let before = file.take();
-        let unreadable = |source| HtpasswdError::Read { path: self.path.clone(), source };
+        let unreadable = |source| HtpasswdError::Read { key: self.key, path: self.path.clone(), source };
         let stamp = Stamp::of(&tokio::fs::metadata(&self.path).await.map_err(unreadable)?);
         let users = match before {
             Some(File { users, stamp: before, .. }) if before == stamp => users,
             before => {
-                let users = Arc::new(read(&self.path, stamp).await?);
+                let users = Arc::new(read(self.key, &self.path, stamp).await?);
                 if before.is_some() {
                     // What was wrong may be right now.
                     self.brake.release();
@@ -130,6 +141,23 @@ impl Htpasswd {
         };
         *file = Some(File { users: users.clone(), stamp, looked });
         Ok(users)
+    }
+
+    /// Whether this is the user's password: then what stands for it, which changes with it.
+    pub(crate) async fn login(
+        &self,
+        name: &str,
+        password: Vec<u8>,
+        from: Option<IpAddr>,
+    ) -> Result<Option<String>, AuthError> {
+        let users = self.users().await?;
+        let is_user = self.check(name, password, &users, from).await?;
+        Ok(users.hash(name).filter(|_| is_user).map(stamp_of))
+    }
+
+    /// What stands for the password that a user has now; none if there is no such user.
+    pub(crate) async fn stamp(&self, name: &str) -> Result<Option<String>, AuthError> {
+        Ok(self.users().await?.hash(name).map(stamp_of))
     }
 
     /// Whether this is the user's password, checked on a blocking thread. `hash` is somebody's even if `user` is nobody's.
@@ -178,13 +206,23 @@ impl Htpasswd {
     }
 }
 
-async fn read(path: &Path, stamp: Stamp) -> Result<Users, HtpasswdError> {
+/// What stands for a password, and tells nothing of it: a hash of its hash.
+fn stamp_of(hash: &Arc<str>) -> String {
+    hex(&Sha256::digest(hash.as_bytes()))
+}
+
+async fn read(key: &'static str, path: &Path, stamp: Stamp) -> Result<Users, HtpasswdError> {
     if stamp.bytes() > MAX_FILE_BYTES {
-        return Err(HtpasswdError::TooLarge { path: path.to_path_buf() });
+        return Err(HtpasswdError::TooLarge { key, path: path.to_path_buf() });
     }
     let content = tokio::fs::read(path).await;
-    let content = content.map_err(|source| HtpasswdError::Read { path: path.to_path_buf(), source })?;
-    Users::parse(&content).map_err(|(line, problem)| HtpasswdError::Line { path: path.to_path_buf(), line, problem })
+    let content = content.map_err(|source| HtpasswdError::Read { key, path: path.to_path_buf(), source })?;
+    Users::parse(&content).map_err(|(line, problem)| HtpasswdError::Line {
+        key,
+        path: path.to_path_buf(),
+        line,
+        problem,
+    })
 }
 
 #[async_trait]

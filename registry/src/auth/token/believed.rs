@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use sha2::{Digest as _, Sha256};
 
 use super::super::Identity;
-use super::keys::Keys;
+use crate::jose::Keys;
 
 /// The most tokens that are remembered.
 const MOST: usize = 4096;

@@ -6,10 +6,10 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
-use super::super::grants::{Grant, Grants};
+use crate::auth::{Grant, Grants};
 
 /// How far two clocks may differ, in seconds.
-pub(super) const LEEWAY_SECONDS: i64 = 60;
+pub(crate) const LEEWAY_SECONDS: i64 = 60;
 
 /// Why the claims of a token do not count.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,11 +36,11 @@ pub(crate) enum ClaimsError {
 
 /// The claims. One that is there twice is an error.
 #[derive(Debug, Deserialize)]
-pub(super) struct Claims {
+pub(crate) struct Claims {
     #[serde(default)]
     iss: Option<String>,
     #[serde(default)]
-    pub(super) sub: Option<String>,
+    pub(crate) sub: Option<String>,
     #[serde(default)]
     aud: Audience,
     #[serde(default)]
@@ -72,6 +72,8 @@ struct Resource {
     name: String,
     #[serde(default)]
     actions: Option<Vec<String>>,
+    #[serde(default)]
+    repositories: Option<Vec<String>>,
 }
 
 /// A `NumericDate`: seconds since 1970, of which a part may be a fraction (RFC 7519, 2).
@@ -109,12 +111,12 @@ impl<'de> Deserialize<'de> for Date {
 }
 
 impl Claims {
-    pub(super) fn parse(payload: &[u8]) -> Result<Self, ClaimsError> {
+    pub(crate) fn parse(payload: &[u8]) -> Result<Self, ClaimsError> {
         serde_json::from_slice(payload).map_err(|error| ClaimsError::Form(error.to_string()))
     }
 
     /// Whether the token is one of this issuer, for this service, and counts `now`; until when it does, in seconds since 1970.
-    pub(super) fn check(&self, issuer: &str, service: &str, now: i64) -> Result<i64, ClaimsError> {
+    pub(crate) fn check(&self, issuer: &str, service: &str, now: i64) -> Result<i64, ClaimsError> {
         let said = self.iss.as_deref().unwrap_or_default();
         if said != issuer {
             return Err(ClaimsError::Issuer(said.to_owned()));
@@ -139,12 +141,15 @@ impl Claims {
     }
 
     /// What the token grants.
-    pub(super) fn grants(self) -> Grants {
-        let grant = |Resource { kind, class, name, actions }| Grant {
+    pub(crate) fn grants(self) -> Grants {
+        // What is no pattern lists nothing.
+        let patterns = |texts: Vec<String>| texts.iter().filter_map(|text| text.parse().ok()).collect();
+        let grant = |Resource { kind, class, name, actions, repositories }| Grant {
             kind,
             class: class.unwrap_or_default(),
             name,
             actions: actions.unwrap_or_default(),
+            repositories: repositories.map(patterns).unwrap_or_default(),
         };
         Grants::new(self.access.unwrap_or_default().into_iter().map(grant).collect())
     }

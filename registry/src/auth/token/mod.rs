@@ -2,11 +2,7 @@
 //! describes them. Who has one may do what it says until it ends; nothing is asked of the service that issued it.
 
 mod believed;
-mod claims;
-mod jws;
-mod key;
-mod keys;
-mod source;
+pub(crate) mod claims;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,22 +11,49 @@ use async_trait::async_trait;
 use http::{HeaderMap, Uri, header};
 
 use super::{Answer, AuthError, Authenticator, Challenge, Identity, quoted};
+use crate::fetch::Document;
+use crate::issuer::Keyring;
+pub use crate::jose::SourceError;
+use crate::jose::{Algorithm, Jws, JwsError, Keys, Place, Remote, Source, Untrusted};
 use believed::Believed;
 use claims::{Claims, ClaimsError};
-use jws::{Jws, JwsError};
-pub(crate) use key::Algorithm;
-use keys::{Keys, Untrusted};
-pub use source::SourceError;
-use source::{Place, Source};
 
+/// The keys of the configuration that say where keys of tokens are.
+const BUNDLE: &str = "auth.token.rootcertbundle";
+const SET: &str = "auth.token.jwks";
 /// How much the log has of why a token is refused.
 const MAX_TOLD_CHARACTERS: usize = 300;
 
 /// What tokens have to be like, and where clients get them.
 pub struct Token {
     settings: Settings,
-    source: Arc<Source>,
+    trusted: Trusted,
     believed: Believed,
+}
+
+/// Whose keys tokens are verified with.
+enum Trusted {
+    /// Those of another service.
+    Others(Arc<Source>),
+    /// Those of the issuer of this server.
+    Own(Arc<Keyring>),
+}
+
+impl Trusted {
+    async fn keys(&self) -> Arc<Keys> {
+        match self {
+            Trusted::Others(source) => source.keys().await,
+            Trusted::Own(keyring) => keyring.keys().await,
+        }
+    }
+
+    /// The keys after somebody was asked for one that is not among `known`; none if they are the same.
+    async fn other_than(&self, known: &Arc<Keys>) -> Option<Arc<Keys>> {
+        match self {
+            Trusted::Others(source) => source.other_than(known).await,
+            Trusted::Own(keyring) => Some(keyring.keys().await).filter(|keys| !Arc::ptr_eq(keys, known)),
+        }
+    }
 }
 
 /// What the configuration says, checked.
@@ -84,7 +107,8 @@ fn place(text: &str) -> Result<Place, SettingsError> {
         return Ok(Place::File(text.into()));
     }
     let address = text.parse::<Uri>().ok().filter(|address| address.host().is_some());
-    address.map(Place::Address).ok_or_else(|| SettingsError::Address(text.to_owned()))
+    let remote = |address| Place::Remote(Remote::Set(Document::new(SET, address)).into());
+    address.map(remote).ok_or_else(|| SettingsError::Address(text.to_owned()))
 }
 
 /// Checks settings without reading what they name.
@@ -155,12 +179,25 @@ impl Token {
             redirect_path: autoredirect.then_some(autoredirectpath),
         };
         let set = jwks.as_deref().map(place).transpose()?;
-        let source = Arc::new(Source::open(rootcertbundle, set).await?);
-        Ok(Token { settings, source, believed: Believed::default() })
+        let bundle = rootcertbundle.map(|path| (BUNDLE, path));
+        let source = Arc::new(Source::open(bundle, set.map(|set| (SET, set))).await?);
+        Ok(Token { settings, trusted: Trusted::Others(source), believed: Believed::default() })
+    }
+
+    /// Tokens that the issuer of this server signs.
+    pub(crate) fn of_issuer(issuer: &berth_config::Issuer, keyring: Arc<Keyring>) -> Self {
+        let settings = Settings {
+            realm: format!("{}/token", issuer.issuer),
+            service: issuer.service.clone(),
+            issuer: issuer.issuer.clone(),
+            algorithms: Algorithm::ALL.to_vec(),
+            redirect_path: issuer.autoredirect.then(|| format!("{}/token", issuer.path())),
+        };
+        Token { settings, trusted: Trusted::Own(keyring), believed: Believed::default() }
     }
 
     async fn believe(&self, token: &str) -> Result<Answer, AuthError> {
-        let keys = self.source.keys().await;
+        let keys = self.trusted.keys().await;
         let now = jiff::Timestamp::now().as_second();
         let digest = Believed::digest(token);
         if let Some(identity) = self.believed.find(&digest, &keys, now) {
@@ -169,7 +206,7 @@ impl Token {
         let mut outcome = verify(token, &self.settings, &keys, now);
         let mut by = keys;
         if let Err(Refusal::Untrusted(Untrusted::Unknown(_))) = outcome
-            && let Some(newer) = self.source.other_than(&by).await
+            && let Some(newer) = self.trusted.other_than(&by).await
         {
             outcome = verify(token, &self.settings, &newer, now);
             by = newer;

@@ -13,8 +13,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 use serde_json::{Value, json};
 
 use super::super::Access;
-use super::key::PublicKey;
 use super::*;
+use crate::jose::PublicKey;
 
 /// In January 2027.
 const NOW: i64 = 1_800_000_000;
@@ -394,7 +394,10 @@ fn only_algorithms_with_public_keys_are_taken() {
 #[test]
 fn keys_lie_in_a_file_or_at_an_address() {
     assert_eq!(place("/etc/keys.json"), Ok(Place::File("/etc/keys.json".into())));
-    assert_eq!(place("https://id.example/keys"), Ok(Place::Address(Uri::from_static("https://id.example/keys"))));
+    assert_eq!(
+        place("https://id.example/keys"),
+        Ok(Place::Remote(Remote::Set(Document::new(SET, Uri::from_static("https://id.example/keys"))).into()))
+    );
     for text in ["https://", "http://a b/"] {
         assert_eq!(place(text), Err(SettingsError::Address(text.into())));
     }

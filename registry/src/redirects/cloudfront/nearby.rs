@@ -15,7 +15,7 @@ use http::Uri;
 use tokio_util::sync::CancellationToken;
 
 use super::ranges::{Published, Ranges};
-use crate::fetch;
+use crate::fetch::Document;
 
 /// How long the server of the list may take for all of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -75,7 +75,8 @@ impl Nearby {
 
     async fn look(&self) -> Result<()> {
         let Filter { regions, source, .. } = &self.filter;
-        let fetched = tokio::time::timeout(PATIENCE, fetch::get("middleware.storage", source, MAX_LIST_BYTES)).await;
+        let document = Document::new("middleware.storage", source.clone());
+        let fetched = tokio::time::timeout(PATIENCE, document.get(MAX_LIST_BYTES)).await;
         let list = fetched.with_context(|| format!("no answer within {} seconds", PATIENCE.as_secs()))??;
         let Published { ranges, ignored, absent } = Ranges::parse(&list, regions)?;
         let source = shown_address(&source.to_string());

@@ -1,19 +1,20 @@
 //! What the types cannot say: which values fit together. Each refusal names the key.
 
+mod auth;
+
 use std::path::PathBuf;
 
 use crate::load::Error;
-use crate::rules::Rule;
 use crate::{
-    Auth, Azure, AzureCredentialsKind, ClientAuth, Config, Driver, Filesystem, Gcs, Health, Http, IndexValidation,
-    Layer, Method, Middleware, Net, Notifications, Oss, Platforms, Proxy, S3, Swift, Tls,
+    Azure, AzureCredentialsKind, ClientAuth, Config, Driver, Filesystem, Gcs, Health, Http, IndexValidation, Layer,
+    Middleware, Net, Notifications, Oss, Platforms, Proxy, S3, Swift, Tls,
 };
 
 /// Checks a configuration in force.
 pub(crate) fn check(config: &Config) -> Result<(), Error> {
     check_http(&config.http)?;
     check_driver(&config.storage.driver)?;
-    config.auth.as_ref().map_or(Ok(()), check_auth)?;
+    config.auth.as_ref().map_or(Ok(()), auth::check)?;
     check_middleware(&config.middleware)?;
     check_notifications(&config.notifications)?;
     config.proxy.as_ref().map_or(Ok(()), check_proxy)?;
@@ -97,52 +98,6 @@ fn check_tls(tls: &Tls) -> Result<(), Error> {
         (None, None, None) => refuse("http.tls", "names no certificate: set certificate and key, or letsencrypt"),
         (Some(_), Some(_), Some(_)) => {
             refuse("http.tls.letsencrypt", "cannot stand beside certificate and key: keep one of the two")
-        }
-    }
-}
-
-fn check_auth(auth: &Auth) -> Result<(), Error> {
-    let Auth { method, anonymous, rules } = auth;
-    let lists = [
-        ("anonymous", anonymous.iter().map(|everybody| everybody.rule().check()).collect::<Vec<_>>()),
-        ("rules", rules.iter().map(Rule::check).collect()),
-    ];
-    for (list, checked) in lists {
-        for (at, outcome) in checked.into_iter().enumerate() {
-            outcome.or_else(|error| refuse(&format!("auth.{list}.{at}"), error.to_string()))?;
-        }
-    }
-    for (at, rule) in rules.iter().enumerate() {
-        let Rule { groups, service_accounts, subjects, claims, .. } = rule;
-        let unknown = [
-            ("groups", groups.is_empty()),
-            ("serviceAccounts", service_accounts.is_empty()),
-            ("subjects", subjects.is_empty()),
-            ("claims", claims.is_empty()),
-        ];
-        if let Some((list, _)) = unknown.into_iter().find(|(_, is_empty)| !is_empty) {
-            return refuse(
-                &format!("auth.rules.{at}.{list}"),
-                "nobody has any: htpasswd, silly and token say a name and nothing else; use users",
-            );
-        }
-    }
-    match method {
-        None => Ok(()),
-        Some(Method::Silly(silly)) => {
-            require_header("auth.silly.realm", &silly.realm)?;
-            require_header("auth.silly.service", &silly.service)
-        }
-        Some(Method::Htpasswd(htpasswd)) => require_header("auth.htpasswd.realm", &htpasswd.realm),
-        Some(Method::Token(token)) => {
-            require_header("auth.token.service", &token.service)?;
-            if !token.autoredirect {
-                require_web_address("auth.token.realm", &token.realm)?;
-            }
-            if token.rootcertbundle.is_none() && token.jwks.is_none() {
-                return refuse("auth.token", "names no key to check tokens with: set rootcertbundle or jwks");
-            }
-            Ok(())
         }
     }
 }

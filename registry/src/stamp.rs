@@ -6,19 +6,19 @@ use std::time::SystemTime;
 
 /// What changes with a file: also where another takes its place, as a mounted Secret does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     inode: u64,
     bytes: u64,
     modified: Option<SystemTime>,
 }
 
 impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
         Self { inode: metadata.ino(), bytes: metadata.len(), modified: metadata.modified().ok() }
     }
 
     /// How large the file is.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 }

@@ -10,7 +10,9 @@ use aws_lc_rs::signature::{self, EcdsaVerificationAlgorithm, ParsedPublicKey, Rs
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521, OID_PKCS1_RSAENCRYPTION,
     OID_SIG_ED25519,
@@ -102,18 +104,18 @@ pub(crate) enum KeyError {
 /// A JSON Web Key, as far as a public key is concerned. A field that is there twice is an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct Jwk {
-    pub(super) kty: String,
-    pub(super) kid: String,
+pub(crate) struct Jwk {
+    pub(crate) kty: String,
+    pub(crate) kid: String,
     #[serde(rename = "use")]
-    pub(super) purpose: Option<String>,
-    pub(super) alg: Option<String>,
-    pub(super) crv: String,
-    pub(super) n: String,
-    pub(super) e: String,
-    pub(super) x: String,
-    pub(super) y: String,
-    pub(super) x5c: Vec<String>,
+    pub(crate) purpose: Option<String>,
+    pub(crate) alg: Option<String>,
+    pub(crate) crv: String,
+    pub(crate) n: String,
+    pub(crate) e: String,
+    pub(crate) x: String,
+    pub(crate) y: String,
+    pub(crate) x5c: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +163,7 @@ impl Curve {
 
 /// A public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PublicKey {
+pub(crate) struct PublicKey {
     material: Material,
     /// The only algorithm that it is for, where its owner says so.
     only: Option<Algorithm>,
@@ -250,7 +252,7 @@ fn thumbprint(canonical: &str) -> String {
 
 impl PublicKey {
     /// The key that a JSON Web Key is.
-    pub(super) fn of_jwk(jwk: &Jwk) -> Result<Self, KeyError> {
+    pub(crate) fn of_jwk(jwk: &Jwk) -> Result<Self, KeyError> {
         let material = match (jwk.kty.as_str(), jwk.crv.as_str()) {
             ("RSA", _) => Material::rsa(&field("n", &jwk.n)?, &field("e", &jwk.e)?)?,
             ("EC", name) => {
@@ -267,7 +269,7 @@ impl PublicKey {
     }
 
     /// The key of a `SubjectPublicKeyInfo` in DER.
-    pub(super) fn of_spki(der: &[u8]) -> Result<Self, KeyError> {
+    pub(crate) fn of_spki(der: &[u8]) -> Result<Self, KeyError> {
         let (_, info) = SubjectPublicKeyInfo::from_der(der).map_err(|_| KeyError::Certificate)?;
         let kind = &info.algorithm.algorithm;
         let material = if *kind == OID_PKCS1_RSAENCRYPTION {
@@ -289,9 +291,39 @@ impl PublicKey {
         Ok(PublicKey { material, only: None })
     }
 
+    /// The key of a certificate in DER.
+    pub(crate) fn of_certificate(der: &[u8]) -> Result<Self, KeyError> {
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| KeyError::Certificate)?;
+        Self::of_spki(certificate.public_key().raw)
+    }
+
+    /// Its thumbprint (RFC 7638).
+    pub(crate) fn name(&self) -> String {
+        self.names().swap_remove(0)
+    }
+
+    /// The key as others fetch it (RFC 7517), under its thumbprint.
+    pub(crate) fn jwk(&self) -> serde_json::Value {
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let mut jwk = match &self.material {
+            Material::Rsa { n, e } => json!({"kty": "RSA", "n": text(n), "e": text(e)}),
+            Material::Ec { curve, x, y } => json!({"kty": "EC", "crv": curve.name(), "x": text(x), "y": text(y)}),
+            Material::Ed25519 { x } => json!({"kty": "OKP", "crv": "Ed25519", "x": text(x)}),
+        };
+        let algorithm = self.only.unwrap_or(match &self.material {
+            Material::Rsa { .. } => Algorithm::RS256,
+            Material::Ec { curve, .. } => curve.algorithm(),
+            Material::Ed25519 { .. } => Algorithm::EdDSA,
+        });
+        jwk["use"] = "sig".into();
+        jwk["alg"] = algorithm.name().into();
+        jwk["kid"] = self.name().into();
+        jwk
+    }
+
     /// What the key is called: by RFC 7638, by CNCF Distribution, which leaves out zeros in front of a coordinate, and by
     /// libtrust.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let mut names = match &self.material {
             Material::Rsa { n, e } => {
@@ -314,7 +346,7 @@ impl PublicKey {
     }
 
     /// Whether the key is for this algorithm and has signed this.
-    pub(super) fn has_signed(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn has_signed(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
         if self.only.is_some_and(|only| only != algorithm) {
             return false;
         }

@@ -9,26 +9,21 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use berth_config::shown_address;
 use bytes::Bytes;
-use http::Uri;
 use tokio::time::Instant;
 
-use crate::fetch;
-
-use super::super::stamp::Stamp;
 use super::keys::{Keys, KeysError};
+use super::remote::{Fetched, Remote};
+use crate::stamp::Stamp;
 
 /// How long files are taken to be unchanged after a look at them.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The largest file or answer.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// How long an answer of the address counts.
 const STANDS: Duration = Duration::from_secs(600);
 /// How often the address is asked at most, whatever tokens name.
 const ASK_PAUSE: Duration = Duration::from_secs(10);
-/// How long the address may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why there are no keys. It holds nothing of what a file or an answer says but names of keys.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +32,7 @@ pub enum SourceError {
     #[error("{key}: cannot read {}", path.display())]
     Read {
         /// The key of the configuration.
-        key: &'static str,
+        key: String,
         /// The file.
         path: PathBuf,
         /// What the operating system says.
@@ -47,7 +42,7 @@ pub enum SourceError {
     #[error("{key}: {} has more than {MAX_BYTES} bytes", path.display())]
     TooLarge {
         /// The key of the configuration.
-        key: &'static str,
+        key: String,
         /// The file.
         path: PathBuf,
     },
@@ -55,15 +50,17 @@ pub enum SourceError {
     #[error("{key}: {place}: {problem}")]
     Keys {
         /// The key of the configuration.
-        key: &'static str,
+        key: String,
         /// The file or the address.
         place: String,
         /// What is wrong with it.
         problem: String,
     },
     /// The address does not answer, or not with keys.
-    #[error("auth.token.jwks: cannot fetch {address}: {problem}")]
+    #[error("{key}: cannot fetch {address}: {problem}")]
     Fetch {
+        /// The key of the configuration.
+        key: String,
         /// The address, without what lets somebody in.
         address: String,
         /// What is wrong.
@@ -71,20 +68,20 @@ pub enum SourceError {
     },
 }
 
-const BUNDLE: &str = "auth.token.rootcertbundle";
-const SET: &str = "auth.token.jwks";
-
 /// Where a set of keys is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     File(PathBuf),
-    Address(Uri),
+    Remote(Box<Remote>),
 }
 
+/// Something with the key of the configuration that says where it is.
+type Named<T> = (&'static str, T);
+
 /// The keys, kept fresh.
-pub(super) struct Source {
-    bundle: Option<PathBuf>,
-    set: Option<Place>,
+pub(crate) struct Source {
+    bundle: Option<Named<PathBuf>>,
+    set: Option<Named<Place>>,
     keys: ArcSwap<Keys>,
     /// Held by the one who looks; others go on with what there is.
     looked: tokio::sync::Mutex<Looked>,
@@ -97,7 +94,7 @@ pub(super) struct Source {
 struct Looked {
     stamps: Vec<Stamp>,
     /// What the address answered last.
-    fetched: Option<Bytes>,
+    fetched: Option<Fetched>,
     /// When it was asked, and when it answered.
     asked: Option<Instant>,
     answered: Option<Instant>,
@@ -109,11 +106,12 @@ struct Looked {
 struct Contents {
     bundle: Option<Vec<u8>>,
     set: Option<Bytes>,
+    issuer: Option<String>,
 }
 
 impl Source {
     /// Reads the files, and asks the address, for the first time. An address that does not answer is asked again later.
-    pub(super) async fn open(bundle: Option<PathBuf>, set: Option<Place>) -> Result<Self, SourceError> {
+    pub(crate) async fn open(bundle: Option<Named<PathBuf>>, set: Option<Named<Place>>) -> Result<Self, SourceError> {
         let source = Source {
             bundle,
             set,
@@ -122,9 +120,9 @@ impl Source {
             at: std::sync::Mutex::default(),
         };
         let mut looked = source.looked.lock().await;
-        if let Some(Place::Address(address)) = &source.set {
+        if let Some(remote) = source.remote() {
             looked.asked = Some(Instant::now());
-            match ask(address).await {
+            match remote.ask().await {
                 Ok(answer) => {
                     looked.answered = looked.asked;
                     looked.fetched = Some(answer);
@@ -155,7 +153,7 @@ impl Source {
     }
 
     /// The keys as they are now, or were up to [`PAUSE`] ago.
-    pub(super) async fn keys(self: &Arc<Self>) -> Arc<Keys> {
+    pub(crate) async fn keys(self: &Arc<Self>) -> Arc<Keys> {
         if self.is_due()
             && let Ok(mut looked) = self.looked.try_lock()
         {
@@ -169,7 +167,7 @@ impl Source {
             }
             let stands = looked.answered.is_some_and(|at| at.elapsed() < STANDS);
             let may_ask = looked.asked.is_none_or(|at| at.elapsed() >= ASK_PAUSE);
-            if matches!(self.set, Some(Place::Address(_))) && !stands && may_ask {
+            if self.remote().is_some() && !stands && may_ask {
                 let source = self.clone();
                 drop(looked);
                 // Nobody waits for what may be as it was.
@@ -181,8 +179,8 @@ impl Source {
 
     /// The keys after the address was asked for one that is not among `known`, unless that was done a moment ago, perhaps by a
     /// request that this one has waited for; none if they are the same.
-    pub(super) async fn other_than(self: &Arc<Self>, known: &Arc<Keys>) -> Option<Arc<Keys>> {
-        if matches!(self.set, Some(Place::Address(_))) {
+    pub(crate) async fn other_than(self: &Arc<Self>, known: &Arc<Keys>) -> Option<Arc<Keys>> {
+        if self.remote().is_some() {
             self.ask_again().await;
         }
         let keys = self.keys.load_full();
@@ -190,13 +188,13 @@ impl Source {
     }
 
     async fn ask_again(&self) {
-        let Some(Place::Address(address)) = &self.set else { return };
+        let Some(remote) = self.remote() else { return };
         let mut looked = self.looked.lock().await;
         if looked.asked.is_some_and(|at| at.elapsed() < ASK_PAUSE) {
             return;
         }
         looked.asked = Some(Instant::now());
-        let outcome = match ask(address).await {
+        let outcome = match remote.ask().await {
             Ok(answer) => {
                 looked.answered = looked.asked;
                 match looked.fetched.as_ref() == Some(&answer) {
@@ -226,19 +224,28 @@ impl Source {
         }
     }
 
-    fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+    fn remote(&self) -> Option<&Remote> {
+        match &self.set {
+            Some((_, Place::Remote(remote))) => Some(remote),
+            Some((_, Place::File(_))) | None => None,
+        }
+    }
+
+    /// The bundle first, where there is one.
+    fn files(&self) -> impl Iterator<Item = Named<&Path>> {
         let set = match &self.set {
-            Some(Place::File(path)) => Some((SET, path.as_path())),
-            Some(Place::Address(_)) | None => None,
+            Some((key, Place::File(path))) => Some((*key, path.as_path())),
+            Some((_, Place::Remote(_))) | None => None,
         };
-        self.bundle.as_deref().map(|path| (BUNDLE, path)).into_iter().chain(set)
+        self.bundle.iter().map(|(key, path)| (*key, path.as_path())).chain(set)
     }
 
     async fn stamps(&self) -> Result<Vec<Stamp>, SourceError> {
         let mut stamps = Vec::new();
         for (key, path) in self.files() {
             let metadata = tokio::fs::metadata(path).await;
-            let metadata = metadata.map_err(|source| SourceError::Read { key, path: path.to_owned(), source })?;
+            let metadata =
+                metadata.map_err(|source| SourceError::Read { key: key.to_owned(), path: path.to_owned(), source })?;
             stamps.push(Stamp::of(&metadata));
         }
         Ok(stamps)
@@ -246,15 +253,17 @@ impl Source {
 
     async fn read(&self, looked: &mut Looked) -> Result<(), SourceError> {
         let stamps = self.stamps().await?;
-        let mut contents = Contents { bundle: None, set: looked.fetched.clone() };
+        let (set, issuer) = looked.fetched.clone().map(|Fetched { set, issuer }| (set, issuer)).unzip();
+        let mut contents = Contents { bundle: None, set, issuer: issuer.flatten() };
         for ((key, path), stamp) in self.files().zip(&stamps) {
             if stamp.bytes() > MAX_BYTES as u64 {
-                return Err(SourceError::TooLarge { key, path: path.to_owned() });
+                return Err(SourceError::TooLarge { key: key.to_owned(), path: path.to_owned() });
             }
             let content = tokio::fs::read(path).await;
-            let content = content.map_err(|source| SourceError::Read { key, path: path.to_owned(), source })?;
-            match key {
-                BUNDLE => contents.bundle = Some(content),
+            let content =
+                content.map_err(|source| SourceError::Read { key: key.to_owned(), path: path.to_owned(), source })?;
+            match &self.bundle {
+                Some((of_bundle, _)) if *of_bundle == key => contents.bundle = Some(content),
                 _ => contents.set = Some(content.into()),
             }
         }
@@ -267,8 +276,8 @@ impl Source {
         Ok(())
     }
 
-    fn made_of(&self, Contents { bundle, set }: &Contents) -> Result<Keys, SourceError> {
-        let mut keys = Keys::default();
+    fn made_of(&self, Contents { bundle, set, issuer }: &Contents) -> Result<Keys, SourceError> {
+        let mut keys = Keys::of_issuer(issuer.clone());
         let tell = |key: &'static str, place: String, outcome: Result<Vec<String>, KeysError>| match outcome {
             Ok(passed_over) => {
                 for problem in passed_over {
@@ -276,26 +285,18 @@ impl Source {
                 }
                 Ok(())
             }
-            Err(problem) => Err(SourceError::Keys { key, place, problem: problem.to_string() }),
+            Err(problem) => Err(SourceError::Keys { key: key.to_owned(), place, problem: problem.to_string() }),
         };
-        if let (Some(path), Some(pem)) = (&self.bundle, bundle) {
-            tell(BUNDLE, path.display().to_string(), keys.add_bundle(pem))?;
+        if let (Some((key, path)), Some(pem)) = (&self.bundle, bundle) {
+            tell(key, path.display().to_string(), keys.add_bundle(pem))?;
         }
-        if let (Some(place), Some(json)) = (&self.set, set) {
+        if let (Some((key, place)), Some(json)) = (&self.set, set) {
             let place = match place {
                 Place::File(path) => path.display().to_string(),
-                Place::Address(address) => shown_address(&address.to_string()),
+                Place::Remote(remote) => remote.shown(),
             };
-            tell(SET, place, keys.add_set(json))?;
+            tell(key, place, keys.add_set(json))?;
         }
         Ok(keys)
-    }
-}
-
-async fn ask(address: &Uri) -> Result<Bytes, SourceError> {
-    let failed = |problem: String| SourceError::Fetch { address: shown_address(&address.to_string()), problem };
-    match tokio::time::timeout(PATIENCE, fetch::get(SET, address, MAX_BYTES)).await {
-        Ok(fetched) => fetched.map_err(|error| failed(format!("{error:#}"))),
-        Err(_) => Err(failed(format!("no answer within {} seconds", PATIENCE.as_secs()))),
     }
 }

@@ -77,13 +77,15 @@ struct Root {
 
 /// The keys that are believed.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     roots: Vec<Root>,
     by_name: HashMap<String, Arc<PublicKey>>,
+    /// Who issues what these keys sign, where they were told.
+    issuer: Option<String>,
 }
 
 /// What was passed over when keys were read: what each is called, and why.
-pub(super) type PassedOver = Vec<String>;
+pub(crate) type PassedOver = Vec<String>;
 
 /// A JSON Web Key Set (RFC 7517, 5).
 #[derive(Deserialize)]
@@ -92,8 +94,18 @@ struct Set {
 }
 
 impl Keys {
+    /// None yet, of an issuer that is known or not.
+    pub(crate) fn of_issuer(issuer: Option<String>) -> Self {
+        Keys { issuer, ..Keys::default() }
+    }
+
+    /// Who issues what these keys sign, where they were told.
+    pub(crate) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
     /// Adds the certificates of a bundle in PEM, and their keys by name.
-    pub(super) fn add_bundle(&mut self, pem: &[u8]) -> Result<PassedOver, KeysError> {
+    pub(crate) fn add_bundle(&mut self, pem: &[u8]) -> Result<PassedOver, KeysError> {
         let (mut passed_over, before) = (Vec::new(), self.roots.len());
         for (at, der) in CertificateDer::pem_slice_iter(pem).enumerate() {
             let unreadable = || KeysError::Certificate(at + 1);
@@ -114,7 +126,7 @@ impl Keys {
     }
 
     /// Adds the keys of a JSON Web Key Set. Those that can sign no token here are passed over (RFC 7517, 5).
-    pub(super) fn add_set(&mut self, json: &[u8]) -> Result<PassedOver, KeysError> {
+    pub(crate) fn add_set(&mut self, json: &[u8]) -> Result<PassedOver, KeysError> {
         let Set { keys } = serde_json::from_slice(json).map_err(|error| KeysError::Set(error.to_string()))?;
         if keys.len() > MAX_KEYS {
             return Err(KeysError::Many);
@@ -139,7 +151,8 @@ impl Keys {
         if passed_over.len() == count { Err(KeysError::NoKey(passed_over)) } else { Ok(passed_over) }
     }
 
-    fn add(&mut self, key: PublicKey, kid: Option<String>) -> Arc<PublicKey> {
+    /// Adds a key, by a name that its owner has for it where there is one.
+    pub(crate) fn add(&mut self, key: PublicKey, kid: Option<String>) -> Arc<PublicKey> {
         let key = Arc::new(key);
         for name in key.names() {
             self.by_name.entry(name).or_insert_with(|| key.clone());
@@ -152,13 +165,13 @@ impl Keys {
     }
 
     /// How many keys are known by name, and how many certificates vouch for others.
-    pub(super) fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         let keys: std::collections::HashSet<_> = self.by_name.values().map(Arc::as_ptr).collect();
         (keys.len(), self.roots.len())
     }
 
     /// The key that has signed a token if anybody has who is believed; `now` in seconds since 1970.
-    pub(super) fn signer(&self, token: &Jws<'_>, now: i64) -> Result<Arc<PublicKey>, Untrusted> {
+    pub(crate) fn signer(&self, token: &Jws<'_>, now: i64) -> Result<Arc<PublicKey>, Untrusted> {
         if let Some(chain) = token.chain.as_ref().filter(|_| !self.roots.is_empty()) {
             return self.vouched(chain, now);
         }

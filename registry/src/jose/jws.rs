@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::key::{Algorithm, Jwk};
 
 /// The longest token in bytes. With a few thousand scopes it has as many.
-pub(super) const MAX_TOKEN_BYTES: usize = 128 * 1024;
+pub(crate) const MAX_TOKEN_BYTES: usize = 128 * 1024;
 /// The most certificates of a chain.
 const MAX_CHAIN: usize = 8;
 
@@ -48,20 +48,20 @@ struct Fields {
 
 /// A token, of which nothing is believed yet.
 #[derive(Debug)]
-pub(super) struct Jws<'a> {
-    pub(super) algorithm: Algorithm,
-    pub(super) kid: Option<String>,
-    pub(super) jwk: Option<Jwk>,
+pub(crate) struct Jws<'a> {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) kid: Option<String>,
+    pub(crate) jwk: Option<Jwk>,
     /// The certificate of the key first.
-    pub(super) chain: Option<Vec<CertificateDer<'static>>>,
+    pub(crate) chain: Option<Vec<CertificateDer<'static>>>,
     /// What is signed.
-    pub(super) signed: &'a [u8],
-    pub(super) payload: Vec<u8>,
-    pub(super) signature: Vec<u8>,
+    pub(crate) signed: &'a [u8],
+    pub(crate) payload: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
 }
 
 /// The certificates of an `x5c` (RFC 7515, 4.1.6).
-pub(super) fn certificates(x5c: &[String]) -> Result<Vec<CertificateDer<'static>>, JwsError> {
+pub(crate) fn certificates(x5c: &[String]) -> Result<Vec<CertificateDer<'static>>, JwsError> {
     if x5c.is_empty() || x5c.len() > MAX_CHAIN {
         return Err(JwsError::Certificates);
     }
@@ -71,7 +71,7 @@ pub(super) fn certificates(x5c: &[String]) -> Result<Vec<CertificateDer<'static>
 
 impl<'a> Jws<'a> {
     /// Reads a token that is signed in one of these ways.
-    pub(super) fn parse(token: &'a str, algorithms: &[Algorithm]) -> Result<Self, JwsError> {
+    pub(crate) fn parse(token: &'a str, algorithms: &[Algorithm]) -> Result<Self, JwsError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(JwsError::TooLong);
         }

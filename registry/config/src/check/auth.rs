@@ -1,0 +1,175 @@
+//! What fits together below `auth`.
+
+use std::net::Ipv4Addr;
+
+use super::{refuse, require, require_header, require_web_address};
+use crate::load::Error;
+use crate::rules::Rule;
+use crate::{Auth, Duration, Issuer, Method, Oidc};
+
+pub(super) fn check(auth: &Auth) -> Result<(), Error> {
+    let Auth { method, anonymous, rules } = auth;
+    let lists = [
+        ("anonymous", anonymous.iter().map(|everybody| everybody.rule().check()).collect::<Vec<_>>()),
+        ("rules", rules.iter().map(Rule::check).collect()),
+    ];
+    for (list, checked) in lists {
+        for (at, outcome) in checked.into_iter().enumerate() {
+            outcome.or_else(|error| refuse(&format!("auth.{list}.{at}"), error.to_string()))?;
+        }
+    }
+    for (at, rule) in rules.iter().enumerate() {
+        check_lists(&format!("auth.rules.{at}"), rule, method.as_ref())?;
+    }
+    match method {
+        None => Ok(()),
+        Some(Method::Silly(silly)) => {
+            require_header("auth.silly.realm", &silly.realm)?;
+            require_header("auth.silly.service", &silly.service)
+        }
+        Some(Method::Htpasswd(htpasswd)) => require_header("auth.htpasswd.realm", &htpasswd.realm),
+        Some(Method::Token(token)) => {
+            require_header("auth.token.service", &token.service)?;
+            if !token.autoredirect {
+                require_web_address("auth.token.realm", &token.realm)?;
+            }
+            if token.rootcertbundle.is_none() && token.jwks.is_none() {
+                return refuse("auth.token", "names no key to check tokens with: set rootcertbundle or jwks");
+            }
+            Ok(())
+        }
+        Some(Method::Issuer(issuer)) => {
+            check_issuer(issuer)?;
+            if !rules.is_empty() || (issuer.oidc.is_empty() && issuer.serviceaccounts.is_none()) {
+                return Ok(());
+            }
+            let message = "must be set beside auth.issuer.oidc and auth.issuer.serviceaccounts: without rules, everybody \
+                           whom those know could do everything";
+            refuse("auth.rules", message)
+        }
+    }
+}
+
+/// Refuses lists of a rule that nobody can be named by.
+fn check_lists(path: &str, rule: &Rule, method: Option<&Method>) -> Result<(), Error> {
+    let Rule { groups, service_accounts, subjects, claims, .. } = rule;
+    let Some(Method::Issuer(issuer)) = method else {
+        let lists = [
+            ("groups", groups.is_empty()),
+            ("serviceAccounts", service_accounts.is_empty()),
+            ("subjects", subjects.is_empty()),
+            ("claims", claims.is_empty()),
+        ];
+        return match lists.into_iter().find(|(_, is_empty)| !is_empty) {
+            None => Ok(()),
+            Some((list, _)) => refuse(
+                &format!("{path}.{list}"),
+                "nobody has any: htpasswd, silly and token say a name and nothing else; use users",
+            ),
+        };
+    };
+    if !service_accounts.is_empty() && issuer.serviceaccounts.is_none() {
+        let message = "nobody is one: add auth.issuer.serviceaccounts";
+        return refuse(&format!("{path}.serviceAccounts"), message);
+    }
+    if !groups.is_empty() && issuer.oidc.iter().all(|oidc| oidc.groupsclaim.is_none()) {
+        let message = "nobody has any: name the claim that has them in auth.issuer.oidc[].groupsclaim";
+        return refuse(&format!("{path}.groups"), message);
+    }
+    if !subjects.is_empty() && issuer.oidc.is_empty() {
+        return refuse(&format!("{path}.subjects"), "nobody has any: add the issuer of them to auth.issuer.oidc");
+    }
+    let is_of = |claim: &str, oidc: &Oidc| claim.split_once(':').is_some_and(|(name, _)| name == oidc.name);
+    match claims.keys().find(|claim| !issuer.oidc.iter().any(|oidc| is_of(claim, oidc))) {
+        None => Ok(()),
+        Some(claim) => refuse(
+            &format!("{path}.claims"),
+            format!("{claim:?} is no claim of an issuer in auth.issuer.oidc: write NAME:CLAIM with its name"),
+        ),
+    }
+}
+
+/// How long a token has to be valid at least: clients take each for valid for a minute.
+const LEAST_EXPIRY: Duration = Duration::from_secs(60);
+const MOST_EXPIRY: Duration = Duration::from_secs(24 * 3600);
+
+fn check_issuer(issuer: &Issuer) -> Result<(), Error> {
+    let Issuer {
+        service, issuer: address, keys: _, expiry, refresh, services, htpasswd, oidc, serviceaccounts, ..
+    } = issuer;
+    require("auth.issuer.service", service)?;
+    require_header("auth.issuer.service", service)?;
+    require_web_address("auth.issuer.issuer", address)?;
+    require_header("auth.issuer.issuer", address)?;
+    if address.ends_with('/') || address.contains(['?', '#', '@']) {
+        return refuse(
+            "auth.issuer.issuer",
+            "must have no slash at its end, no name or password, no query and no fragment",
+        );
+    }
+    if !(LEAST_EXPIRY..=MOST_EXPIRY).contains(expiry) {
+        return refuse("auth.issuer.expiry", format!("{expiry} is not from {LEAST_EXPIRY} to {MOST_EXPIRY}"));
+    }
+    if refresh.expiry < *expiry {
+        return refuse("auth.issuer.refresh.expiry", format!("must not be less than auth.issuer.expiry, {expiry}"));
+    }
+    for (at, other) in services.iter().enumerate() {
+        require(&format!("auth.issuer.services.{at}"), other)?;
+        if other == service || services[..at].contains(other) {
+            return refuse(&format!("auth.issuer.services.{at}"), format!("{other:?} is there twice"));
+        }
+    }
+    if htpasswd.is_none() && oidc.is_empty() && serviceaccounts.is_none() {
+        return refuse("auth.issuer", "knows nobody: add htpasswd, oidc or serviceaccounts");
+    }
+    for (at, other) in oidc.iter().enumerate() {
+        check_oidc(&format!("auth.issuer.oidc.{at}"), other, address)?;
+        for (key, is_taken) in [
+            ("name", oidc[..at].iter().any(|before| before.name == other.name)),
+            ("url", oidc[..at].iter().any(|before| before.url == other.url)),
+        ] {
+            if is_taken {
+                return refuse(&format!("auth.issuer.oidc.{at}.{key}"), "another issuer has the same");
+            }
+        }
+    }
+    match serviceaccounts {
+        Some(accounts) => require_trusted_address("auth.issuer.serviceaccounts.url", &accounts.url),
+        None => Ok(()),
+    }
+}
+
+fn check_oidc(path: &str, oidc: &Oidc, own: &str) -> Result<(), Error> {
+    let Oidc { name, url, audience, usernameclaim, usernameprefix: _, groupsclaim, cafile: _ } = oidc;
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || !name.bytes().all(is_name) || name == "system" {
+        return refuse(
+            &format!("{path}.name"),
+            format!("{name:?} is not a name of a-z, 0-9 and '-'; nor may it be system"),
+        );
+    }
+    require_trusted_address(&format!("{path}.url"), url)?;
+    if url == own {
+        return refuse(&format!("{path}.url"), "is this issuer itself");
+    }
+    for (key, value) in
+        [("audience", Some(audience)), ("usernameclaim", Some(usernameclaim)), ("groupsclaim", groupsclaim.as_ref())]
+    {
+        value.map_or(Ok(()), |value| require(&format!("{path}.{key}"), value))?;
+    }
+    Ok(())
+}
+
+/// Refuses an address where keys would be believed that anybody in between has put there.
+fn require_trusted_address(path: &str, given: &str) -> Result<(), Error> {
+    require_web_address(path, given)?;
+    let Some(rest) = given.strip_prefix("http://") else { return Ok(()) };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let is_loopback =
+        matches!(host, "localhost" | "[::1]") || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    match is_loopback {
+        true => Ok(()),
+        false => refuse(path, "must begin with https://: whoever is in between could put other keys there"),
+    }
+}
