@@ -77,6 +77,10 @@ stores-full: toolchain ## The registry on S3 in full sizes: 1,000 pushes with fa
 	BERTH_ROUNDS=1000 BERTH_MANY=100000 \
 	e2e/stores/install.sh versitygw -- $(TEST) --test stores -- --ignored --nocapture
 
+.PHONY: identity
+identity: toolchain ## A real identity provider, Keycloak, which is installed once
+	e2e/stores/install.sh keycloak -- $(TEST) --test identity -- --ignored --nocapture
+
 .PHONY: peers
 peers: toolchain ## Berth beside CNCF Distribution 2.8 and 3, and with the clients that people use
 	e2e/stores/install.sh versitygw -- $(TEST) --features berth-e2e/peers --test peers

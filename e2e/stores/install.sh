@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Installs the servers that storage drivers are tested with, each once for all that goes into it.
+# Installs the servers that are tested with, each once for all that goes into it.
 #
 #   install.sh [SERVER…]                 prints a line for the shell that says where each lies
 #   install.sh [SERVER…] -- COMMAND…     runs a command that is told where each lies
 #
-# Without names it is every server. What is installed lies below ~/.cache/berth/tools; an interrupted installation leaves
+# Without names it is every storage server. What is installed lies below ~/.cache/berth/tools; an interrupted installation leaves
 # nothing half.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/berth
-servers=(versitygw fake-gcs-server azurite swift moto docker-registry)
+storage_servers=(versitygw fake-gcs-server azurite swift moto docker-registry)
+identity_servers=(keycloak)
+servers=("${storage_servers[@]}" "${identity_servers[@]}")
 
 # For each server: what goes into it, and how it is installed into the current directory.
 
@@ -63,6 +65,53 @@ install_docker_registry() {
   rm -- *.deb
 }
 
+# Keycloak is built for its kind of database and then started twice, so that a server need not do again what is the same
+# for all: the first time leaves the database that each begins with, the second one the classes as Java has them in memory,
+# which are of one build of Java.
+inputs_keycloak() { cat "$here"/../tools/keycloak/*; declare -f home_of_keycloak; java -version 2>&1; }
+install_keycloak() {
+  local process url
+  cp "$here"/../tools/keycloak/* .
+  # It fetches into a directory that goes away: what is there is large, and unpacked beside it.
+  mvn --batch-mode --quiet -Dmaven.repo.local="$PWD/maven" dependency:unpack
+  sha256sum --quiet --check sha256sums
+  mv target/dependency/keycloak-*/{lib,providers} .
+  java @java.args build --db=dev-file
+
+  home_of_keycloak first
+  (cd first && java @../java.args export --optimized --realm master --file /dev/null --log-level=warn)
+  mv first/data/h2/keycloakdb.mv.db .
+
+  home_of_keycloak second
+  mkdir -p second/data/{h2,import}
+  cp keycloakdb.mv.db second/data/h2
+  cp rehearsal.json second/data/import
+  cd second
+  # Of the classes that cannot be kept, which are thousands, it says each.
+  java -XX:ArchiveClassesAtExit=../classes.jsa -Xlog:cds=off @../java.args start --optimized --cache=local --import-realm \
+    --http-enabled=true --hostname-strict=false --http-host=127.0.0.1 --http-port=0 >log 2>&1 &
+  process=$!
+  # Nobody else ends it when something fails here.
+  trap "kill $process" EXIT
+  until url=$(grep -o 'http://127[0-9.:]*' log); do
+    kill -0 "$process" || { cat log; return 1; }
+    sleep 0.1
+  done
+  curl --silent --show-error --fail --output /dev/null "$url/realms/rehearsal/protocol/openid-connect/token" \
+    --data grant_type=password --data client_id=client --data username=user --data password=password --data scope=openid
+  trap - EXIT
+  kill "$process"
+  # Who is ended by a signal fails with it; what counts is what that one has left.
+  wait "$process" || test -f ../classes.jsa
+  cd ..
+  rm -r maven target providers first second pom.xml sha256sums rehearsal.json
+}
+# Where one server writes.
+home_of_keycloak() { # DIRECTORY
+  mkdir -p "$1/providers"
+  ln -s ../lib "$1/lib"
+}
+
 # A second apt fails at once instead of waiting. The lock, which the end-to-end tests take as well, ends with the subshell
 # that the installation runs in.
 take_turns_with_apt() {
@@ -105,7 +154,7 @@ ensure() { # SERVER
 variables=()
 chosen=()
 while (($#)) && [[ $1 != -- ]]; do chosen+=("$1"); shift; done
-((${#chosen[@]})) || chosen=("${servers[@]}")
+((${#chosen[@]})) || chosen=("${storage_servers[@]}")
 for server in "${chosen[@]}"; do
   [[ " ${servers[*]} " == *" $server "* ]] || { echo "$server is none of: ${servers[*]}" >&2; exit 2; }
   ensure "$server"

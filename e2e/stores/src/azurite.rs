@@ -57,7 +57,7 @@ impl Azurite {
         let directory = Directory::create("azurite")?;
         let data = directory.below("data")?;
         let (account, key) = ("berthtests", STANDARD.encode("a key of azurite in tests, known to everybody"));
-        let files = certificate.as_ref().map(|certificate| write(certificate, directory.path())).transpose()?;
+        let files = certificate.as_ref().map(|certificate| certificate.write(directory.path())).transpose()?;
         let mut process = Process::spawn("azurite", Path::new("node"), directory.path(), |command| {
             command.env("AZURITE_ACCOUNTS", format!("{account}:{key}")).arg(program);
             command.args(["--blobHost", &address.ip().to_string(), "--blobPort", &address.port().to_string()]);
@@ -114,13 +114,4 @@ fn text_to_sign(account: &str, container: &str, date: &str) -> String {
     let absent = "\n".repeat(11);
     let headers = format!("x-ms-date:{date}\nx-ms-version:{API_VERSION}");
     format!("PUT\n{absent}{headers}\n/{account}/{account}/{container}\nrestype:container")
-}
-
-/// Puts certificate and key where the server reads them.
-fn write(certificate: &Certificate, directory: &Path) -> Result<[std::path::PathBuf; 2]> {
-    let files = [directory.join("tls.crt"), directory.join("tls.key")];
-    for (file, text) in files.iter().zip([&certificate.pem, &certificate.key_pem]) {
-        std::fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
-    }
-    Ok(files)
 }

@@ -1,5 +1,6 @@
 //! A certificate for loopback, made for one test.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -12,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 pub struct Certificate {
     /// The certificate in PEM, which clients are told to trust.
     pub pem: String,
-    pub(crate) key_pem: String,
+    key_pem: String,
     der: CertificateDer<'static>,
     key: PrivatePkcs8KeyDer<'static>,
 }
@@ -24,6 +25,15 @@ impl Certificate {
         let made = rcgen::generate_simple_self_signed(names).context("make a certificate")?;
         let (key_pem, key) = (made.signing_key.serialize_pem(), made.signing_key.serialize_der());
         Ok(Self { pem: made.cert.pem(), key_pem, der: made.cert.der().clone(), key: key.into() })
+    }
+
+    /// Puts certificate and key into files that a server of another language reads.
+    pub(crate) fn write(&self, directory: &Path) -> Result<[PathBuf; 2]> {
+        let files = [directory.join("tls.crt"), directory.join("tls.key")];
+        for (file, text) in files.iter().zip([&self.pem, &self.key_pem]) {
+            std::fs::write(file, text).with_context(|| format!("write {}", file.display()))?;
+        }
+        Ok(files)
     }
 
     /// How a server presents it.

@@ -16,6 +16,7 @@ pub struct Programs {
     fake_gcs: Place,
     swift: Place,
     docker_registry: Place,
+    keycloak: Place,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,7 @@ impl Programs {
             fake_gcs: place("BERTH_FAKE_GCS_SERVER"),
             swift: place("BERTH_SWIFT"),
             docker_registry: place("BERTH_DOCKER_REGISTRY"),
+            keycloak: place("BERTH_KEYCLOAK"),
         }
     }
 
@@ -80,13 +82,21 @@ impl Programs {
     pub fn docker_registry(&self) -> Result<&Path> {
         self.docker_registry.get()
     }
+
+    /// The directory of Keycloak, and of what its servers begin with.
+    pub fn keycloak(&self) -> Result<&Path> {
+        self.keycloak.get()
+    }
 }
 
 impl Place {
     fn get(&self) -> Result<&Path> {
         self.path.as_deref().with_context(|| {
             let variable = self.variable;
-            format!("{variable} is not set: run `make stores`, or the test by `e2e/stores/install.sh -- cargo test …`")
+            format!(
+                "{variable} is not set: run `make stores` or `make identity`, or the test by \
+                 `e2e/stores/install.sh [SERVER…] -- cargo test …`"
+            )
         })
     }
 }
@@ -97,13 +107,14 @@ mod tests {
 
     type Getter = for<'a> fn(&'a Programs) -> Result<&'a Path>;
 
-    const SERVERS: [(Getter, &str); 6] = [
+    const SERVERS: [(Getter, &str); 7] = [
         (Programs::versitygw, "BERTH_VERSITYGW"),
         (Programs::moto, "BERTH_MOTO"),
         (Programs::azurite, "BERTH_AZURITE"),
         (Programs::fake_gcs, "BERTH_FAKE_GCS_SERVER"),
         (Programs::swift, "BERTH_SWIFT"),
         (Programs::docker_registry, "BERTH_DOCKER_REGISTRY"),
+        (Programs::keycloak, "BERTH_KEYCLOAK"),
     ];
 
     #[test]
@@ -128,10 +139,9 @@ mod tests {
     fn what_is_installed_is_looked_for_by_that_name() {
         let script = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("install.sh"));
         let script = script.expect("the script lies beside the crate");
-        let list = script.lines().find_map(|line| line.strip_prefix("servers=(")?.strip_suffix(')'));
-        let mut installed: Vec<String> = list
-            .expect("it lists the servers")
-            .split(' ')
+        let lists = script.lines().filter_map(|line| line.split_once("_servers=(")?.1.strip_suffix(')'));
+        let mut installed: Vec<String> = lists
+            .flat_map(|list| list.split(' '))
             .map(|server| format!("BERTH_{}", server.replace('-', "_").to_uppercase()))
             .collect();
         let mut known: Vec<&str> = SERVERS.iter().map(|(_, variable)| *variable).collect();
