@@ -71,19 +71,15 @@ $(PEBBLE): e2e/tools/pebble/go.mod e2e/tools/pebble/go.sum
 
 .PHONY: stores stores-full
 stores: toolchain ## Storage drivers on real servers of their kinds, which are installed once
-	e2e/stores/install.sh -- $(TEST) --test servers --test buckets --test azure --test gcs --test swift --test stores -- --ignored --nocapture
+	e2e/stores/install.sh -- $(TEST) --test servers --test identity --test buckets --test azure --test gcs --test swift --test stores -- --ignored --nocapture
 
 stores-full: toolchain ## The registry on S3 in full sizes: 1,000 pushes with faults, 100,000 repositories and tags; tens of minutes
 	BERTH_ROUNDS=1000 BERTH_MANY=100000 \
 	e2e/stores/install.sh versitygw -- $(TEST) --test stores -- --ignored --nocapture
 
-.PHONY: identity
-identity: toolchain ## A real identity provider, Keycloak, which is installed once
-	e2e/stores/install.sh keycloak -- $(TEST) --test identity -- --ignored --nocapture
-
 .PHONY: peers
 peers: toolchain ## Berth beside CNCF Distribution 2.8 and 3, and with the clients that people use
-	e2e/stores/install.sh versitygw -- $(TEST) --features berth-e2e/peers --test peers
+	e2e/stores/install.sh versitygw keycloak -- $(TEST) --features berth-e2e/peers --test peers
 
 .PHONY: e2e
 e2e: toolchain ## End-to-end tests on a local Kubernetes of their own; KEEP=1 leaves it running

@@ -4,14 +4,12 @@
 #   install.sh [SERVER…]                 prints a line for the shell that says where each lies
 #   install.sh [SERVER…] -- COMMAND…     runs a command that is told where each lies
 #
-# Without names it is every storage server. What is installed lies below ~/.cache/berth/tools; an interrupted installation leaves
+# Without names it is every server. What is installed lies below ~/.cache/berth/tools; an interrupted installation leaves
 # nothing half.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/berth
-storage_servers=(versitygw fake-gcs-server azurite swift moto docker-registry)
-identity_servers=(keycloak)
-servers=("${storage_servers[@]}" "${identity_servers[@]}")
+servers=(versitygw fake-gcs-server azurite swift moto docker-registry keycloak)
 
 # For each server: what goes into it, and how it is installed into the current directory.
 
@@ -154,7 +152,7 @@ ensure() { # SERVER
 variables=()
 chosen=()
 while (($#)) && [[ $1 != -- ]]; do chosen+=("$1"); shift; done
-((${#chosen[@]})) || chosen=("${storage_servers[@]}")
+((${#chosen[@]})) || chosen=("${servers[@]}")
 for server in "${chosen[@]}"; do
   [[ " ${servers[*]} " == *" $server "* ]] || { echo "$server is none of: ${servers[*]}" >&2; exit 2; }
   ensure "$server"

@@ -94,7 +94,7 @@ impl Place {
         self.path.as_deref().with_context(|| {
             let variable = self.variable;
             format!(
-                "{variable} is not set: run `make stores` or `make identity`, or the test by \
+                "{variable} is not set: run `make stores`, or the test by \
                  `e2e/stores/install.sh [SERVER…] -- cargo test …`"
             )
         })
@@ -139,9 +139,10 @@ mod tests {
     fn what_is_installed_is_looked_for_by_that_name() {
         let script = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("install.sh"));
         let script = script.expect("the script lies beside the crate");
-        let lists = script.lines().filter_map(|line| line.split_once("_servers=(")?.1.strip_suffix(')'));
-        let mut installed: Vec<String> = lists
-            .flat_map(|list| list.split(' '))
+        let list = script.lines().find_map(|line| line.strip_prefix("servers=(")?.strip_suffix(')'));
+        let mut installed: Vec<String> = list
+            .expect("it lists the servers")
+            .split(' ')
             .map(|server| format!("BERTH_{}", server.replace('-', "_").to_uppercase()))
             .collect();
         let mut known: Vec<&str> = SERVERS.iter().map(|(_, variable)| *variable).collect();

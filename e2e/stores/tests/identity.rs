@@ -1,4 +1,4 @@
-//! That an identity provider starts, hands out the tokens that it should, and ends. Run by `make identity`, which installs
+//! That an identity provider starts, hands out the tokens that it should, and ends. Run by `make stores`, which installs
 //! it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
@@ -44,7 +44,7 @@ async fn signing_keys(keycloak: &Keycloak, algorithm: &str) -> BTreeSet<String> 
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak: make identity"]
+#[ignore = "needs Keycloak: make stores"]
 async fn keycloak_starts_says_who_somebody_is_and_ends() {
     let programs = Programs::from_env();
     let start = std::time::Instant::now();
@@ -78,7 +78,7 @@ async fn keycloak_starts_says_who_somebody_is_and_ends() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak: make identity"]
+#[ignore = "needs Keycloak: make stores"]
 async fn a_program_gets_a_token_with_its_groups() {
     let keycloak = Keycloak::start(&Programs::from_env(), &realm()).await.unwrap();
     let token = claims(&keycloak.client_token("ci", "a secret").await.unwrap());
@@ -92,7 +92,7 @@ async fn a_program_gets_a_token_with_its_groups() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak: make identity"]
+#[ignore = "needs Keycloak: make stores"]
 async fn two_keycloaks_know_nothing_of_each_other() {
     let programs = Programs::from_env();
     let other = Realm {
@@ -122,7 +122,7 @@ async fn two_keycloaks_know_nothing_of_each_other() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak: make identity"]
+#[ignore = "needs Keycloak: make stores"]
 async fn earlier_keys_stay_when_another_one_signs() {
     let keycloak = Keycloak::start(&Programs::from_env(), &realm()).await.unwrap();
     let signed_with = async || {

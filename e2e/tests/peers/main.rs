@@ -10,6 +10,7 @@ mod counts;
 mod fill;
 mod http;
 mod interview;
+mod issuer;
 mod known;
 mod lab;
 mod oddities;

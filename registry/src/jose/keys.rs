@@ -131,24 +131,26 @@ impl Keys {
         if keys.len() > MAX_KEYS {
             return Err(KeysError::Many);
         }
-        let (mut passed_over, count) = (Vec::new(), keys.len());
+        let (mut passed_over, mut usable) = (Vec::new(), 0);
         for (at, key) in keys.into_iter().enumerate() {
             let kid = key["kid"].as_str().unwrap_or_default().to_owned();
             let called = if kid.is_empty() { format!("key {}", at + 1) } else { format!("key {kid:?}") };
             let read: Result<Jwk, _> = serde_json::from_value(key);
             let key = match read {
                 Err(error) => Err(error.to_string()),
-                Ok(jwk) if jwk.purpose.as_deref().is_some_and(|purpose| purpose != "sig") => {
-                    Err("its use is another than \"sig\"".to_owned())
-                }
+                // One that encrypts is nothing to be told of.
+                Ok(jwk) if jwk.purpose.as_deref().is_some_and(|purpose| purpose != "sig") => continue,
                 Ok(jwk) => PublicKey::of_jwk(&jwk).map_err(|error| error.to_string()),
             };
             match key {
-                Ok(key) => drop(self.add(key, Some(kid))),
+                Ok(key) => {
+                    self.add(key, Some(kid));
+                    usable += 1;
+                }
                 Err(reason) => passed_over.push(format!("{called}: {reason}")),
             }
         }
-        if passed_over.len() == count { Err(KeysError::NoKey(passed_over)) } else { Ok(passed_over) }
+        if usable == 0 { Err(KeysError::NoKey(passed_over)) } else { Ok(passed_over) }
     }
 
     /// Adds a key, by a name that its owner has for it where there is one.

@@ -69,7 +69,7 @@ fn skopeo(site: &Site) -> Result<()> {
 }
 
 /// podman and buildah with a storage of the site's own, which needs no mounts.
-fn with_storage(site: &Site, program: &str) -> Command {
+pub(super) fn with_storage(site: &Site, program: &str) -> Command {
     let mut command = site.client(program);
     command.arg("--root").arg(site.path("storage")).arg("--runroot").arg(site.path("storage-run"));
     command.args(["--storage-driver", "vfs"]);
@@ -77,9 +77,12 @@ fn with_storage(site: &Site, program: &str) -> Command {
 }
 
 /// The image in a form that they take by any path: of a layout they make the path a name.
-fn archive(site: &Site) -> Result<String> {
+pub(super) fn archive(site: &Site) -> Result<String> {
     let (layout, _) = image()?;
     let target = format!("docker-archive:{}", site.path("image.tar").display());
+    if site.path("image.tar").exists() {
+        return Ok(target);
+    }
     let source = format!("oci:{}:v1", layout.display());
     let copy = ["copy", "--quiet", &source, &format!("{target}:example.com/app:v1")];
     run_client(site, with_args(site.client("skopeo"), copy))?;

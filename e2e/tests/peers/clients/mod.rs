@@ -8,6 +8,7 @@ mod cosign;
 mod crane;
 mod ctr;
 mod helm;
+mod keycloak;
 mod regctl;
 mod site;
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use berth_e2e::files::write_private;
-use berth_e2e::peer::{Peer, Setup};
+use berth_e2e::peer::{Peer, Setup, free_port};
 use berth_e2e::run;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use tempfile::TempDir;
@@ -38,6 +38,14 @@ impl Access {
     ];
 }
 
+/// Where a registry will be.
+pub(crate) struct Place<'a> {
+    /// A directory of its own.
+    pub(crate) directory: &'a Path,
+    /// What stands in front of a repository.
+    pub(crate) host: String,
+}
+
 /// A running registry and a home for the clients.
 pub(crate) struct Site {
     pub(crate) access: Access,
@@ -53,11 +61,27 @@ impl Site {
 
     /// The same with more variables.
     pub(crate) fn start_with(access: Access, variables: &[(&str, &str)]) -> Result<Self> {
+        Self::start_as(access, variables, |_| Ok(String::new()))
+    }
+
+    /// The same with what is added to the configuration, which may depend on where the registry will be.
+    pub(crate) fn start_with_auth(access: Access, auth: impl FnOnce(&Place<'_>) -> Result<String>) -> Result<Self> {
+        Self::start_as(access, &[], auth)
+    }
+
+    fn start_as(
+        access: Access,
+        variables: &[(&str, &str)],
+        auth: impl FnOnce(&Place<'_>) -> Result<String>,
+    ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
+        let port = free_port()?;
         // Some clients insist that the file is there.
         write_private(&path.join("home/.docker/config.json"), b"{}")?;
         let mut setup = Setup::filesystem(path, &path.join("data"));
+        setup.port = Some(port);
+        setup.config += &auth(&Place { directory: path, host: format!("127.0.0.1:{port}") })?;
         if access.tls {
             certificate(path)?;
             let file = |name: &str| path.join(name).display().to_string();
