@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
+use crate::audit::Audit;
 use crate::auth::Policy;
 use crate::debug::{self, Debug};
 use crate::gc::Guard;
@@ -115,6 +116,7 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
         signer: settings::signer(config)?,
         headers: settings::headers(config)?,
         access_log: !config.log.accesslog.disabled,
+        audit: Audit::of_the_api(config),
         max_catalog_entries: config.catalog.maxentries,
         max_tags: config.tags.maxtags,
         policy: Policy::of(config),
@@ -141,11 +143,15 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
                 metrics,
                 reach,
                 metrics_path: settings.prometheus.enabled.then(|| settings.prometheus.path.clone()),
-                admin: admin.map(|admin| Admin { registry: registry.clone(), token_file: admin.tokenfile.clone() }),
+                admin: admin.map(|admin| Admin {
+                    registry: registry.clone(),
+                    token_file: admin.tokenfile.clone(),
+                    audit: Audit::of_the_administration(config),
+                }),
             });
-            let handler = move |request, _peer| {
+            let handler = move |request, peer| {
                 let debug = debug.clone();
-                async move { debug::serve(&debug, request).await }
+                async move { debug::serve(&debug, request, peer).await }
             };
             tasks.spawn(server::serve(listener, Transport::default(), handler, drained.clone()));
             Some(address)

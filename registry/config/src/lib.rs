@@ -38,7 +38,7 @@ pub use auth::{Auth, Htpasswd, Method, Silly, Token};
 pub use duration::{Duration, ParseDurationError};
 pub use http::{Admin, Debug, H2c, Http, Http2, Net, Prometheus};
 pub use load::{Error, Loaded};
-pub use log::{AccessLog, Level, Log, LogFormat};
+pub use log::{AccessLog, AuditEvents, AuditLog, Level, Log, LogFormat};
 pub use middleware::{Layer, LayerOptions, Middleware};
 pub use notifications::{Endpoint, Events, Ignore, Notifications};
 pub use operations::{Catalog, FileHealth, Health, HttpHealth, StorageHealth, Tags, TcpHealth};

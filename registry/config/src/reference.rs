@@ -26,6 +26,7 @@ const SERIES: &[(&str, &str)] = &[
     ("http.tls.clientauth", "3"),
     ("http.tls.letsencrypt.directoryca", "–"),
     ("http.tls.letsencrypt.directoryurl", "3"),
+    ("log.auditlog", "–"),
     ("log.reportcaller", "3"),
     ("middleware.storage[].options.authtype", "–"),
     ("middleware.storage[].options.host", "3"),

@@ -160,6 +160,14 @@ fn bad_configurations_name_the_key() {
             "version: 0.1\nstorage: inmemory\nlog: {level: loud}",
             "log.level: \"loud\" is not known; write one of error, warn, info, debug",
         ),
+        (
+            "version: 0.1\nstorage: inmemory\nlog: {auditlog: {events: writes}}",
+            "log.auditlog.events: \"writes\" is not known; write one of none, changes, all",
+        ),
+        (
+            "version: 0.1\nstorage: inmemory\nlog: {auditlog: {disabled: true}}",
+            "log.auditlog.disabled: there is no such key",
+        ),
         ("version: 0.1\nstorage: inmemory\ntags: {maxtags: -1}", "tags.maxtags: invalid value: integer `-1`"),
         ("version: 0.1\nstorage: inmemory\nauth: {htpasswd: {}}", "auth.htpasswd.realm: must be set"),
         ("version: 0.1\nstorage: inmemory\nauth: htpasswd", "auth.htpasswd.realm: must be set"),

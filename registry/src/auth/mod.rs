@@ -10,6 +10,7 @@ mod policy;
 mod silly;
 mod stamp;
 pub(crate) mod token;
+mod verdict;
 mod verified;
 
 use std::fmt;
@@ -24,9 +25,10 @@ pub use access::Access;
 pub(crate) use access::{source_of_mount, wanted};
 pub use grants::{Grant, Grants};
 pub use htpasswd::{Htpasswd, HtpasswdError, LineProblem};
-pub use policy::Policy;
+pub use policy::{Grounds, Policy};
 pub use silly::Silly;
 pub use token::{SourceError, Token};
+pub(crate) use verdict::{Verdict, judge};
 
 /// Who makes a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +112,12 @@ pub trait Authenticator: Send + Sync {
 
     /// What a client is told in `WWW-Authenticate` that is not let in; none if it has no other way to try.
     fn challenge(&self, challenge: &Challenge<'_>) -> Option<String>;
+
+    /// The name that a request with bad credentials has said, for whoever looks after attacks. It is none if it is nobody's
+    /// name: people put passwords in its place.
+    async fn said(&self, _: &HeaderMap) -> Option<String> {
+        None
+    }
 }
 
 /// Why somebody is not let in.

@@ -16,6 +16,23 @@ enum Named {
     Rules,
 }
 
+/// Why somebody may do what a request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grounds {
+    /// Nobody is asked for a name, and everybody may do everything.
+    Open,
+    /// It is for everybody, also who says no name.
+    Everybody,
+    /// Whoever says a name may do everything.
+    NoRules,
+    /// The token says so.
+    Token,
+    /// Rules say so, at least of a part.
+    Rule,
+    /// Nothing is wanted of which it could be said who may do it.
+    Nothing,
+}
+
 /// The rules of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -62,20 +79,30 @@ impl Policy {
         Policy { rules: everybody.chain(named.iter().cloned()).collect(), named: named_has, is_open: false }
     }
 
-    /// Whether somebody, or nobody that is known, may do all of this.
+    /// Why somebody, or nobody that is known, may do all of this; none if they may not.
     #[must_use]
-    pub fn allows(&self, identity: Option<&Identity>, wanted: &[Access]) -> bool {
+    pub fn grounds(&self, identity: Option<&Identity>, wanted: &[Access]) -> Option<Grounds> {
+        if self.has_everything(identity) {
+            return Some(if identity.is_none() { Grounds::Open } else { Grounds::NoRules });
+        }
+        if wanted.is_empty() {
+            return Some(Grounds::Nothing);
+        }
         let subject = subject(identity);
-        self.has_everything(identity)
-            || wanted.iter().all(|access| {
-                let granted = identity.and_then(Identity::grants).is_some_and(|grants| grants.has(access));
-                granted
-                    || match wanted_by(access) {
-                        Wanted::Of(repository, action) => rules::allows(&self.rules, &subject, repository, action),
-                        Wanted::Catalog => self.rules.iter().any(|rule| rule.names(&subject)),
-                        Wanted::Other => false,
-                    }
-            })
+        let by_rules = |access| match wanted_by(access) {
+            Wanted::Of(repository, action) => rules::allows(&self.rules, &subject, repository, action),
+            Wanted::Catalog => self.rules.iter().any(|rule| rule.names(&subject)),
+            Wanted::Other => false,
+        };
+        let by_token = |access| identity.and_then(Identity::grants).is_some_and(|grants| grants.has(access));
+        let mut grounds = Grounds::Token;
+        for access in wanted.iter().filter(|access| !by_token(access)) {
+            if !by_rules(access) {
+                return None;
+            }
+            grounds = if identity.is_none() { Grounds::Everybody } else { Grounds::Rule };
+        }
+        Some(grounds)
     }
 
     /// Whether who says no name is let in for anything at all.
@@ -129,7 +156,7 @@ mod tests {
         for (name, action, allowed) in expected {
             let kind = if name == "catalog" { "registry" } else { "repository" };
             let access = [Access::of(kind, name, action)];
-            assert_eq!(policy.allows(identity, &access), allowed, "{identity:?} {name} {action}");
+            assert_eq!(policy.grounds(identity, &access).is_some(), allowed, "{identity:?} {name} {action}");
         }
     }
 
@@ -160,11 +187,14 @@ mod tests {
         ];
         let open = policy("none");
         check(&open, None, everything);
+        let pull = [Access::of("repository", "public/a", "pull")];
+        assert_eq!(open.grounds(None, &pull), Some(Grounds::Open));
         assert!(open.is_unlimited() && open.is_for_everybody() && open.listed(None).is_none());
 
         let passwords = policy(&format!("{{{HTPASSWD}}}"));
         check(&passwords, None, nothing);
         check(&passwords, Some(&alice), everything);
+        assert_eq!(passwords.grounds(Some(&alice), &pull), Some(Grounds::NoRules));
         assert!(passwords.is_unlimited() && !passwords.is_for_everybody());
 
         let beside = policy(&format!("{{{HTPASSWD}, {ANONYMOUS}}}"));
@@ -175,6 +205,9 @@ mod tests {
         let ruled = policy(&format!("{{{HTPASSWD}, {ANONYMOUS}, {RULES}}}"));
         check(&ruled, None, public);
         check(&ruled, Some(&alice), home);
+        assert_eq!(ruled.grounds(None, &pull), Some(Grounds::Everybody));
+        assert_eq!(ruled.grounds(Some(&alice), &pull), Some(Grounds::Rule));
+        assert_eq!(ruled.grounds(Some(&alice), &[]), Some(Grounds::Nothing));
 
         let alone = policy(&format!("{{{ANONYMOUS}}}"));
         check(&alone, None, public);
@@ -207,7 +240,8 @@ mod tests {
             ],
         );
         let both = [Access::of("repository", "team/app", "push"), Access::of("repository", "public/a", "pull")];
-        assert!(policy.allows(Some(&alice), &both), "a mount");
+        assert_eq!(policy.grounds(Some(&alice), &both), Some(Grounds::Rule), "a mount");
+        assert_eq!(policy.grounds(Some(&alice), &both[..1]), Some(Grounds::Token));
         let name = |text: &str| text.parse::<RepositoryName>().unwrap();
         let listed = policy.listed(Some(&alice)).expect("not all of them");
         assert!(listed(&name("public/a")) && listed(&name("home/alice/a")) && !listed(&name("home/bob/a")));
