@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Admin;
 use crate::audit::Audit;
 use crate::auth::Policy;
+use crate::auth::certificate::Certificates;
 use crate::debug::{self, Debug};
 use crate::gc::Guard;
 use crate::health::{self, Health};
@@ -111,6 +112,7 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
     let app = Arc::new(App {
         registry: registry.clone(),
         authenticator,
+        certificates: Certificates::of(config.auth.as_ref()),
         addresses: settings::addresses(config),
         state_keys,
         signer: settings::signer(config)?,

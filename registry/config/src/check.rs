@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use crate::load::Error;
 use crate::rules::Rule;
 use crate::{
-    Auth, Azure, AzureCredentialsKind, ClientAuth, Config, Driver, Filesystem, Gcs, Health, Http, IndexValidation,
-    Layer, Method, Middleware, Net, Notifications, Oss, Platforms, Proxy, S3, Swift, Tls,
+    Auth, Azure, AzureCredentialsKind, Certificate, CertificateGroups, ClientAuth, Config, Driver, Filesystem, Gcs,
+    Health, Http, IndexValidation, Layer, Method, Middleware, Net, Notifications, Oss, Platforms, Proxy, S3, Swift,
+    Tls,
 };
 
 /// Checks a configuration in force.
 pub(crate) fn check(config: &Config) -> Result<(), Error> {
     check_http(&config.http)?;
     check_driver(&config.storage.driver)?;
-    config.auth.as_ref().map_or(Ok(()), check_auth)?;
+    config.auth.as_ref().map_or(Ok(()), |auth| check_auth(auth, config.http.tls.as_ref()))?;
     check_middleware(&config.middleware)?;
     check_notifications(&config.notifications)?;
     config.proxy.as_ref().map_or(Ok(()), check_proxy)?;
@@ -101,8 +102,8 @@ fn check_tls(tls: &Tls) -> Result<(), Error> {
     }
 }
 
-fn check_auth(auth: &Auth) -> Result<(), Error> {
-    let Auth { method, anonymous, rules } = auth;
+fn check_auth(auth: &Auth, tls: Option<&Tls>) -> Result<(), Error> {
+    let Auth { method, certificate, anonymous, rules } = auth;
     let lists = [
         ("anonymous", anonymous.iter().map(|everybody| everybody.rule().check()).collect::<Vec<_>>()),
         ("rules", rules.iter().map(Rule::check).collect()),
@@ -114,8 +115,9 @@ fn check_auth(auth: &Auth) -> Result<(), Error> {
     }
     for (at, rule) in rules.iter().enumerate() {
         let Rule { groups, service_accounts, subjects, claims, .. } = rule;
+        let has_groups = certificate.as_ref().is_some_and(|certificate| certificate.groups != CertificateGroups::None);
         let unknown = [
-            ("groups", groups.is_empty()),
+            ("groups", groups.is_empty() || has_groups),
             ("serviceAccounts", service_accounts.is_empty()),
             ("subjects", subjects.is_empty()),
             ("claims", claims.is_empty()),
@@ -123,9 +125,12 @@ fn check_auth(auth: &Auth) -> Result<(), Error> {
         if let Some((list, _)) = unknown.into_iter().find(|(_, is_empty)| !is_empty) {
             return refuse(
                 &format!("auth.rules.{at}.{list}"),
-                "nobody has any: htpasswd, silly and token say a name and nothing else; use users",
+                "nobody has any: htpasswd, silly and token say a name and nothing else, and auth.certificate groups; use users",
             );
         }
+    }
+    if let Some(certificate) = certificate {
+        check_certificate(certificate, auth, tls)?;
     }
     match method {
         None => Ok(()),
@@ -145,6 +150,44 @@ fn check_auth(auth: &Auth) -> Result<(), Error> {
             Ok(())
         }
     }
+}
+
+/// Refuses names of certificates that nobody would have, or that nobody has verified.
+fn check_certificate(certificate: &Certificate, auth: &Auth, tls: Option<&Tls>) -> Result<(), Error> {
+    let authorities = tls.map(|tls| tls.clientcas.as_slice()).unwrap_or_default();
+    if authorities.is_empty() {
+        return refuse(
+            "auth.certificate",
+            "needs http.tls.clientcas: name there the authorities that sign the certificates of clients",
+        );
+    }
+    match tls.and_then(|tls| tls.clientauth).unwrap_or_default() {
+        ClientAuth::VerifyClientCertIfGiven | ClientAuth::RequireAndVerifyClientCert => {}
+        mode @ (ClientAuth::RequestClientCert | ClientAuth::RequireAnyClientCert) => {
+            let message = format!(
+                "has no effect where http.tls.clientauth is {}, which verifies no certificate: write {} or {}",
+                mode.as_str(),
+                ClientAuth::VerifyClientCertIfGiven.as_str(),
+                ClientAuth::RequireAndVerifyClientCert.as_str()
+            );
+            return refuse("auth.certificate", message);
+        }
+    }
+    let prefix = certificate.prefix.as_deref().unwrap_or_default();
+    if prefix.len() > 64 || prefix.chars().any(|c| c.is_control() || "*{}".contains(c)) {
+        return refuse(
+            "auth.certificate.prefix",
+            "must be at most 64 bytes of text without * { and }, which rules use",
+        );
+    }
+    let Auth { method, rules, .. } = auth;
+    if matches!(method, Some(Method::Token(_))) && rules.is_empty() {
+        return refuse(
+            "auth.certificate",
+            "needs auth.rules beside auth.token: a certificate says a name, and not what may be done, as a token does",
+        );
+    }
+    Ok(())
 }
 
 /// Refuses what cannot stand in a header: the challenge that clients get.

@@ -13,6 +13,7 @@
 //! This crate opens no file and reads no environment of its own: both are arguments.
 
 mod auth;
+mod certificate;
 mod check;
 mod duration;
 mod environment;
@@ -35,6 +36,7 @@ mod tree;
 mod validation;
 
 pub use auth::{Auth, Htpasswd, Method, Silly, Token};
+pub use certificate::{Certificate, CertificateGroups, CertificateName};
 pub use duration::{Duration, ParseDurationError};
 pub use http::{Admin, Debug, H2c, Http, Http2, Net, Prometheus};
 pub use load::{Error, Loaded};

@@ -16,6 +16,7 @@ use crate::{Config, Duration, Secret, Version};
 /// Keys, with what lies below them, that only one of Distribution's series has, or neither. The longest counts.
 const SERIES: &[(&str, &str)] = &[
     ("auth.anonymous", "–"),
+    ("auth.certificate", "–"),
     ("auth.rules", "–"),
     ("auth.token.autoredirectpath", "3"),
     ("auth.token.jwks", "3"),

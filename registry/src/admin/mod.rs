@@ -92,7 +92,10 @@ pub(crate) async fn serve(admin: &Admin, request: Request<Incoming>, peer: Peer)
     let mut trail = admin.audit.begin();
     let (action, changes) = route.audited();
     let (method, headers) = (request.method(), request.headers());
-    trail.administration(reason(&authorized, headers), &Administration { action, changes, method, headers, peer });
+    trail.administration(
+        reason(&authorized, headers),
+        &Administration { action, changes, method, headers, peer: &peer },
+    );
     let outcome = match authorized {
         Err(refused) => Err(refused),
         Ok(()) => match route {

@@ -59,7 +59,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) handler: &'static str,
     pub(crate) method: &'a Method,
     pub(crate) headers: &'a HeaderMap,
-    pub(crate) peer: Peer,
+    pub(crate) peer: &'a Peer,
     pub(crate) wanted: &'a [Access],
     /// The repository that it wants to mount a blob of.
     pub(crate) from: Option<&'a RepositoryName>,
@@ -87,15 +87,10 @@ impl Trail {
             Verdict::Granted(identity, _) | Verdict::Refused(_, identity) => identity.as_ref(),
             Verdict::Failed(_) => None,
         };
-        let authentication = match reason {
-            Reason::NoAuthentication => "none",
-            Reason::Everybody | Reason::NoCredentials => "anonymous",
-            _ => self.audit.method,
-        };
         let event = Event {
             reason,
             user: identity.map(Identity::name).or(said).and_then(event::name),
-            authentication,
+            authentication: authentication(reason, identity, self.audit.method),
             route: asked.handler,
             target: Target::of(asked.route, asked.wanted, asked.from),
             peer: asked.peer.to_string(),
@@ -154,6 +149,16 @@ impl Drop for Trail {
     }
 }
 
+/// How it is known who asks; `method` is that of whoever says a name.
+fn authentication(reason: Reason, identity: Option<&Identity>, method: &'static str) -> &'static str {
+    match reason {
+        Reason::NoAuthentication => "none",
+        Reason::Everybody | Reason::NoCredentials => "anonymous",
+        _ if identity.is_some_and(Identity::is_by_certificate) => "certificate",
+        _ => method,
+    }
+}
+
 /// A request of the administration that is decided about.
 pub(crate) struct Administration<'a> {
     /// What is asked for.
@@ -162,7 +167,7 @@ pub(crate) struct Administration<'a> {
     pub(crate) changes: bool,
     pub(crate) method: &'a Method,
     pub(crate) headers: &'a HeaderMap,
-    pub(crate) peer: Peer,
+    pub(crate) peer: &'a Peer,
 }
 
 #[cfg(test)]
@@ -192,6 +197,22 @@ mod tests {
     }
 
     #[test]
+    fn how_it_is_known_who_asks() {
+        let (named, shown) = (Identity::new("alice"), Identity::of_certificate("cert:alice", Vec::new()));
+        for (reason, identity, expected) in [
+            (Reason::NoAuthentication, None, "none"),
+            (Reason::Everybody, None, "anonymous"),
+            (Reason::NoCredentials, None, "anonymous"),
+            (Reason::Rule, Some(&named), "htpasswd"),
+            (Reason::BadCredentials, None, "htpasswd"),
+            (Reason::NoRules, Some(&shown), "certificate"),
+            (Reason::BadCredentials, Some(&shown), "certificate"),
+        ] {
+            assert_eq!(authentication(reason, identity, "htpasswd"), expected, "{reason:?} {identity:?}");
+        }
+    }
+
+    #[test]
     fn a_client_that_goes_before_the_answer_has_been_told_of() {
         let written = Arc::new(Mutex::new(Vec::new()));
         let writer = written.clone();
@@ -205,7 +226,7 @@ mod tests {
                 handler: "manifest",
                 method: &Method::PUT,
                 headers: &HeaderMap::new(),
-                peer: Peer { address: None, secure: false },
+                peer: &Peer { address: None, secure: false, client: None },
                 wanted: &wanted,
                 from: None,
             };

@@ -4,6 +4,7 @@
 mod access;
 mod basic;
 mod brake;
+pub(crate) mod certificate;
 mod grants;
 mod htpasswd;
 mod policy;
@@ -36,19 +37,39 @@ pub struct Identity {
     name: Arc<str>,
     /// What this somebody may do, where the method says so.
     grants: Option<Grants>,
+    groups: Arc<[String]>,
+    by_certificate: bool,
 }
 
 impl Identity {
     /// Somebody of this name, who brings nothing else.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), grants: None }
+        Self { name: name.into(), grants: None, groups: Arc::default(), by_certificate: false }
     }
 
     /// Somebody of this name, who may do this.
     #[must_use]
     pub fn granted(name: &str, grants: Grants) -> Self {
-        Self { name: name.into(), grants: Some(grants) }
+        Self { grants: Some(grants), ..Self::new(name) }
+    }
+
+    /// Somebody of this name and these groups, by the certificate of a client.
+    #[must_use]
+    pub fn of_certificate(name: &str, groups: Vec<String>) -> Self {
+        Self { groups: groups.into(), by_certificate: true, ..Self::new(name) }
+    }
+
+    /// The groups.
+    #[must_use]
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// Whether it is known by the certificate of a client, and not by the method.
+    #[must_use]
+    pub fn is_by_certificate(&self) -> bool {
+        self.by_certificate
     }
 
     /// What this somebody brings of what may be done; none where the method does not say.

@@ -61,19 +61,21 @@ fn wanted_by(access: &Access) -> Wanted<'_> {
 }
 
 fn subject(identity: Option<&Identity>) -> Subject {
-    Subject { user: identity.map(|identity| identity.name().to_owned()), ..Subject::default() }
+    let Some(identity) = identity else { return Subject::default() };
+    Subject { user: Some(identity.name().to_owned()), groups: identity.groups().to_vec(), ..Subject::default() }
 }
 
 impl Policy {
     /// The rules of a configuration.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        let Some(Auth { method, anonymous, rules: named }) = &config.auth else {
+        let Some(Auth { method, certificate, anonymous, rules: named }) = &config.auth else {
             return Policy { rules: Vec::new(), named: Named::Everything, is_open: true };
         };
         let everybody = anonymous.iter().map(berth_config::rules::Everybody::rule);
-        let named_has = match (method, named.is_empty()) {
-            (Some(Method::Htpasswd(_) | Method::Silly(_)), true) => Named::Everything,
+        let named_has = match method {
+            Some(Method::Htpasswd(_) | Method::Silly(_)) if named.is_empty() => Named::Everything,
+            None if named.is_empty() && certificate.is_some() => Named::Everything,
             _ => Named::Rules,
         };
         Policy { rules: everybody.chain(named.iter().cloned()).collect(), named: named_has, is_open: false }

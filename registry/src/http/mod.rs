@@ -29,6 +29,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::Incoming;
 
 use crate::audit::{Asked, Audit, Trail};
+use crate::auth::certificate::{self, Certificates};
 use crate::auth::{self, Authenticator, Challenge, Identity, Policy, Verdict, Why};
 use crate::conditions::{Conditions, Unmet};
 use crate::health::Health;
@@ -51,6 +52,8 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// What finds out who makes a request; nothing, where everybody is let in.
     pub authenticator: Option<Arc<dyn Authenticator>>,
+    /// How the certificate of a client says who makes a request; not at all if there is nothing.
+    pub(crate) certificates: Option<Certificates>,
     /// How addresses are given out.
     pub addresses: Addresses,
     /// What signs the state in upload addresses; nothing yet if it lies in a store that could not be reached.
@@ -139,7 +142,7 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: Peer) -> Respons
     let request_bytes = content_length(request.headers());
 
     let (mut actor, mut trail) = (None, app.audit.begin());
-    let (mut response, failure) = match answer(app, route, request, peer, &mut actor, &mut trail).await {
+    let (mut response, failure) = match answer(app, route, request, peer.clone(), &mut actor, &mut trail).await {
         Ok(response) => (response, None),
         Err(failure) => (failure.response(method == Method::HEAD), Some(failure)),
     };
@@ -198,7 +201,7 @@ async fn answer(
     };
     let (parts, body) = request.into_parts();
     let query = form_urlencoded(parts.uri.query().unwrap_or_default())?;
-    *actor = authenticate(app, &route, &parts, &query, peer, trail).await?;
+    *actor = authenticate(app, &route, &parts, &query, &peer, trail).await?;
     let route = route?;
     let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str), peer.secure);
     let context =
@@ -271,7 +274,7 @@ async fn authenticate(
     parsed: &Result<Route, route::Rejection>,
     parts: &Parts,
     query: &[(String, String)],
-    peer: Peer,
+    peer: &Peer,
     trail: &mut Trail,
 ) -> Result<Option<Identity>, Failure> {
     let Parts { method, headers, .. } = parts;
@@ -284,10 +287,17 @@ async fn authenticate(
         }
         None => None,
     };
-    let verdict = auth::judge(&app.policy, answer, &wanted);
+    let (answer, past) = match &app.certificates {
+        Some(settings) => certificate::beside(answer, certificate::shown(settings, peer.client.as_deref())),
+        None => (answer, None),
+    };
+    let verdict = match auth::judge(&app.policy, answer, &wanted) {
+        Verdict::Refused(why, None) => Verdict::Refused(why, past),
+        verdict => verdict,
+    };
     if trail.is_on() {
         let said = match (&verdict, &app.authenticator) {
-            (Verdict::Refused(Why::Bad, _) | Verdict::Failed(_), Some(authenticator)) => {
+            (Verdict::Refused(Why::Bad, None) | Verdict::Failed(_), Some(authenticator)) => {
                 authenticator.said(headers).await
             }
             _ => None,
@@ -299,6 +309,8 @@ async fn authenticate(
     let why = match verdict {
         Verdict::Granted(identity, _) => return Ok(identity),
         Verdict::Failed(error) => return Err(error.into()),
+        // A name and a password, or a token, might do more than a certificate that stands in for them.
+        Verdict::Refused(_, Some(identity)) if identity.is_by_certificate() => Why::Missing,
         Verdict::Refused(why, _) => why,
     };
     let Some(authenticator) = &app.authenticator else { return Err(Failure::denied(&wanted)) };

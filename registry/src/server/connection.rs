@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Peer, Stream, Transport};
 use crate::http::Body;
 use crate::patience::{Patience, Patient};
-use crate::tls::{ALPN_HTTP2, Tls};
+use crate::tls::{ALPN_HTTP2, Accepted, Tls};
 
 /// How long a client may take to send the head of a request, and how long a connection may be idle.
 pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -84,16 +84,17 @@ impl<H: Handler> Connections<H> {
 
     pub(super) async fn serve(&self, stream: Stream, address: Option<SocketAddr>, watcher: Watcher) {
         let Some(tls) = &self.tls else {
-            return self.speak(&self.plain, stream, Peer { address, secure: false }, watcher).await;
+            return self.speak(&self.plain, stream, Peer { address, secure: false, client: None }, watcher).await;
         };
-        let peer = Peer { address, secure: true };
+        let mut peer = Peer { address, secure: true, client: None };
         let secured = tokio::select! {
             // Nothing has been asked yet.
             () = self.stop.cancelled() => return,
             secured = tls.accept(stream) => secured,
         };
         match secured {
-            Ok(Some(stream)) => {
+            Ok(Some(Accepted { stream, client })) => {
+                peer.client = client.map(Arc::new);
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
                 let builder = if http2 { &self.http2 } else { &self.http1 };
                 self.speak(builder, stream, peer, watcher).await;
@@ -114,7 +115,7 @@ impl<H: Handler> Connections<H> {
         let quiet = stream.quiet();
         let service = service_fn(|request: Request<Incoming>| {
             quiet.store(request.version() < Version::HTTP_2 && request.body().is_end_stream(), Ordering::Relaxed);
-            let answer = self.handler.answer(request, peer);
+            let answer = self.handler.answer(request, peer.clone());
             async move { Ok::<_, Infallible>(answer.await) }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
