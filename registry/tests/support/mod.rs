@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "no test uses all of it, and each test includes it as a module")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+pub mod signer;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
