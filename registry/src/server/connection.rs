@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::Watcher;
+use rustls::pki_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -107,7 +109,9 @@ impl<H: Handler> Connections<H> {
         }
     }
 
-    async fn speak<S>(&self, builder: &Builder<TokioExecutor>, stream: S, peer: Peer, watcher: Watcher)
+    /// Speaks until the client goes. When the server stops, or the client's certificate ends, requests in flight are the last
+    /// ones; who still has something to ask connects again, and shows the certificate that it has then.
+    async fn speak<S>(&self, builder: &Builder<TokioExecutor>, stream: S, peer: Peer, _counted: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -118,15 +122,38 @@ impl<H: Handler> Connections<H> {
             let answer = self.handler.answer(request, peer.clone());
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        tokio::select! {
-            () = self.cut.cancelled() => tracing::debug!(%peer, "a connection was cut"),
-            outcome = watcher.watch(connection) => {
-                if let Err(error) = outcome {
-                    tracing::debug!(%peer, error, "a connection ended with an error");
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut last = pin!(async {
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = end_of_certificate(&peer) => {}
+            }
+        });
+        let mut is_last = false;
+        loop {
+            tokio::select! {
+                () = self.cut.cancelled() => return tracing::debug!(%peer, "a connection was cut"),
+                () = &mut last, if !is_last => {
+                    is_last = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                outcome = &mut connection => {
+                    if let Err(error) = outcome {
+                        tracing::debug!(%peer, error, "a connection ended with an error");
+                    }
+                    return;
                 }
             }
         }
+    }
+}
+
+/// Waits for the end of the client's certificate. Of one that has ended, as a resumed session brings it, the client is told so
+/// in an answer.
+async fn end_of_certificate(peer: &Peer) {
+    match peer.client.as_ref().and_then(|client| client.left(UnixTime::now())) {
+        Some(left) => tokio::time::sleep(left).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use berth_config::ClientAuth;
@@ -110,6 +111,12 @@ impl Client {
         let is_good = self.is_verified_by(&current, now);
         *seen = Some(Seen { by: Arc::clone(&current), at: now.as_secs(), is_good });
         is_good
+    }
+
+    /// How long it is until it has ended; none if it has.
+    pub(crate) fn left(&self, now: UnixTime) -> Option<Duration> {
+        let seconds = self.until.checked_sub(now.as_secs())?;
+        Some(Duration::from_secs(seconds + 1))
     }
 
     fn is_verified_by(&self, current: &Current, now: UnixTime) -> bool {

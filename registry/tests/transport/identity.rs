@@ -140,7 +140,7 @@ async fn a_certificate_alone_is_enough_and_one_that_was_not_verified_is_nobody()
     }
 }
 
-/// A connection that is kept, and a session that is resumed, outlive the certificate, which is verified for neither.
+/// A connection that is kept, and a session that is resumed, could outlive the certificate, which is verified for neither.
 #[tokio::test]
 async fn a_certificate_that_has_ended_since_counts_no_more() {
     let authority = Authority::new("known");
@@ -148,22 +148,31 @@ async fn a_certificate_that_has_ended_since_counts_no_more() {
     let auth = beside_passwords(directory.path());
     let server = server(&authority, directory.path(), ClientAuth::RequireAndVerifyClientCert, auth).await;
     let address = server.running.address();
-    for version in rustls::ALL_VERSIONS.chunks(1) {
+    for (version, protocol) in rustls::ALL_VERSIONS.chunks(1).zip([HTTP1, HTTP2]) {
         let end = now() + 2;
         let alice = authority.issue_until(&[(DnType::CommonName, "alice")], end);
-        let config = Offer { certificate: Some(&alice), versions: version, ..Offer::to(&authority) }.config();
+        let offer =
+            Offer { certificate: Some(&alice), versions: version, protocols: &[protocol], ..Offer::to(&authority) };
+        let config = offer.config();
         let mut kept = Wire::tls(address, config.clone()).await.unwrap();
         assert_eq!(push_on(&mut kept, None, "team/app").await, Some(202));
         let resumed = handshake(address, config.clone()).await.unwrap();
         assert_eq!(resumed.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?}");
-        let mut resumed = Wire::http1(resumed).await;
+        let mut resumed = Wire::agreed(resumed).await;
         assert_eq!(push_on(&mut resumed, None, "team/app").await, Some(202));
         until(async || now() > end).await;
         let later = handshake(address, config.clone()).await.unwrap();
         assert_eq!(later.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed), "{version:?}");
-        let mut later = Wire::http1(later).await;
-        for wire in [&mut kept, &mut resumed, &mut later] {
-            assert_eq!(push_on(wire, None, "team/app").await, Some(401), "{version:?}");
+        let mut later = Wire::agreed(later).await;
+        assert_eq!(push_on(&mut later, None, "team/app").await, Some(401), "{version:?}");
+        // Who renews the certificate is made to connect with it.
+        for wire in [&mut kept, &mut resumed] {
+            until(async || {
+                let answer = push_on(wire, None, "team/app").await;
+                assert!(matches!(answer, None | Some(401)), "{answer:?}");
+                answer.is_none()
+            })
+            .await;
         }
         let fresh = Offer { certificate: Some(&alice), versions: version, ..Offer::to(&authority) }.config();
         assert_eq!(push(&server, &fresh, None, "team/app").await, None);
