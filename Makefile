@@ -102,6 +102,7 @@ generate: toolchain ## Refresh what is generated from the code: resource definit
 	BERTH_GENERATE=1 cargo test --quiet --package berth-config --lib
 	BERTH_GENERATE=1 INSTA_UPDATE=always cargo test --quiet --package berth-operator
 	BERTH_GENERATE=1 cargo test --quiet --package berth-registry --test conformance page
+	BERTH_GENERATE=1 cargo test --quiet --package berth-registry --test access
 
 .PHONY: toolchain
 toolchain:

@@ -13,6 +13,7 @@ use crate::http::answer;
 use crate::http::{Failure, host};
 use crate::metrics::Metrics;
 use crate::reach::Reach;
+use crate::server::Peer;
 
 /// What the debug port answers with.
 pub(crate) struct Debug {
@@ -25,7 +26,7 @@ pub(crate) struct Debug {
     pub(crate) admin: Option<Admin>,
 }
 
-pub(crate) async fn serve(debug: &Debug, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn serve(debug: &Debug, request: Request<Incoming>, peer: Peer) -> Response<Body> {
     if let Err(error) = host::check(request.version(), request.headers()) {
         return Failure::from(error).response(*request.method() == Method::HEAD);
     }
@@ -46,7 +47,7 @@ pub(crate) async fn serve(debug: &Debug, request: Request<Incoming>) -> Response
         return if is_read { answer::full(StatusCode::OK, media_type, text, head) } else { wrong_method("GET, HEAD") };
     }
     match &debug.admin {
-        Some(admin) if path.starts_with(admin::PREFIX) => admin::serve(admin, request).await,
+        Some(admin) if path.starts_with(admin::PREFIX) => admin::serve(admin, request, peer).await,
         _ => answer::full(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n".into(), head),
     }
 }

@@ -9,6 +9,7 @@
 mod acme;
 mod admin;
 mod aliases;
+mod audit;
 pub mod auth;
 mod blobs;
 mod catalog;

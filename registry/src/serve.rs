@@ -11,7 +11,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
+use crate::audit::Audit;
 use crate::auth::Policy;
+use crate::auth::certificate::Certificates;
 use crate::debug::{self, Debug};
 use crate::gc::Guard;
 use crate::health::{self, Health};
@@ -114,11 +116,13 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
         registry: registry.clone(),
         authenticator,
         issuer: issuer.clone(),
+        certificates: Certificates::of(config.auth.as_ref()),
         addresses: settings::addresses(config),
         state_keys,
         signer: settings::signer(config)?,
         headers: settings::headers(config)?,
         access_log: !config.log.accesslog.disabled,
+        audit: Audit::of_the_api(config),
         max_catalog_entries: config.catalog.maxentries,
         max_tags: config.tags.maxtags,
         policy: Policy::of(config),
@@ -139,21 +143,16 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
             let Endpoint::Tcp(address) = listener.endpoint().context("http.debug.addr")? else {
                 anyhow::bail!("http.debug.addr: not an address of TCP");
             };
-            let admin = settings.admin.as_ref();
             let debug = Arc::new(Debug {
                 health: health.clone(),
                 metrics,
                 reach,
                 metrics_path: settings.prometheus.enabled.then(|| settings.prometheus.path.clone()),
-                admin: admin.map(|admin| Admin {
-                    registry: registry.clone(),
-                    issuer: issuer.clone(),
-                    token_file: admin.tokenfile.clone(),
-                }),
+                admin: administration(config, &registry, issuer.as_ref()),
             });
-            let handler = move |request, _peer| {
+            let handler = move |request, peer| {
                 let debug = debug.clone();
-                async move { debug::serve(&debug, request).await }
+                async move { debug::serve(&debug, request, peer).await }
             };
             tasks.spawn(server::serve(listener, Transport::default(), handler, drained.clone()));
             Some(address)
@@ -178,6 +177,17 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
     beside.start(&mut tasks, &stop);
     maintain(&registry, issuer, &config.storage.maintenance, *said, &mut tasks, &stop);
     Ok(Running { endpoint, debug_address, registry, stop, tasks })
+}
+
+/// The administration, where it has a token.
+fn administration(config: &Config, registry: &Arc<Registry>, issuer: Option<&Arc<Issuer>>) -> Option<Admin> {
+    let settings = config.http.debug.as_ref()?.admin.as_ref()?;
+    Some(Admin {
+        registry: registry.clone(),
+        issuer: issuer.cloned(),
+        token_file: settings.tokenfile.clone(),
+        audit: Audit::of_the_administration(config),
+    })
 }
 
 /// Opens the store: that of the configuration, unless there is a bucket in its place.

@@ -8,27 +8,12 @@ use std::time::{Duration, Instant};
 use berth_config::{Config, Method as AuthMethod, Token};
 use bytes::Bytes;
 use http::Method;
-use serde_json::{Value, json};
 use support::jwt::{Documents, Signer, set};
 use support::{Answer, Client, Server};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than the time between two looks at a file.
 const LOOKS: Duration = Duration::from_millis(1500);
-
-/// The header that brings a token with these grants: `TYPE:NAME:ACTION,…`.
-fn bearer(signer: &Signer, scopes: &[&str]) -> String {
-    let access: Vec<Value> = scopes
-        .iter()
-        .map(|scope| {
-            let [kind, name, actions] = scope.split(':').collect::<Vec<_>>()[..] else { panic!("{scope}") };
-            json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
-        })
-        .collect();
-    let end = jiff::Timestamp::now().as_second() + 300;
-    let claims = json!({"iss": "issuer", "sub": "alice", "aud": ["registry"], "exp": end, "access": access});
-    format!("Bearer {}", signer.sign(&claims))
-}
 
 fn token(jwks: impl Into<String>) -> Token {
     Token {
@@ -113,11 +98,11 @@ async fn every_route_asks_for_a_token_of_its_scope() {
             (Some("Basic YWxpY2U6czNjcjN0".to_owned()), ""),
             (Some("Bearer".to_owned()), ""),
             (Some("Bearer x".to_owned()), "invalid_token"),
-            (Some(bearer(&stranger, &["repository:a/b:*", "registry:catalog:*"])), "invalid_token"),
+            (Some(stranger.bearer(&["repository:a/b:*", "registry:catalog:*"])), "invalid_token"),
         ];
         if !scope.is_empty() {
-            cases.push((Some(bearer(&signer, &insufficient)), "insufficient_scope"));
-            cases.push((Some(bearer(&signer, &[])), "insufficient_scope"));
+            cases.push((Some(signer.bearer(&insufficient)), "insufficient_scope"));
+            cases.push((Some(signer.bearer(&[])), "insufficient_scope"));
         }
         for (authorization, error) in cases {
             let answer = send(&mut client, &method, &path, authorization.as_deref()).await.expect(401);
@@ -127,7 +112,7 @@ async fn every_route_asks_for_a_token_of_its_scope() {
             }
         }
         let scopes: Vec<&str> = scope.split(' ').filter(|scope| !scope.is_empty()).collect();
-        let answer = send(&mut client, &method, &path, Some(&bearer(&signer, &scopes))).await;
+        let answer = send(&mut client, &method, &path, Some(&signer.bearer(&scopes))).await;
         assert_ne!(answer.status, 401, "{method} {path}");
     }
     server.running.stop().await;
@@ -167,7 +152,7 @@ async fn a_file_of_keys_counts_as_soon_as_it_changes() {
     let directory = tempfile::tempdir().unwrap();
     let (file, part) = (directory.path().join("keys.json"), directory.path().join("part"));
     let (old, new) = (Signer::new("old"), Signer::new("new"));
-    let (by_old, by_new) = (bearer(&old, &[]), bearer(&new, &[]));
+    let (by_old, by_new) = (old.bearer(&[]), new.bearer(&[]));
     let write = |content: String| {
         std::fs::write(&part, content).unwrap();
         std::fs::rename(&part, &file).unwrap();
@@ -224,19 +209,19 @@ async fn keys_at_an_address_are_asked_for_once_more_when_one_is_unknown_and_not_
     let server = Server::start(true, with(token(keys.url()))).await;
     assert_eq!(keys.asked(), 1);
     let mut client = server.client().await;
-    send(&mut client, &Method::GET, "/v2/", Some(&bearer(&old, &[]))).await.expect(200);
+    send(&mut client, &Method::GET, "/v2/", Some(&old.bearer(&[]))).await.expect(200);
     for _ in 0..20 {
-        send(&mut client, &Method::GET, "/v2/", Some(&bearer(&stranger, &[]))).await.expect(401);
+        send(&mut client, &Method::GET, "/v2/", Some(&stranger.bearer(&[]))).await.expect(401);
     }
-    assert_eq!(keys.asked(), 1, "it was asked a moment ago");
+    assert_eq!(keys.asked(), 2, "once for a key that it may have by now");
     keys.publish(&[&old, &new]);
-    until(&mut client, &bearer(&new, &[]), 200).await;
+    until(&mut client, &new.bearer(&[]), 200).await;
     let asked = keys.asked();
     assert!(asked <= 4, "{asked} times in {PATIENCE:?}");
-    send(&mut client, &Method::GET, "/v2/", Some(&bearer(&old, &[]))).await.expect(200);
+    send(&mut client, &Method::GET, "/v2/", Some(&old.bearer(&[]))).await.expect(200);
     // It is gone, and its keys count.
     keys.0.withdraw("/keys");
-    send(&mut client, &Method::GET, "/v2/", Some(&bearer(&new, &[]))).await.expect(200);
+    send(&mut client, &Method::GET, "/v2/", Some(&new.bearer(&[]))).await.expect(200);
     server.running.stop().await;
 }
 
@@ -247,7 +232,7 @@ async fn a_registry_whose_keys_are_not_there_yet_says_so_and_heals() {
     for document in [None, Some("<p>Back soon</p>".to_owned())] {
         let keys = Keys::serve(document).await;
         let server = Server::start(true, with(token(keys.url()))).await;
-        let (mut client, bearer) = (server.client().await, bearer(&signer, &[]));
+        let (mut client, bearer) = (server.client().await, signer.bearer(&[]));
         let answer = send(&mut client, &Method::GET, "/v2/", Some(&bearer)).await.expect(503);
         assert_eq!(answer.codes(), "503 UNAVAILABLE");
         assert!(!answer.header("retry-after").is_empty(), "{answer:?}");

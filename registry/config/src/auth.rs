@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Issuer;
 use crate::rules::{Everybody, Rule};
+use crate::{Certificate, Issuer};
 
 /// `auth`. None, and `auth: none`, let everybody in to do everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ use crate::rules::{Everybody, Rule};
 pub struct Auth {
     /// How it is found out who asks; none if nobody can say so.
     pub method: Option<Method>,
+    /// How the certificate of a client says who asks, where nothing else does.
+    pub certificate: Option<Certificate>,
     /// What everybody may do, also who says no name.
     pub anonymous: Vec<Everybody>,
     /// Who may do what. Without rules, whoever is let in by a name and a password may do everything.
@@ -22,7 +24,7 @@ pub struct Auth {
 
 impl From<Method> for Auth {
     fn from(method: Method) -> Self {
-        Auth { method: Some(method), anonymous: Vec::new(), rules: Vec::new() }
+        Auth { method: Some(method), certificate: None, anonymous: Vec::new(), rules: Vec::new() }
     }
 }
 
@@ -124,6 +126,9 @@ struct Fields {
     /// Tokens that this server signs itself, for whoever its rules grant something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     issuer: Option<Issuer>,
+    /// How the certificate of a client says who asks, where nothing else does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<Certificate>,
     /// What everybody may do, also who says no name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     anonymous: Vec<Everybody>,
@@ -135,7 +140,9 @@ struct Fields {
 impl TryFrom<Fields> for Auth {
     type Error = String;
 
-    fn try_from(Fields { silly, htpasswd, token, issuer, anonymous, rules }: Fields) -> Result<Self, Self::Error> {
+    fn try_from(
+        Fields { silly, htpasswd, token, issuer, certificate, anonymous, rules }: Fields,
+    ) -> Result<Self, Self::Error> {
         let (silly, htpasswd) = (silly.map(Method::Silly), htpasswd.map(Method::Htpasswd));
         let methods = [silly, htpasswd, token.map(Method::Token), issuer.map(Method::Issuer)];
         let mut methods = methods.into_iter().flatten();
@@ -143,20 +150,20 @@ impl TryFrom<Fields> for Auth {
             (Some(one), Some(other)) => {
                 return Err(format!("auth names two methods, {} and {}: keep one", one.name(), other.name()));
             }
-            (None, _) if anonymous.is_empty() && rules.is_empty() => {
+            (None, _) if certificate.is_none() && anonymous.is_empty() && rules.is_empty() => {
                 return Err(
                     "auth names no method: add one of silly, htpasswd, token, issuer, or write `auth: none`".into()
                 );
             }
             (method, _) => method,
         };
-        Ok(Auth { method, anonymous, rules })
+        Ok(Auth { method, certificate, anonymous, rules })
     }
 }
 
 impl From<Auth> for Fields {
-    fn from(Auth { method, anonymous, rules }: Auth) -> Self {
-        let fields = Fields { anonymous, rules, ..Fields::default() };
+    fn from(Auth { method, certificate, anonymous, rules }: Auth) -> Self {
+        let fields = Fields { certificate, anonymous, rules, ..Fields::default() };
         match method {
             None => fields,
             Some(Method::Silly(silly)) => Fields { silly: Some(silly), ..fields },

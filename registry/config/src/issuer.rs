@@ -98,7 +98,7 @@ pub struct Oidc {
     #[serde(default = "default_username_claim")]
     pub usernameclaim: String,
     /// What stands in front of the user's name, so that nobody is taken for a user of that name from elsewhere. Unset:
-    /// `NAME:`.
+    /// `NAME:`. With `-` there is nothing in front.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usernameprefix: Option<String>,
     /// The claim that lists the user's groups. Unset: there are none.
@@ -113,7 +113,12 @@ impl Oidc {
     /// What stands in front of the user's name.
     #[must_use]
     pub fn prefix(&self) -> String {
-        self.usernameprefix.clone().unwrap_or_else(|| format!("{}:", self.name))
+        match self.usernameprefix.as_deref() {
+            // An empty text is the same as none here.
+            None | Some("") => format!("{}:", self.name),
+            Some("-") => String::new(),
+            Some(prefix) => prefix.to_owned(),
+        }
     }
 }
 

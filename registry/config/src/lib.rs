@@ -13,6 +13,7 @@
 //! This crate opens no file and reads no environment of its own: both are arguments.
 
 mod auth;
+mod certificate;
 mod check;
 mod duration;
 mod environment;
@@ -36,11 +37,12 @@ mod tree;
 mod validation;
 
 pub use auth::{Auth, Htpasswd, Method, Silly, Token};
+pub use certificate::{Certificate, CertificateGroups, CertificateName};
 pub use duration::{Duration, ParseDurationError};
 pub use http::{Admin, Debug, H2c, Http, Http2, Net, Prometheus};
 pub use issuer::{Issuer, Oidc, Refresh, ServiceAccounts, UsersFile};
 pub use load::{Error, Loaded};
-pub use log::{AccessLog, Level, Log, LogFormat};
+pub use log::{AccessLog, AuditEvents, AuditLog, Level, Log, LogFormat};
 pub use middleware::{Layer, LayerOptions, Middleware};
 pub use notifications::{Endpoint, Events, Ignore, Notifications};
 pub use operations::{Catalog, FileHealth, Health, HttpHealth, StorageHealth, Tags, TcpHealth};

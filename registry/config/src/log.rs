@@ -18,6 +18,9 @@ pub struct Log {
     pub fields: BTreeMap<String, serde_json::Value>,
     /// One line a request.
     pub accesslog: AccessLog,
+    /// One line a decision about who may do what.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub auditlog: AuditLog,
 }
 
 /// `log.level`, read in capitals or not, as Distribution does.
@@ -83,4 +86,29 @@ pub enum LogFormat {
 pub struct AccessLog {
     /// Whether requests are left out of the log.
     pub disabled: bool,
+}
+
+/// `log.auditlog`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditLog {
+    /// Berth's own: which decisions about who may do what are written, whatever `log.level` says. `changes` are those about
+    /// what changes content or the server, and refusals; `all` are those about reads too, and requests that say no name and
+    /// are asked for one. Unset: `changes` where `auth` is set, and of the administration everywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<AuditEvents>,
+}
+
+/// `log.auditlog.events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum AuditEvents {
+    /// Nothing.
+    None,
+    /// What changes something, and what is refused.
+    Changes,
+    /// Every decision.
+    All,
 }

@@ -16,6 +16,7 @@ use crate::{Config, Duration, Secret, Version};
 /// Keys, with what lies below them, that only one of Distribution's series has, or neither. The longest counts.
 const SERIES: &[(&str, &str)] = &[
     ("auth.anonymous", "–"),
+    ("auth.certificate", "–"),
     ("auth.issuer", "–"),
     ("auth.rules", "–"),
     ("auth.token.autoredirectpath", "3"),
@@ -27,6 +28,7 @@ const SERIES: &[(&str, &str)] = &[
     ("http.tls.clientauth", "3"),
     ("http.tls.letsencrypt.directoryca", "–"),
     ("http.tls.letsencrypt.directoryurl", "3"),
+    ("log.auditlog", "–"),
     ("log.reportcaller", "3"),
     ("middleware.storage[].options.authtype", "–"),
     ("middleware.storage[].options.host", "3"),

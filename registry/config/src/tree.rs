@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 /// The keys under `storage` and `auth` that may stand alone, without parameters.
 const DRIVERS: &[&str] = &["filesystem", "inmemory", "s3", "s3aws", "azure", "gcs", "swift", "oss"];
-const METHODS: &[&str] = &["silly", "htpasswd", "token", NO_METHOD];
+const METHODS: &[&str] = &["silly", "htpasswd", "token", "issuer", "certificate", NO_METHOD];
 const NO_METHOD: &str = "none";
 
 /// Sections that mean something by being there, inner ones first: one under which nothing is set, as an empty variable

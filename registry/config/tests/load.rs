@@ -1,6 +1,9 @@
 //! Configurations as users write them, and what becomes of them.
 
-use berth_config::{Admin, Config, Debug, Driver, Duration, Filesystem, Level, LogFormat, Prometheus, Secret};
+use berth_config::{
+    Admin, Certificate, CertificateGroups, CertificateName, Config, Debug, Driver, Duration, Filesystem, Level,
+    LogFormat, Method, Prometheus, Secret, Silly,
+};
 
 /// The file that Distribution 3's own image ships.
 const DISTRIBUTION_DEFAULT: &str = "
@@ -160,6 +163,14 @@ fn bad_configurations_name_the_key() {
             "version: 0.1\nstorage: inmemory\nlog: {level: loud}",
             "log.level: \"loud\" is not known; write one of error, warn, info, debug",
         ),
+        (
+            "version: 0.1\nstorage: inmemory\nlog: {auditlog: {events: writes}}",
+            "log.auditlog.events: \"writes\" is not known; write one of none, changes, all",
+        ),
+        (
+            "version: 0.1\nstorage: inmemory\nlog: {auditlog: {disabled: true}}",
+            "log.auditlog.disabled: there is no such key",
+        ),
         ("version: 0.1\nstorage: inmemory\ntags: {maxtags: -1}", "tags.maxtags: invalid value: integer `-1`"),
         ("version: 0.1\nstorage: inmemory\nauth: {htpasswd: {}}", "auth.htpasswd.realm: must be set"),
         ("version: 0.1\nstorage: inmemory\nauth: htpasswd", "auth.htpasswd.realm: must be set"),
@@ -267,6 +278,42 @@ const UNFIT: &[(&str, &str)] = &[
     (
         "storage: inmemory\nauth: {htpasswd: {realm: r, path: /p}, rules: [{groups: [a], repositories: b, actions: [pull]}]}",
         "auth.rules.0.groups: nobody has any",
+    ),
+    (
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}\n\
+         auth: {certificate: {groups: none}, rules: [{groups: [a], repositories: b, actions: [pull]}]}",
+        "auth.rules.0.groups: nobody has any",
+    ),
+    (
+        "storage: inmemory\nauth: {htpasswd: {realm: r, path: /p}, certificate: {}}",
+        "auth.certificate: needs http.tls.clientcas",
+    ),
+    (
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k}}\nauth: {certificate: {}}",
+        "auth.certificate: needs http.tls.clientcas",
+    ),
+    (
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: request-client-cert}}\n\
+         auth: {certificate: {}}",
+        "auth.certificate: has no effect where http.tls.clientauth is request-client-cert, which verifies no certificate",
+    ),
+    (
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca], clientauth: require-any-client-cert}}\n\
+         auth: {certificate: {}}",
+        "auth.certificate: has no effect where http.tls.clientauth is require-any-client-cert",
+    ),
+    (
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}\n\
+         auth: {token: {realm: 'https://a', service: s, issuer: i, jwks: /k}, certificate: {}}",
+        "auth.certificate: needs auth.rules beside auth.token",
+    ),
+    (
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}\nauth: {certificate: {prefix: 'a*'}}",
+        "auth.certificate.prefix: must be at most 64 bytes of text without * { and }",
+    ),
+    (
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}\nauth: {certificate: {name: subject}}",
+        "auth.certificate.name: \"subject\" is not known; write one of commonname, uri, dns, email",
     ),
     (
         "storage: inmemory\nauth: {anonymous: [{repositories: 'Public/**', actions: [pull]}]}",
@@ -526,4 +573,29 @@ fn no_error_shows_a_secret() {
     }
     let refused = plain("[1]").unwrap_err().to_string();
     assert_eq!(refused, "http.secret: invalid type: sequence, expected a plain value");
+}
+
+#[test]
+fn the_certificates_of_clients_say_who_asks() {
+    let load = |auth: &str| {
+        let text = format!(
+            "version: 0.1\nstorage: inmemory\nhttp: {{tls: {{certificate: /c, key: /k, clientcas: [/ca]}}}}\nauth: {auth}"
+        );
+        let config = Config::load(&text, []).unwrap().config;
+        assert_eq!(Config::load(&config.to_yaml(), []).unwrap().config, config, "{auth}");
+        config.auth.unwrap().certificate.unwrap()
+    };
+    let plain = load("{certificate: {}}");
+    assert_eq!(plain, Certificate::default());
+    assert_eq!((load("certificate"), load("{certificate: }")), (plain.clone(), plain));
+    let other = load("{htpasswd: {realm: r, path: /p}, certificate: {name: uri, groups: organization, prefix: 'x/'}}");
+    let (name, groups) = (CertificateName::Uri, CertificateGroups::Organization);
+    assert_eq!(other, Certificate { name, groups, prefix: Some("x/".into()) });
+    load("{certificate: {}, rules: [{groups: ['cert:a'], repositories: b, actions: [pull]}]}");
+
+    let method = Method::Silly(Silly { realm: "r".into(), service: "s".into() });
+    for (prefix, alone, beside) in [(None, "", "cert:"), (Some("x/"), "x/", "x/")] {
+        let certificate = Certificate { prefix: prefix.map(Into::into), ..Certificate::default() };
+        assert_eq!((certificate.prefix_beside(None), certificate.prefix_beside(Some(&method))), (alone, beside));
+    }
 }

@@ -16,9 +16,11 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
+use crate::audit::{Administration, Audit, Reason};
 use crate::http::{Body, answer};
 use crate::issuer::Issuer;
 use crate::registry::Registry;
+use crate::server::Peer;
 
 /// Under which path everything here lies.
 pub(crate) const PREFIX: &str = "/admin/v1/";
@@ -37,6 +39,8 @@ pub(crate) struct Admin {
     pub(crate) issuer: Option<Arc<Issuer>>,
     /// Read again for each request, so that a rotated token counts at once.
     pub(crate) token_file: PathBuf,
+    /// What is told of decisions about who may do this.
+    pub(crate) audit: Audit,
 }
 
 /// Why a request is not done.
@@ -56,6 +60,18 @@ enum Route {
     Revoke,
 }
 
+impl Route {
+    /// What is asked for, as it is audited, and whether it changes anything.
+    const fn audited(self) -> (&'static str, bool) {
+        match self {
+            Route::Collect => ("collect", true),
+            Route::Standing => ("read-only-status", false),
+            Route::Switch => ("read-only-switch", true),
+            Route::Revoke => ("revoke-tokens", true),
+        }
+    }
+}
+
 /// Reads a method and a path; else the methods that the path has, none if there is no such path.
 fn route(method: &Method, path: &str) -> Result<Route, Option<&'static str>> {
     match (path, method.as_str()) {
@@ -71,7 +87,7 @@ fn route(method: &Method, path: &str) -> Result<Route, Option<&'static str>> {
 }
 
 /// Answers a request below [`PREFIX`].
-pub(crate) async fn serve(admin: &Admin, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn serve(admin: &Admin, request: Request<Incoming>, peer: Peer) -> Response<Body> {
     let head = *request.method() == Method::HEAD;
     let route = match route(request.method(), request.uri().path()) {
         Ok(route) => route,
@@ -82,7 +98,15 @@ pub(crate) async fn serve(admin: &Admin, request: Request<Incoming>) -> Response
         }
         Err(None) => return answer::empty(StatusCode::NOT_FOUND),
     };
-    let outcome = match authorize(admin, request.headers()).await {
+    let authorized = authorize(admin, request.headers()).await;
+    let mut trail = admin.audit.begin();
+    let (action, changes) = route.audited();
+    let (method, headers) = (request.method(), request.headers());
+    trail.administration(
+        reason(&authorized, headers),
+        &Administration { action, changes, method, headers, peer: &peer },
+    );
+    let outcome = match authorized {
         Err(refused) => Err(refused),
         Ok(()) => match route {
             Route::Collect => gc::collect(admin, request).await,
@@ -91,7 +115,19 @@ pub(crate) async fn serve(admin: &Admin, request: Request<Incoming>) -> Response
             Route::Revoke => revoke::revoke(admin, request).await,
         },
     };
-    outcome.unwrap_or_else(|refused| refused.response(head))
+    let response = outcome.unwrap_or_else(|refused| refused.response(head));
+    trail.answered(&response);
+    response
+}
+
+/// Why a request may go on, or may not, as it is audited.
+fn reason(authorized: &Result<(), Refused>, headers: &HeaderMap) -> Reason {
+    match authorized {
+        Ok(()) => Reason::AdminToken,
+        Err(refused) if refused.status != StatusCode::UNAUTHORIZED => Reason::Unverifiable,
+        Err(_) if headers.contains_key(header::AUTHORIZATION) => Reason::BadCredentials,
+        Err(_) => Reason::NoCredentials,
+    }
 }
 
 impl Refused {

@@ -4,11 +4,13 @@
 mod access;
 pub(crate) mod basic;
 mod brake;
+pub(crate) mod certificate;
 mod grants;
 mod htpasswd;
 mod policy;
 mod silly;
 pub(crate) mod token;
+mod verdict;
 mod verified;
 
 use std::fmt;
@@ -23,9 +25,10 @@ pub use access::Access;
 pub(crate) use access::{source_of_mount, wanted};
 pub use grants::{Grant, Grants};
 pub use htpasswd::{Htpasswd, HtpasswdError, LineProblem};
-pub use policy::Policy;
+pub use policy::{Grounds, Policy};
 pub use silly::Silly;
 pub use token::{SourceError, Token};
+pub(crate) use verdict::{Verdict, judge};
 
 /// Who makes a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,19 +36,39 @@ pub struct Identity {
     name: Arc<str>,
     /// What this somebody may do, where the method says so.
     grants: Option<Grants>,
+    groups: Arc<[String]>,
+    by_certificate: bool,
 }
 
 impl Identity {
     /// Somebody of this name, who brings nothing else.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), grants: None }
+        Self { name: name.into(), grants: None, groups: Arc::default(), by_certificate: false }
     }
 
     /// Somebody of this name, who may do this.
     #[must_use]
     pub fn granted(name: &str, grants: Grants) -> Self {
-        Self { name: name.into(), grants: Some(grants) }
+        Self { grants: Some(grants), ..Self::new(name) }
+    }
+
+    /// Somebody of this name and these groups, by the certificate of a client.
+    #[must_use]
+    pub fn of_certificate(name: &str, groups: Vec<String>) -> Self {
+        Self { groups: groups.into(), by_certificate: true, ..Self::new(name) }
+    }
+
+    /// The groups.
+    #[must_use]
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// Whether it is known by the certificate of a client, and not by the method.
+    #[must_use]
+    pub fn is_by_certificate(&self) -> bool {
+        self.by_certificate
     }
 
     /// What this somebody brings of what may be done; none where the method does not say.
@@ -109,6 +132,12 @@ pub trait Authenticator: Send + Sync {
 
     /// What a client is told in `WWW-Authenticate` that is not let in; none if it has no other way to try.
     fn challenge(&self, challenge: &Challenge<'_>) -> Option<String>;
+
+    /// The name that a request with bad credentials has said, for whoever looks after attacks. It is none if it is nobody's
+    /// name: people put passwords in its place.
+    async fn said(&self, _: &HeaderMap) -> Option<String> {
+        None
+    }
 }
 
 /// Why somebody is not let in.

@@ -16,10 +16,30 @@ enum Named {
     Rules,
 }
 
+/// Why somebody may do what a request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grounds {
+    /// Nobody is asked for a name, and everybody may do everything.
+    Open,
+    /// It is for everybody, also who says no name.
+    Everybody,
+    /// Whoever says a name may do everything.
+    NoRules,
+    /// The token says so.
+    Token,
+    /// Rules say so, at least of a part.
+    Rule,
+    /// Nothing is wanted of which it could be said who may do it.
+    Nothing,
+}
+
 /// The rules of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// Those for everybody first.
     rules: Vec<Rule>,
+    /// How many of them add to what a token says.
+    beside_tokens: usize,
     named: Named,
     /// Whether somebody who says no name may do everything.
     is_open: bool,
@@ -44,45 +64,65 @@ fn wanted_by(access: &Access) -> Wanted<'_> {
 }
 
 fn subject(identity: Option<&Identity>) -> Subject {
-    Subject { user: identity.map(|identity| identity.name().to_owned()), ..Subject::default() }
+    let Some(identity) = identity else { return Subject::default() };
+    Subject { user: Some(identity.name().to_owned()), groups: identity.groups().to_vec(), ..Subject::default() }
 }
 
 impl Policy {
     /// The rules of a configuration.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        let Some(Auth { method, anonymous, rules: named }) = &config.auth else {
-            return Policy { rules: Vec::new(), named: Named::Everything, is_open: true };
+        let Some(Auth { method, certificate, anonymous, rules: named }) = &config.auth else {
+            return Policy { rules: Vec::new(), beside_tokens: 0, named: Named::Everything, is_open: true };
         };
         let everybody = anonymous.iter().map(berth_config::rules::Everybody::rule);
-        // The issuer has gone by the rules: what they grant is in the token.
-        let named: &[Rule] = if matches!(method, Some(Method::Issuer(_))) { &[] } else { named };
-        let named_has = match (method, named.is_empty()) {
-            (Some(Method::Htpasswd(_) | Method::Silly(_)), true) => Named::Everything,
+        let named_has = match method {
+            Some(Method::Htpasswd(_) | Method::Silly(_)) if named.is_empty() => Named::Everything,
+            None if named.is_empty() && certificate.is_some() => Named::Everything,
             _ => Named::Rules,
         };
-        Policy { rules: everybody.chain(named.iter().cloned()).collect(), named: named_has, is_open: false }
+        let rules: Vec<Rule> = everybody.chain(named.iter().cloned()).collect();
+        // The issuer has gone by the rules: what they grant of what was asked for is in the token.
+        let beside_tokens = if matches!(method, Some(Method::Issuer(_))) { anonymous.len() } else { rules.len() };
+        Policy { rules, beside_tokens, named: named_has, is_open: false }
     }
 
-    /// Whether somebody, or nobody that is known, may do all of this.
+    /// The rules that are about somebody, as far as they are not in a token.
+    fn rules_for(&self, identity: Option<&Identity>) -> &[Rule] {
+        match identity.and_then(Identity::grants) {
+            Some(_) => &self.rules[..self.beside_tokens],
+            None => &self.rules,
+        }
+    }
+
+    /// Why somebody, or nobody that is known, may do all of this; none if they may not.
     #[must_use]
-    pub fn allows(&self, identity: Option<&Identity>, wanted: &[Access]) -> bool {
-        let subject = subject(identity);
-        self.has_everything(identity)
-            || wanted.iter().all(|access| {
-                let granted = identity.and_then(Identity::grants).is_some_and(|grants| grants.has(access));
-                granted
-                    || match wanted_by(access) {
-                        Wanted::Of(repository, action) => rules::allows(&self.rules, &subject, repository, action),
-                        Wanted::Catalog => {
-                            self.rules.iter().any(|rule| rule.names(&subject))
-                                || identity
-                                    .and_then(Identity::grants)
-                                    .is_some_and(|grants| grants.listed().next().is_some())
-                        }
-                        Wanted::Other => false,
-                    }
-            })
+    pub fn grounds(&self, identity: Option<&Identity>, wanted: &[Access]) -> Option<Grounds> {
+        if self.has_everything(identity) {
+            return Some(if identity.is_none() { Grounds::Open } else { Grounds::NoRules });
+        }
+        if wanted.is_empty() {
+            return Some(Grounds::Nothing);
+        }
+        let (subject, rules) = (subject(identity), self.rules_for(identity));
+        let grants = identity.and_then(Identity::grants);
+        let by_rules = |access| match wanted_by(access) {
+            Wanted::Of(repository, action) => rules::allows(rules, &subject, repository, action),
+            Wanted::Catalog => rules.iter().any(|rule| rule.names(&subject)),
+            Wanted::Other => false,
+        };
+        let by_token = |access: &Access| {
+            let lists = || grants.is_some_and(|grants| grants.listed().next().is_some());
+            grants.is_some_and(|grants| grants.has(access)) || (matches!(wanted_by(access), Wanted::Catalog) && lists())
+        };
+        let mut grounds = Grounds::Token;
+        for access in wanted.iter().filter(|access| !by_token(access)) {
+            if !by_rules(access) {
+                return None;
+            }
+            grounds = if identity.is_none() { Grounds::Everybody } else { Grounds::Rule };
+        }
+        Some(grounds)
     }
 
     /// Whether who says no name is let in for anything at all.
@@ -112,13 +152,13 @@ impl Policy {
         if is_granted || self.has_everything(identity) {
             return None;
         }
-        let subject = subject(identity);
+        let (subject, rules) = (subject(identity), self.rules_for(identity));
         let granted: Vec<_> =
             identity.and_then(Identity::grants).map(|grants| grants.listed().cloned().collect()).unwrap_or_default();
         Some(move |name: &RepositoryName| {
             // What a token lists has no placeholder left.
             granted.iter().any(|pattern: &RepositoryPattern| pattern.matches(name.as_str(), &Subject::default()))
-                || rules::allows(&self.rules, &subject, name.as_str(), Action::List)
+                || rules::allows(rules, &subject, name.as_str(), Action::List)
         })
     }
 }
@@ -142,7 +182,7 @@ mod tests {
         for (name, action, allowed) in expected {
             let kind = if name == "catalog" { "registry" } else { "repository" };
             let access = [Access::of(kind, name, action)];
-            assert_eq!(policy.allows(identity, &access), allowed, "{identity:?} {name} {action}");
+            assert_eq!(policy.grounds(identity, &access).is_some(), allowed, "{identity:?} {name} {action}");
         }
     }
 
@@ -173,11 +213,14 @@ mod tests {
         ];
         let open = policy("none");
         check(&open, None, everything);
+        let pull = [Access::of("repository", "public/a", "pull")];
+        assert_eq!(open.grounds(None, &pull), Some(Grounds::Open));
         assert!(open.is_unlimited() && open.is_for_everybody() && open.listed(None).is_none());
 
         let passwords = policy(&format!("{{{HTPASSWD}}}"));
         check(&passwords, None, nothing);
         check(&passwords, Some(&alice), everything);
+        assert_eq!(passwords.grounds(Some(&alice), &pull), Some(Grounds::NoRules));
         assert!(passwords.is_unlimited() && !passwords.is_for_everybody());
 
         let beside = policy(&format!("{{{HTPASSWD}, {ANONYMOUS}}}"));
@@ -188,6 +231,9 @@ mod tests {
         let ruled = policy(&format!("{{{HTPASSWD}, {ANONYMOUS}, {RULES}}}"));
         check(&ruled, None, public);
         check(&ruled, Some(&alice), home);
+        assert_eq!(ruled.grounds(None, &pull), Some(Grounds::Everybody));
+        assert_eq!(ruled.grounds(Some(&alice), &pull), Some(Grounds::Rule));
+        assert_eq!(ruled.grounds(Some(&alice), &[]), Some(Grounds::Nothing));
 
         let alone = policy(&format!("{{{ANONYMOUS}}}"));
         check(&alone, None, public);
@@ -196,6 +242,46 @@ mod tests {
         check(&tokens, None, nothing);
         check(&tokens, Some(&Identity::granted("alice", Grants::new(Vec::new()))), nothing);
         assert!(!tokens.is_unlimited());
+    }
+
+    #[test]
+    fn a_token_of_the_issuer_has_what_it_says_and_a_certificate_what_rules_grant() {
+        let issuer = "issuer: {service: s, issuer: 'https://r.example/auth', keys: /k, htpasswd: {path: /p}}";
+        let policy = policy(&format!("{{{issuer}, {ANONYMOUS}, {RULES}}}"));
+        let grant = Grant {
+            kind: "repository".into(),
+            class: String::new(),
+            name: "home/alice/a".into(),
+            actions: vec!["pull".into()],
+            repositories: Vec::new(),
+        };
+        let token = Identity::granted("alice", Grants::new(vec![grant]));
+        check(
+            &policy,
+            Some(&token),
+            [
+                ("home/alice/a", "pull", true),
+                ("home/alice/a", "push", false),
+                ("home/alice/b", "pull", false),
+                ("public/a", "pull", true),
+                ("public/a", "push", false),
+            ],
+        );
+        let name = |text: &str| text.parse::<RepositoryName>().unwrap();
+        let listed = policy.listed(Some(&token)).expect("not all of them");
+        assert!(listed(&name("public/a")) && !listed(&name("home/alice/a")));
+        let shown = Identity::of_certificate("alice", Vec::new());
+        check(
+            &policy,
+            Some(&shown),
+            [
+                ("home/alice/a", "pull", true),
+                ("home/alice/a", "push", true),
+                ("home/alice/b", "pull", true),
+                ("public/a", "pull", true),
+                ("home/bob/a", "pull", false),
+            ],
+        );
     }
 
     #[test]
@@ -221,7 +307,8 @@ mod tests {
             ],
         );
         let both = [Access::of("repository", "team/app", "push"), Access::of("repository", "public/a", "pull")];
-        assert!(policy.allows(Some(&alice), &both), "a mount");
+        assert_eq!(policy.grounds(Some(&alice), &both), Some(Grounds::Rule), "a mount");
+        assert_eq!(policy.grounds(Some(&alice), &both[..1]), Some(Grounds::Token));
         let name = |text: &str| text.parse::<RepositoryName>().unwrap();
         let listed = policy.listed(Some(&alice)).expect("not all of them");
         assert!(listed(&name("public/a")) && listed(&name("home/alice/a")) && !listed(&name("home/bob/a")));
@@ -233,7 +320,8 @@ mod tests {
             ..grant("registry", "catalog")
         };
         let some = Identity::granted("bob", Grants::new(vec![some]));
-        assert!(policy.allows(Some(&some), &[Access::of("registry", "catalog", "*")]));
+        let grounds = policy.grounds(Some(&some), &[Access::of("registry", "catalog", "*")]);
+        assert_eq!(grounds, Some(Grounds::Token));
         let listed = policy.listed(Some(&some)).expect("not all of them");
         assert!(listed(&name("team/a")) && listed(&name("home/bob/a")) && listed(&name("public/a")));
         assert!(!listed(&name("bob/a")) && !listed(&name("home/alice/a")), "a token has no placeholders");

@@ -28,7 +28,7 @@ mod tests {
             let headers = [("x-forwarded-for", forwarded), ("x-real-ip", real)].into_iter();
             let headers = headers.filter(|(_, value)| !value.is_empty());
             let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-            let peer = Peer { address: peer.map(|address| address.parse().unwrap()), secure: false };
+            let peer = Peer { address: peer.map(|address| address.parse().unwrap()), secure: false, client: None };
             let expected = expected.map(|address| address.parse().unwrap());
             assert_eq!(client(&headers, &peer), expected, "{forwarded:?} {real:?}");
         }

@@ -12,9 +12,10 @@ use serde_json::{Map, Value, json};
 use super::answer::{self, Body};
 use super::errors::Failure;
 use super::form_urlencoded;
+use crate::audit::{OfTokens, Reason, Trail};
 use crate::auth::basic::{self, Basic};
 use crate::auth::{Grant, quoted};
-use crate::issuer::{self, ACCESS_TOKEN, Denial, Endpoint, Issued, Issuer, RequestError, Shown};
+use crate::issuer::{self, ACCESS_TOKEN, Denial, Endpoint, Issued, Issuer, RequestError, Shown, Wanted};
 use crate::route::Rejection;
 use crate::server::Peer;
 
@@ -28,7 +29,8 @@ pub(super) async fn handle(
     issuer: &Issuer,
     endpoint: Endpoint,
     request: Request<Incoming>,
-    peer: Peer,
+    peer: &Peer,
+    trail: &mut Trail,
 ) -> Result<Response<Body>, Failure> {
     let (parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
@@ -42,21 +44,49 @@ pub(super) async fn handle(
         (Endpoint::Discovery, &Method::GET | &Method::HEAD) => {
             Ok(answer::json(StatusCode::OK, issuer.discovery().to_string().into(), is_head))
         }
-        (Endpoint::Token, &Method::GET) => by_query(issuer, &parts, peer).await,
-        (Endpoint::Token, &Method::POST) => by_form(issuer, &parts.headers, body, peer).await,
-        (Endpoint::Revoke, &Method::POST) => revoke(issuer, &parts.headers, body).await,
+        (Endpoint::Token, &Method::GET) => by_query(issuer, &parts, peer, trail).await,
+        (Endpoint::Token, &Method::POST) => by_form(issuer, &parts, body, peer, trail).await,
+        (Endpoint::Revoke, &Method::POST) => revoke(issuer, &parts, body, peer, trail).await,
         (Endpoint::Keys | Endpoint::Discovery, _) => Err(Rejection::Method { allow: "GET, HEAD" }.into()),
         (Endpoint::Token, _) => Err(Rejection::Method { allow: "GET, POST" }.into()),
         (Endpoint::Revoke, _) => Err(Rejection::Method { allow: "POST" }.into()),
     }
 }
 
-fn from(peer: Peer) -> Option<std::net::IpAddr> {
-    peer.address.map(|address| address.ip())
+/// Has a token issued, and the decision audited.
+async fn issue(
+    issuer: &Issuer,
+    wanted: Wanted,
+    parts: &Parts,
+    peer: &Peer,
+    trail: &mut Trail,
+) -> Result<Issued, Denial> {
+    let named = match &wanted.shown {
+        Shown::Password { name, .. } if trail.is_on() => Some(name.clone()),
+        _ => None,
+    };
+    let outcome = issuer.issue(wanted, peer.address.map(|address| address.ip())).await;
+    if trail.is_on() {
+        let (reason, user, authentication) = match &outcome {
+            Ok(Issued { user: None, authentication, .. }) => (Reason::Everybody, None, *authentication),
+            Ok(Issued { user, authentication, .. }) => (Reason::Credentials, user.clone(), *authentication),
+            Err(denial) => {
+                let named = match named {
+                    Some(named) if issuer.is_user(&named).await => Some(named),
+                    _ => None,
+                };
+                (denial.reason(), named, "issuer")
+            }
+        };
+        let Parts { method, headers, .. } = parts;
+        let action = "issue-token";
+        trail.token(reason, &OfTokens { action, user: user.as_deref(), authentication, method, headers, peer });
+    }
+    outcome
 }
 
 /// Docker's protocol: what is wanted is in the query, and who asks in a header.
-async fn by_query(issuer: &Issuer, parts: &Parts, peer: Peer) -> Result<Response<Body>, Failure> {
+async fn by_query(issuer: &Issuer, parts: &Parts, peer: &Peer, trail: &mut Trail) -> Result<Response<Body>, Failure> {
     let challenge = || format!("Basic realm={}", quoted(issuer.service()));
     let unauthorized = |denial: &Denial| {
         Failure::saying(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, denial.to_string())
@@ -71,7 +101,7 @@ async fn by_query(issuer: &Issuer, parts: &Parts, peer: Peer) -> Result<Response
     };
     let query = form_urlencoded(parts.uri.query().unwrap_or_default())?;
     let wanted = issuer::of_query(&query, shown).map_err(|error| bad_request(&error))?;
-    match issuer.issue(wanted, from(peer)).await {
+    match issue(issuer, wanted, parts, peer, trail).await {
         Ok(issued) => {
             let mut fields = fields(&issued);
             fields.insert("token".into(), issued.token.into());
@@ -99,14 +129,20 @@ fn otherwise(denial: Denial) -> Failure {
 }
 
 /// OAuth 2.0: everything is in a form.
-async fn by_form(issuer: &Issuer, headers: &HeaderMap, body: Incoming, peer: Peer) -> Result<Response<Body>, Failure> {
-    let wanted = match read_form(headers, body).await?.map(|form| issuer::of_form(&form)) {
+async fn by_form(
+    issuer: &Issuer,
+    parts: &Parts,
+    body: Incoming,
+    peer: &Peer,
+    trail: &mut Trail,
+) -> Result<Response<Body>, Failure> {
+    let wanted = match read_form(&parts.headers, body).await?.map(|form| issuer::of_form(&form)) {
         Ok(Ok(wanted)) => wanted,
         Ok(Err(error)) => return Ok(refused(StatusCode::BAD_REQUEST, error.code(), &error.to_string())),
         Err(problem) => return Ok(refused(StatusCode::BAD_REQUEST, "invalid_request", problem)),
     };
     let is_exchange = wanted.is_exchange;
-    match issuer.issue(wanted, from(peer)).await {
+    match issue(issuer, wanted, parts, peer, trail).await {
         Ok(issued) => {
             let mut fields = fields(&issued);
             fields.insert("token_type".into(), "Bearer".into());
@@ -132,7 +168,14 @@ async fn by_form(issuer: &Issuer, headers: &HeaderMap, body: Incoming, peer: Pee
 }
 
 /// RFC 7009.
-async fn revoke(issuer: &Issuer, headers: &HeaderMap, body: Incoming) -> Result<Response<Body>, Failure> {
+async fn revoke(
+    issuer: &Issuer,
+    parts: &Parts,
+    body: Incoming,
+    peer: &Peer,
+    trail: &mut Trail,
+) -> Result<Response<Body>, Failure> {
+    let Parts { method, headers, .. } = parts;
     let form = match read_form(headers, body).await? {
         Ok(form) => form,
         Err(problem) => return Ok(refused(StatusCode::BAD_REQUEST, "invalid_request", problem)),
@@ -143,6 +186,8 @@ async fn revoke(issuer: &Issuer, headers: &HeaderMap, body: Incoming) -> Result<
         let missing = RequestError::Missing("token");
         return Ok(refused(StatusCode::BAD_REQUEST, missing.code(), &missing.to_string()));
     };
+    let (action, user, authentication) = ("revoke-token", None, "refresh-token");
+    trail.token(Reason::Credentials, &OfTokens { action, user, authentication, method, headers, peer });
     issuer.revoke(token).await.map_err(|error| Failure::from(crate::error::Error::from(error)))?;
     Ok(of_token(StatusCode::OK, Map::new()))
 }

@@ -29,7 +29,9 @@ use http::uri::{Authority, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-use crate::auth::{self, Answer, Authenticator, Challenge, Identity, Policy, Why};
+use crate::audit::{Asked, Audit, Trail};
+use crate::auth::certificate::{self, Certificates};
+use crate::auth::{self, Authenticator, Challenge, Identity, Policy, Verdict, Why};
 use crate::conditions::{Conditions, Unmet};
 use crate::health::Health;
 use crate::issuer::Issuer;
@@ -54,6 +56,8 @@ pub struct App {
     pub authenticator: Option<Arc<dyn Authenticator>>,
     /// What issues tokens, if this server does.
     pub issuer: Option<Arc<Issuer>>,
+    /// How the certificate of a client says who makes a request; not at all if there is nothing.
+    pub(crate) certificates: Option<Certificates>,
     /// How addresses are given out.
     pub addresses: Addresses,
     /// What signs the state in upload addresses; nothing yet if it lies in a store that could not be reached.
@@ -64,6 +68,8 @@ pub struct App {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether requests are logged.
     pub access_log: bool,
+    /// What is told of decisions about who may do what.
+    pub(crate) audit: Audit,
     /// The most repositories of a page.
     pub max_catalog_entries: usize,
     /// The most tags of a page.
@@ -143,8 +149,8 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: Peer) -> Respons
     let user_agent = request.headers().get(header::USER_AGENT).cloned();
     let request_bytes = content_length(request.headers());
 
-    let mut actor = None;
-    let (mut response, failure) = match answer(app, route, request, peer, &mut actor).await {
+    let (mut actor, mut trail) = (None, app.audit.begin());
+    let (mut response, failure) = match answer(app, route, request, peer.clone(), &mut actor, &mut trail).await {
         Ok(response) => (response, None),
         Err(failure) => (failure.response(method == Method::HEAD), Some(failure)),
     };
@@ -157,6 +163,7 @@ pub async fn serve(app: &App, request: Request<Incoming>, peer: Peer) -> Respons
         add_configured(headers, &app.headers);
     }
 
+    trail.answered(&response);
     let status = response.status();
     let response_bytes = content_length(response.headers());
     let seconds = start.elapsed().as_secs_f64();
@@ -181,6 +188,7 @@ async fn answer(
     request: Request<Incoming>,
     peer: Peer,
     actor: &mut Option<Identity>,
+    trail: &mut Trail,
 ) -> Result<Response<Body>, Failure> {
     host::check(request.version(), request.headers())?;
     // Before anything that is asked for, so that whoever asks any path for whether this server can be used learns that it cannot.
@@ -197,7 +205,7 @@ async fn answer(
         }
         Ok(Route::Issuer(endpoint)) => {
             let Some(issuer) = &app.issuer else { return Err(route::Rejection::NotFound.into()) };
-            return issuer::handle(issuer, endpoint, request, peer).await;
+            return issuer::handle(issuer, endpoint, request, &peer, trail).await;
         }
         Err(route::Rejection::NotFound) => return Err(route::Rejection::NotFound.into()),
         // Of all else it is told only to who may know what is wrong with the request.
@@ -205,7 +213,7 @@ async fn answer(
     };
     let (parts, body) = request.into_parts();
     let query = form_urlencoded(parts.uri.query().unwrap_or_default())?;
-    *actor = authenticate(app, route.as_ref().ok(), &parts, &query, peer).await?;
+    *actor = authenticate(app, &route, &parts, &query, &peer, trail).await?;
     let route = route?;
     let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str), peer.secure);
     let context =
@@ -275,26 +283,49 @@ fn options(path: &str, allow: &str) -> Response<Body> {
 /// With a challenge, where other credentials might do.
 async fn authenticate(
     app: &App,
-    route: Option<&Route>,
+    parsed: &Result<Route, route::Rejection>,
     parts: &Parts,
     query: &[(String, String)],
-    peer: Peer,
+    peer: &Peer,
+    trail: &mut Trail,
 ) -> Result<Option<Identity>, Failure> {
-    let wanted = |route| auth::wanted(route, &parts.method, auth::source_of_mount(route, query).as_ref());
-    let wanted = route.map(wanted).unwrap_or_default();
-    let Some(authenticator) = &app.authenticator else {
-        let is_allowed = app.policy.allows(None, &wanted);
-        return if is_allowed { Ok(None) } else { Err(Failure::denied(&wanted)) };
+    let Parts { method, headers, .. } = parts;
+    let route = parsed.as_ref().ok();
+    let mount_from = route.and_then(|route| auth::source_of_mount(route, query));
+    let wanted = route.map(|route| auth::wanted(route, method, mount_from.as_ref())).unwrap_or_default();
+    let answer = match &app.authenticator {
+        Some(authenticator) => {
+            Some(authenticator.authenticate(headers, peer.address.map(|address| address.ip())).await)
+        }
+        None => None,
     };
-    let from = peer.address.map(|address| address.ip());
-    let why = match authenticator.authenticate(&parts.headers, from).await? {
-        Answer::Known(identity) if app.policy.allows(Some(&identity), &wanted) => return Ok(Some(identity)),
-        Answer::Known(_) => Why::Insufficient,
-        // Who wants nothing of which it could be said who may do it asks how to log in.
-        Answer::NoCredentials if !wanted.is_empty() && app.policy.allows(None, &wanted) => return Ok(None),
-        Answer::NoCredentials => Why::Missing,
-        Answer::BadCredentials => Why::Bad,
+    let (answer, past) = match &app.certificates {
+        Some(settings) => certificate::beside(answer, certificate::shown(settings, peer.client.as_deref())),
+        None => (answer, None),
     };
+    let verdict = match auth::judge(&app.policy, answer, &wanted) {
+        Verdict::Refused(why, None) => Verdict::Refused(why, past),
+        verdict => verdict,
+    };
+    if trail.is_on() {
+        let said = match (&verdict, &app.authenticator) {
+            (Verdict::Refused(Why::Bad, None) | Verdict::Failed(_), Some(authenticator)) => {
+                authenticator.said(headers).await
+            }
+            _ => None,
+        };
+        let (handler, from) = (route::handler_name(parsed), mount_from.as_ref());
+        let asked = Asked { route, handler, method, headers, peer, wanted: &wanted, from };
+        trail.decided(&verdict, &asked, said.as_deref());
+    }
+    let why = match verdict {
+        Verdict::Granted(identity, _) => return Ok(identity),
+        Verdict::Failed(error) => return Err(error.into()),
+        // A name and a password, or a token, might do more than a certificate that stands in for them.
+        Verdict::Refused(_, Some(identity)) if identity.is_by_certificate() => Why::Missing,
+        Verdict::Refused(why, _) => why,
+    };
+    let Some(authenticator) = &app.authenticator else { return Err(Failure::denied(&wanted)) };
     let named = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let host = parts.uri.authority().map(Authority::as_str).or(named).unwrap_or_default();
     let challenge = Challenge { wanted: &wanted, why, headers: &parts.headers, host };

@@ -124,7 +124,7 @@ mod tests {
         let claim = |name: &str| found.claims.get(name).map(String::as_str);
         assert_eq!([claim("ref_protected"), claim("run"), claim("address")], [Some("true"), Some("12"), None]);
 
-        assert_eq!(subject(&oidc("email", Some("")), &said).unwrap().user.as_deref(), Some("a@b.example"));
+        assert_eq!(subject(&oidc("email", Some("-")), &said).unwrap().user.as_deref(), Some("a@b.example"));
         assert_eq!(subject(&oidc("sub", Some("x-")), &said).unwrap().user.as_deref(), Some("x-f:1"));
         let one = json!({"sub": "s", "groups": "dev"});
         assert_eq!(subject(&oidc("sub", None), &one).unwrap().groups, ["id:dev"]);

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::audit::Reason;
 use crate::auth::{AuthError, Grant};
 use crate::jose::DISCOVERY;
 use decide::Policy;
@@ -53,10 +54,12 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    const ALL: [Endpoint; 4] = [Endpoint::Token, Endpoint::Revoke, Endpoint::Keys, Endpoint::Discovery];
+    /// Every one.
+    pub const ALL: [Endpoint; 4] = [Endpoint::Token, Endpoint::Revoke, Endpoint::Keys, Endpoint::Discovery];
 
     /// Its path, below that of the issuer.
-    const fn path(self) -> &'static str {
+    #[must_use]
+    pub const fn path(self) -> &'static str {
         match self {
             Endpoint::Token => "/token",
             Endpoint::Revoke => "/revoke",
@@ -95,6 +98,19 @@ pub(crate) enum Denial {
     Key,
 }
 
+impl Denial {
+    /// Why, as it is audited.
+    pub(crate) const fn reason(&self) -> Reason {
+        match self {
+            Denial::Anonymous => Reason::NoCredentials,
+            Denial::Password | Denial::Refresh | Denial::Token => Reason::BadCredentials,
+            Denial::Service(_) => Reason::NotGranted,
+            Denial::Auth(error) => Reason::of_failure(error),
+            Denial::Store(_) | Denial::Key => Reason::Unverifiable,
+        }
+    }
+}
+
 /// A token that was issued.
 pub(crate) struct Issued {
     pub(crate) token: String,
@@ -103,6 +119,10 @@ pub(crate) struct Issued {
     pub(crate) at: i64,
     pub(crate) seconds: i64,
     pub(crate) grants: Vec<Grant>,
+    /// Whose it is; none if it is everybody's.
+    pub(crate) user: Option<String>,
+    /// How it was shown who that is.
+    pub(crate) authentication: &'static str,
 }
 
 /// What a token claims. A field is as others read it.
@@ -254,12 +274,18 @@ impl Issuer {
             access: &grants,
         };
         let token = self.keyring.ring().await.signer.sign(&claims).ok_or(Denial::Key)?;
+        let authentication = match (&used, &known) {
+            (Some(_), _) => "refresh-token",
+            (None, Some(known)) => known.by.name(),
+            (None, None) => "anonymous",
+        };
+        let user = subject.user.clone();
         let refresh_token = match (used, known) {
             (Some(used), _) => Some(used),
             (None, Some(known)) if offline => self.refresh_token(known, at).await,
             (None, _) => None,
         };
-        Ok(Issued { token, refresh_token, at, seconds, grants })
+        Ok(Issued { token, refresh_token, at, seconds, grants, user, authentication })
     }
 
     /// A refresh token, where there are any for such as this one. Who gets none has a token all the same.
@@ -279,6 +305,11 @@ impl Issuer {
                 None
             }
         }
+    }
+
+    /// Whether there is a user with a password of this name.
+    pub(crate) async fn is_user(&self, name: &str) -> bool {
+        self.providers.is_user(name).await
     }
 
     /// Makes a refresh token count no more. Of what is none, nothing is said.

@@ -42,6 +42,17 @@ pub(super) enum By {
     Account,
 }
 
+impl By {
+    /// How it is called where it is told of.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            By::Password(_) => "htpasswd",
+            By::Oidc(_) => "oidc",
+            By::Account => "serviceaccount",
+        }
+    }
+}
+
 /// All that may vouch for somebody.
 pub(super) struct Providers {
     htpasswd: Option<Htpasswd>,
@@ -137,6 +148,14 @@ impl Providers {
         let Some(htpasswd) = &self.htpasswd else { return Ok(None) };
         let stamp = htpasswd.login(name, password, from).await?;
         Ok(stamp.map(|stamp| Known { subject: user(name), by: By::Password(stamp), until: None }))
+    }
+
+    /// A name, if it is that of a user with a password: what else is written there may be a password.
+    pub(super) async fn is_user(&self, name: &str) -> bool {
+        match &self.htpasswd {
+            Some(htpasswd) => htpasswd.stamp(name).await.is_ok_and(|stamp| stamp.is_some()),
+            None => false,
+        }
     }
 
     /// Whether somebody is still there who has shown who they are before.

@@ -95,11 +95,21 @@ struct Looked {
     stamps: Vec<Stamp>,
     /// What the address answered last.
     fetched: Option<Fetched>,
-    /// When it was asked, and when it answered.
+    /// When it was asked, when for a key that was not known, and when it answered.
     asked: Option<Instant>,
+    asked_for_a_key: Option<Instant>,
     answered: Option<Instant>,
     /// What the log was told last.
     told: Option<String>,
+}
+
+/// Why an address is asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Because {
+    /// What it has answered is old.
+    Time,
+    /// A token names a key that is not known.
+    Key,
 }
 
 /// What is read.
@@ -171,7 +181,7 @@ impl Source {
                 let source = self.clone();
                 drop(looked);
                 // Nobody waits for what may be as it was.
-                tokio::spawn(async move { source.ask_again().await });
+                tokio::spawn(async move { source.ask_again(Because::Time).await });
             }
         }
         self.keys.load_full()
@@ -181,17 +191,25 @@ impl Source {
     /// request that this one has waited for; none if they are the same.
     pub(crate) async fn other_than(self: &Arc<Self>, known: &Arc<Keys>) -> Option<Arc<Keys>> {
         if self.remote().is_some() {
-            self.ask_again().await;
+            self.ask_again(Because::Key).await;
         }
         let keys = self.keys.load_full();
         (!Arc::ptr_eq(&keys, known)).then_some(keys)
     }
 
-    async fn ask_again(&self) {
+    async fn ask_again(&self, because: Because) {
         let Some(remote) = self.remote() else { return };
         let mut looked = self.looked.lock().await;
-        if looked.asked.is_some_and(|at| at.elapsed() < ASK_PAUSE) {
+        // A key may be a new one however shortly before the address was asked because of the time.
+        let before = match because {
+            Because::Time => looked.asked,
+            Because::Key => looked.asked_for_a_key,
+        };
+        if before.is_some_and(|at| at.elapsed() < ASK_PAUSE) {
             return;
+        }
+        if because == Because::Key {
+            looked.asked_for_a_key = Some(Instant::now());
         }
         looked.asked = Some(Instant::now());
         let outcome = match remote.ask().await {

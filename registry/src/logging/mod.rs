@@ -1,7 +1,8 @@
 //! The log: text or JSON lines on standard error, each with the fields that the configuration adds.
 //!
 //! The level is that of what Berth itself says. The libraries that speak to others say more of a request than is good to keep:
-//! the SDK of Amazon, at `debug`, whole names of keys. Of them only warnings and errors are written.
+//! the SDK of Amazon, at `debug`, whole names of keys. Of them only warnings and errors are written. What is audited has a
+//! setting of its own, and no level leaves it out.
 
 mod logstash;
 
@@ -25,7 +26,8 @@ const LIBRARIES: [&str; 8] = ["aws_", "h2", "hyper", "instant_acme", "object_sto
 /// What is written of whom at a level.
 fn targets(level: LevelFilter) -> Targets {
     let least = level.min(LevelFilter::WARN);
-    Targets::new().with_default(level).with_targets(LIBRARIES.map(|name| (name, least)))
+    let targets = Targets::new().with_default(level).with_targets(LIBRARIES.map(|name| (name, least)));
+    targets.with_target(crate::audit::TARGET, level.max(LevelFilter::INFO))
 }
 
 /// Begins to log. A second call, which only tests make, changes nothing.
@@ -36,8 +38,8 @@ pub(crate) fn begin(log: &Log) {
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
     };
-    let targets = targets(level);
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(stderr).with_ansi(false);
+    let (targets, most) = (targets(level), level.max(LevelFilter::INFO));
+    let builder = tracing_subscriber::fmt().with_max_level(most).with_writer(stderr).with_ansi(false);
     let _ = match log.formatter {
         LogFormat::Text => {
             let fields = log.fields.iter().map(|(key, value)| format!(" {key}={value}")).collect();
@@ -110,5 +112,7 @@ mod tests {
         }
         let error = targets(LevelFilter::ERROR);
         assert!(!error.would_enable("aws_config", &Level::WARN) && error.would_enable("aws_config", &Level::ERROR));
+        assert!(error.would_enable("audit", &Level::INFO), "a level leaves out what is audited");
+        assert!(!error.would_enable("access", &Level::INFO) && !error.would_enable("berth_registry", &Level::INFO));
     }
 }

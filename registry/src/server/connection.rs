@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,13 +13,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::Watcher;
+use rustls::pki_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use super::{Peer, Stream, Transport};
 use crate::http::Body;
 use crate::patience::{Patience, Patient};
-use crate::tls::{ALPN_HTTP2, Tls};
+use crate::tls::{ALPN_HTTP2, Accepted, Tls};
 
 /// How long a client may take to send the head of a request, and how long a connection may be idle.
 pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -84,16 +86,17 @@ impl<H: Handler> Connections<H> {
 
     pub(super) async fn serve(&self, stream: Stream, address: Option<SocketAddr>, watcher: Watcher) {
         let Some(tls) = &self.tls else {
-            return self.speak(&self.plain, stream, Peer { address, secure: false }, watcher).await;
+            return self.speak(&self.plain, stream, Peer { address, secure: false, client: None }, watcher).await;
         };
-        let peer = Peer { address, secure: true };
+        let mut peer = Peer { address, secure: true, client: None };
         let secured = tokio::select! {
             // Nothing has been asked yet.
             () = self.stop.cancelled() => return,
             secured = tls.accept(stream) => secured,
         };
         match secured {
-            Ok(Some(stream)) => {
+            Ok(Some(Accepted { stream, client })) => {
+                peer.client = client.map(Arc::new);
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
                 let builder = if http2 { &self.http2 } else { &self.http1 };
                 self.speak(builder, stream, peer, watcher).await;
@@ -106,7 +109,9 @@ impl<H: Handler> Connections<H> {
         }
     }
 
-    async fn speak<S>(&self, builder: &Builder<TokioExecutor>, stream: S, peer: Peer, watcher: Watcher)
+    /// Speaks until the client goes. When the server stops, or the client's certificate ends, requests in flight are the last
+    /// ones; who still has something to ask connects again, and shows the certificate that it has then.
+    async fn speak<S>(&self, builder: &Builder<TokioExecutor>, stream: S, peer: Peer, _counted: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -114,18 +119,41 @@ impl<H: Handler> Connections<H> {
         let quiet = stream.quiet();
         let service = service_fn(|request: Request<Incoming>| {
             quiet.store(request.version() < Version::HTTP_2 && request.body().is_end_stream(), Ordering::Relaxed);
-            let answer = self.handler.answer(request, peer);
+            let answer = self.handler.answer(request, peer.clone());
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        tokio::select! {
-            () = self.cut.cancelled() => tracing::debug!(%peer, "a connection was cut"),
-            outcome = watcher.watch(connection) => {
-                if let Err(error) = outcome {
-                    tracing::debug!(%peer, error, "a connection ended with an error");
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut last = pin!(async {
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = end_of_certificate(&peer) => {}
+            }
+        });
+        let mut is_last = false;
+        loop {
+            tokio::select! {
+                () = self.cut.cancelled() => return tracing::debug!(%peer, "a connection was cut"),
+                () = &mut last, if !is_last => {
+                    is_last = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                outcome = &mut connection => {
+                    if let Err(error) = outcome {
+                        tracing::debug!(%peer, error, "a connection ended with an error");
+                    }
+                    return;
                 }
             }
         }
+    }
+}
+
+/// Waits for the end of the client's certificate. Of one that has ended, as a resumed session brings it, the client is told so
+/// in an answer.
+async fn end_of_certificate(peer: &Peer) {
+    match peer.client.as_ref().and_then(|client| client.left(UnixTime::now())) {
+        Some(left) => tokio::time::sleep(left).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,14 +2,19 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::tls::Client;
 
 /// The other end of a connection, and whether nobody in between can read or change what is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// The address; none on a Unix socket.
     pub address: Option<SocketAddr>,
     /// Whether the connection is TLS.
     pub secure: bool,
+    /// The certificate of the client, where one was verified.
+    pub(crate) client: Option<Arc<Client>>,
 }
 
 impl fmt::Display for Peer {
@@ -30,7 +35,7 @@ mod tests {
     fn a_peer_in_the_log() {
         let check = |address: Option<&str>, expected: &str| {
             let address = address.map(|address| address.parse().unwrap());
-            assert_eq!(Peer { address, secure: false }.to_string(), expected);
+            assert_eq!(Peer { address, secure: false, client: None }.to_string(), expected);
         };
         check(Some("[::ffff:10.0.0.1]:9"), "10.0.0.1:9");
         check(Some("[2001:db8::1]:9"), "[2001:db8::1]:9");

@@ -13,6 +13,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use sha2::{Digest, Sha256};
 
+use super::Current;
 use super::clients;
 use super::error::{CertificateError, TlsError};
 use super::policy::Policy;
@@ -46,7 +47,7 @@ pub(super) struct Contents {
 /// What the contents give.
 #[derive(Debug)]
 pub(super) struct Built {
-    pub(super) config: Arc<ServerConfig>,
+    pub(super) current: Arc<Current>,
     /// When the certificate ends, in seconds since 1970; none if it does not come from a file.
     pub(super) expires: Option<i64>,
 }
@@ -90,12 +91,14 @@ impl Files {
                 authorities.add(certificate).map_err(error)?;
             }
         }
+        let verified = !authorities.is_empty() && clients::is_verified(policy.client_auth);
         let verifier = clients::verifier(policy.client_auth, authorities, &policy.provider)?;
         let builder = ServerConfig::builder_with_provider(policy.provider.clone());
         let builder = builder.with_protocol_versions(policy.versions).map_err(TlsError::Versions)?;
-        let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+        let mut config = builder.with_client_cert_verifier(verifier.clone()).with_cert_resolver(resolver);
         config.alpn_protocols.clone_from(&policy.protocols);
-        Ok(Built { config: Arc::new(config), expires })
+        let current = Current { config: Arc::new(config), verifier: verified.then_some(verifier) };
+        Ok(Built { current: Arc::new(current), expires })
     }
 }
 
@@ -215,7 +218,7 @@ mod tests {
         let built = Case::with(&[("tls.crt", &certificate), ("tls.key", &key)]).build(None).unwrap();
         // What rcgen gives a certificate that is asked for nothing.
         assert_eq!(built.expires, Some("4096-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second()));
-        assert_eq!(built.config.alpn_protocols, ["h2", "http/1.1"].map(|name| name.as_bytes().to_vec()));
+        assert_eq!(built.current.config.alpn_protocols, ["h2", "http/1.1"].map(|name| name.as_bytes().to_vec()));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor, ClientHello};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
@@ -27,6 +28,7 @@ use tokio_util::either::Either;
 use crate::patience::{Patience, Patient};
 use crate::server::Stream;
 
+pub(crate) use clients::Client;
 pub(crate) use error::TlsError;
 pub(crate) use files::{Files, Source, certificates, pair, validity};
 pub(crate) use policy::{ALPN_HTTP2, Policy};
@@ -57,9 +59,24 @@ pub(crate) enum HandshakeError {
     Failed(#[source] io::Error),
 }
 
+/// What is in force at a moment.
+#[derive(Debug)]
+pub(crate) struct Current {
+    config: Arc<ServerConfig>,
+    /// What verifies the certificates of clients; none if they are not verified.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// A connection whose handshake is done.
+pub(crate) struct Accepted {
+    pub(crate) stream: TlsStream<Stream>,
+    /// The certificate of the client, where one was verified.
+    pub(crate) client: Option<Client>,
+}
+
 /// What handshakes are done with.
 pub(crate) struct Tls {
-    current: ArcSwap<ServerConfig>,
+    current: Arc<ArcSwap<Current>>,
     /// What an authority is answered that validates a host name.
     challenge: Option<Arc<ServerConfig>>,
     room: Semaphore,
@@ -74,20 +91,20 @@ impl Tls {
     ) -> Result<Opened, TlsError> {
         let contents = opened.read()?;
         let built = opened.build(&contents, policy)?;
-        let (current, room) = (ArcSwap::new(built.config), Semaphore::new(MAX_HANDSHAKES));
+        let (current, room) = (Arc::new(ArcSwap::new(built.current)), Semaphore::new(MAX_HANDSHAKES));
         let tls = Arc::new(Tls { current, challenge, room });
         Ok(Opened { tls, fingerprint: contents.fingerprint(), expires: built.expires })
     }
 
     /// Does the handshake of a connection. `None` means that it was only made to validate a host name, and is over.
-    pub(crate) async fn accept(&self, stream: Stream) -> Result<Option<TlsStream<Stream>>, HandshakeError> {
+    pub(crate) async fn accept(&self, stream: Stream) -> Result<Option<Accepted>, HandshakeError> {
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake(stream)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(HandshakeError::TimedOut),
         }
     }
 
-    async fn shake(&self, stream: Stream) -> Result<Option<TlsStream<Stream>>, HandshakeError> {
+    async fn shake(&self, stream: Stream) -> Result<Option<Accepted>, HandshakeError> {
         if is_http(&stream).await.map_err(HandshakeError::Failed)? {
             // Whoever does not read the answer has missed nothing but a hint.
             let mut stream = Patient::new(stream, HINT_PATIENCE);
@@ -104,8 +121,10 @@ impl Tls {
             stream.shutdown().await.map_err(HandshakeError::Failed)?;
             return Ok(None);
         }
-        let stream = hello.into_stream(self.current.load_full()).await;
-        stream.map(Some).map_err(HandshakeError::Failed)
+        let current = self.current.load_full();
+        let stream = hello.into_stream(current.config.clone()).await.map_err(HandshakeError::Failed)?;
+        let client = Client::of(stream.get_ref().1, &current, &self.current);
+        Ok(Some(Accepted { stream, client }))
     }
 }
 

@@ -77,7 +77,7 @@ impl Reloader {
         match outcome {
             Ok(Look::Same) => self.complaint = None,
             Ok(Look::New(built, fingerprint)) => {
-                self.tls.current.store(built.config);
+                self.tls.current.store(built.current);
                 self.metrics.certificate_load(true);
                 self.fingerprint = fingerprint;
                 self.complaint = None;

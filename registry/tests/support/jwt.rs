@@ -42,6 +42,24 @@ impl Signer {
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()))
     }
+
+    /// The header that brings a token with these grants: `TYPE:NAME:ACTION,…`.
+    pub fn bearer(&self, scopes: &[&str]) -> String {
+        self.bearer_until(jiff::Timestamp::now().as_second() + 300, scopes)
+    }
+
+    /// The same, which ends at a time, in seconds since 1970.
+    pub fn bearer_until(&self, end: i64, scopes: &[&str]) -> String {
+        let access: Vec<Value> = scopes
+            .iter()
+            .map(|scope| {
+                let [kind, name, actions] = scope.split(':').collect::<Vec<_>>()[..] else { panic!("{scope}") };
+                json!({"type": kind, "name": name, "actions": actions.split(',').collect::<Vec<_>>()})
+            })
+            .collect();
+        let claims = json!({"iss": "issuer", "sub": "alice", "aud": ["registry"], "exp": end, "access": access});
+        format!("Bearer {}", self.sign(&claims))
+    }
 }
 
 /// A set of the public keys.

@@ -10,6 +10,7 @@ mod support;
 mod authority;
 mod clients;
 mod ending;
+mod identity;
 mod pki;
 mod programs;
 mod protocols;

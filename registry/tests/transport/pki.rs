@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use berth_config::Tls;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// An authority that signs what it is asked to.
@@ -34,8 +35,33 @@ impl Authority {
     }
 
     pub(crate) fn issue(&self, name: &str) -> Pair {
+        self.sign(&CertificateParams::new([name.to_owned()]).unwrap())
+    }
+
+    /// A certificate whose subject has these attributes.
+    pub(crate) fn issue_to(&self, subject: &[(DnType, &str)]) -> Pair {
+        self.sign(&Authority::about(subject))
+    }
+
+    /// The same, which ends at a time, in seconds since 1970.
+    pub(crate) fn issue_until(&self, subject: &[(DnType, &str)], until: u64) -> Pair {
+        let not_after = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(until);
+        let mut parameters = Authority::about(subject);
+        parameters.not_after = not_after;
+        self.sign(&parameters)
+    }
+
+    fn about(subject: &[(DnType, &str)]) -> CertificateParams {
+        let mut parameters = CertificateParams::new([]).unwrap();
+        parameters.distinguished_name = DistinguishedName::new();
+        for (kind, value) in subject {
+            parameters.distinguished_name.push(kind.clone(), DnValue::Utf8String((*value).to_owned()));
+        }
+        parameters
+    }
+
+    fn sign(&self, parameters: &CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
-        let parameters = CertificateParams::new([name.to_owned()]).unwrap();
         let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
         Pair {
             certificate: certificate.der().clone(),

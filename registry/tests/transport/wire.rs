@@ -99,10 +99,14 @@ impl Wire {
 
     /// Over TLS, with what was agreed on.
     pub(crate) async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Wire> {
-        let stream = handshake(address, config).await?;
+        Ok(Wire::agreed(handshake(address, config).await?).await)
+    }
+
+    /// The same, of which the handshake is done.
+    pub(crate) async fn agreed(stream: TlsStream<TcpStream>) -> Wire {
         match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => Ok(Wire::http2(stream).await),
-            _ => Ok(Wire::http1(stream).await),
+            Some(b"h2") => Wire::http2(stream).await,
+            _ => Wire::http1(stream).await,
         }
     }
 

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use berth_config::{
-    AccessLog, Admin, Catalog, Compatibility, Config, Debug, Delete, Duration, Events, H2c, Health, Http, Http2,
-    IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net, Notifications, Platform,
-    Platforms, Policy, Prometheus, ReadOnly, RepositoryPolicy, Schema1, Storage, StorageHealth, Tags, Tls, TlsVersion,
-    UploadPurging, Urls, Validation, Version,
+    AccessLog, Admin, AuditLog, Catalog, Compatibility, Config, Debug, Delete, Duration, Events, H2c, Health, Http,
+    Http2, IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net, Notifications,
+    Platform, Platforms, Policy, Prometheus, ReadOnly, RepositoryPolicy, Schema1, Storage, StorageHealth, Tags, Tls,
+    TlsVersion, UploadPurging, Urls, Validation, Version,
 };
 use berth_crds::{LogLevel, UrlRules};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -43,6 +43,7 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
             },
             fields: registry.log_fields.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect(),
             accesslog: AccessLog { disabled: !registry.log_requests },
+            auditlog: AuditLog::default(),
         },
         storage: Storage {
             driver: build_driver(&registry.storage),

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use super::{refuse, require, require_header, require_web_address};
 use crate::load::Error;
 use crate::rules::Rule;
-use crate::{Auth, Duration, Issuer, Method, Oidc};
+use crate::{Auth, Certificate, CertificateGroups, ClientAuth, Duration, Issuer, Method, Oidc, Tls};
 
-pub(super) fn check(auth: &Auth) -> Result<(), Error> {
-    let Auth { method, anonymous, rules } = auth;
+pub(super) fn check(auth: &Auth, tls: Option<&Tls>) -> Result<(), Error> {
+    let Auth { method, certificate, anonymous, rules } = auth;
     let lists = [
         ("anonymous", anonymous.iter().map(|everybody| everybody.rule().check()).collect::<Vec<_>>()),
         ("rules", rules.iter().map(Rule::check).collect()),
@@ -19,7 +19,10 @@ pub(super) fn check(auth: &Auth) -> Result<(), Error> {
         }
     }
     for (at, rule) in rules.iter().enumerate() {
-        check_lists(&format!("auth.rules.{at}"), rule, method.as_ref())?;
+        check_lists(&format!("auth.rules.{at}"), rule, auth)?;
+    }
+    if let Some(certificate) = certificate {
+        check_certificate(certificate, auth, tls)?;
     }
     match method {
         None => Ok(()),
@@ -51,11 +54,13 @@ pub(super) fn check(auth: &Auth) -> Result<(), Error> {
 }
 
 /// Refuses lists of a rule that nobody can be named by.
-fn check_lists(path: &str, rule: &Rule, method: Option<&Method>) -> Result<(), Error> {
+fn check_lists(path: &str, rule: &Rule, auth: &Auth) -> Result<(), Error> {
     let Rule { groups, service_accounts, subjects, claims, .. } = rule;
+    let Auth { method, certificate, .. } = auth;
+    let of_certificates = certificate.as_ref().is_some_and(|certificate| certificate.groups != CertificateGroups::None);
     let Some(Method::Issuer(issuer)) = method else {
         let lists = [
-            ("groups", groups.is_empty()),
+            ("groups", groups.is_empty() || of_certificates),
             ("serviceAccounts", service_accounts.is_empty()),
             ("subjects", subjects.is_empty()),
             ("claims", claims.is_empty()),
@@ -64,7 +69,7 @@ fn check_lists(path: &str, rule: &Rule, method: Option<&Method>) -> Result<(), E
             None => Ok(()),
             Some((list, _)) => refuse(
                 &format!("{path}.{list}"),
-                "nobody has any: htpasswd, silly and token say a name and nothing else; use users",
+                "nobody has any: htpasswd, silly and token say a name and nothing else, and auth.certificate groups; use users",
             ),
         };
     };
@@ -72,7 +77,7 @@ fn check_lists(path: &str, rule: &Rule, method: Option<&Method>) -> Result<(), E
         let message = "nobody is one: add auth.issuer.serviceaccounts";
         return refuse(&format!("{path}.serviceAccounts"), message);
     }
-    if !groups.is_empty() && issuer.oidc.iter().all(|oidc| oidc.groupsclaim.is_none()) {
+    if !groups.is_empty() && !of_certificates && issuer.oidc.iter().all(|oidc| oidc.groupsclaim.is_none()) {
         let message = "nobody has any: name the claim that has them in auth.issuer.oidc[].groupsclaim";
         return refuse(&format!("{path}.groups"), message);
     }
@@ -172,4 +177,47 @@ fn require_trusted_address(path: &str, given: &str) -> Result<(), Error> {
         true => Ok(()),
         false => refuse(path, "must begin with https://: whoever is in between could put other keys there"),
     }
+}
+
+/// Refuses names of certificates that nobody would have, or that nobody has verified.
+fn check_certificate(certificate: &Certificate, auth: &Auth, tls: Option<&Tls>) -> Result<(), Error> {
+    let authorities = tls.map(|tls| tls.clientcas.as_slice()).unwrap_or_default();
+    if authorities.is_empty() {
+        return refuse(
+            "auth.certificate",
+            "needs http.tls.clientcas: name there the authorities that sign the certificates of clients",
+        );
+    }
+    match tls.and_then(|tls| tls.clientauth).unwrap_or_default() {
+        ClientAuth::VerifyClientCertIfGiven | ClientAuth::RequireAndVerifyClientCert => {}
+        mode @ (ClientAuth::RequestClientCert | ClientAuth::RequireAnyClientCert) => {
+            let message = format!(
+                "has no effect where http.tls.clientauth is {}, which verifies no certificate: write {} or {}",
+                mode.as_str(),
+                ClientAuth::VerifyClientCertIfGiven.as_str(),
+                ClientAuth::RequireAndVerifyClientCert.as_str()
+            );
+            return refuse("auth.certificate", message);
+        }
+    }
+    let prefix = certificate.prefix.as_deref().unwrap_or_default();
+    if prefix.len() > 64 || prefix.chars().any(|c| c.is_control() || "*{}".contains(c)) {
+        return refuse(
+            "auth.certificate.prefix",
+            "must be at most 64 bytes of text without * { and }, which rules use",
+        );
+    }
+    let Auth { method, rules, .. } = auth;
+    if let Some(method @ (Method::Token(_) | Method::Issuer(_))) = method
+        && rules.is_empty()
+    {
+        return refuse(
+            "auth.certificate",
+            format!(
+                "needs auth.rules beside auth.{}: a certificate says a name, and not what may be done, as a token does",
+                method.name()
+            ),
+        );
+    }
+    Ok(())
 }

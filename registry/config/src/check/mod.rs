@@ -14,7 +14,7 @@ use crate::{
 pub(crate) fn check(config: &Config) -> Result<(), Error> {
     check_http(&config.http)?;
     check_driver(&config.storage.driver)?;
-    config.auth.as_ref().map_or(Ok(()), auth::check)?;
+    config.auth.as_ref().map_or(Ok(()), |auth| auth::check(auth, config.http.tls.as_ref()))?;
     check_middleware(&config.middleware)?;
     check_notifications(&config.notifications)?;
     config.proxy.as_ref().map_or(Ok(()), check_proxy)?;

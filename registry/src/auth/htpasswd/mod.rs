@@ -246,4 +246,10 @@ impl Authenticator for Htpasswd {
         // Another password makes nobody somebody else.
         (challenge.why != Why::Insufficient).then(|| format!("Basic realm={}", quoted(&self.realm)))
     }
+
+    async fn said(&self, headers: &HeaderMap) -> Option<String> {
+        let Basic::Given { name, .. } = basic::read(headers) else { return None };
+        let users = self.users().await.ok()?;
+        users.hash(&name).is_some().then_some(name)
+    }
 }
