@@ -21,6 +21,12 @@ pub(super) struct Policy {
 }
 
 impl Policy {
+    /// What everybody may do, and what this rule grants.
+    pub(super) fn for_everybody_and(&self, rule: &Rule) -> Policy {
+        let everybody = self.rules.iter().filter(|rule| rule.anonymous);
+        Policy { rules: everybody.chain([rule]).cloned().collect(), named_has_everything: false }
+    }
+
     fn has_everything(&self, subject: &Subject) -> bool {
         self.named_has_everything && subject.user.is_some()
     }

@@ -3,6 +3,7 @@
 //!
 //! HTTP is not known here; `http/issuer` speaks it.
 
+mod credential;
 mod decide;
 mod identity;
 mod keyring;
@@ -174,9 +175,10 @@ fn lifetime(expiry: Duration, until: Option<i64>, now: i64) -> i64 {
 impl Issuer {
     /// Reads the keys and the users, and asks other issuers for their keys. It issues no refresh tokens until it has a store.
     pub(crate) async fn open(config: &berth_config::Issuer, auth: &Auth) -> anyhow::Result<Self> {
+        let keyring = Arc::new(Keyring::open(config.keys.clone()).await?);
         Ok(Issuer {
-            keyring: Arc::new(Keyring::open(config.keys.clone()).await?),
-            providers: Providers::open(config).await?,
+            providers: Providers::open(config, keyring.clone()).await?,
+            keyring,
             policy: policy(auth),
             refresh: None,
             config: config.clone(),
@@ -241,7 +243,7 @@ impl Issuer {
                 let now = u64::try_from(now).unwrap_or_default();
                 let Record { subject, by } = refresh.find(&token, now).await?.ok_or(Denial::Refresh)?;
                 match self.providers.still(&subject, &by).await? {
-                    true => Ok(Some(Known { subject, by, until: None })),
+                    true => Ok(Some(Known { subject, by, until: None, rule: None })),
                     false => Err(Denial::Refresh),
                 }
             }
@@ -261,7 +263,10 @@ impl Issuer {
         let known = self.identify(shown, from, at).await?;
         let nobody = Subject::default();
         let subject = known.as_ref().map_or(&nobody, |known| &known.subject);
-        let grants = self.policy.grant(subject, &scopes);
+        let grants = match known.as_ref().and_then(|known| known.rule.as_ref()) {
+            None => self.policy.grant(subject, &scopes),
+            Some(rule) => self.policy.for_everybody_and(rule).grant(subject, &scopes),
+        };
         let seconds = lifetime(config.expiry.as_std(), known.as_ref().and_then(|known| known.until), at);
         let claims = Claims {
             iss: &config.issuer,
@@ -289,10 +294,10 @@ impl Issuer {
     }
 
     /// A refresh token, where there are any for such as this one. Who gets none has a token all the same.
-    async fn refresh_token(&self, Known { subject, by, until: _ }: Known, now: i64) -> Option<String> {
+    async fn refresh_token(&self, Known { subject, by, until: _, rule: _ }: Known, now: i64) -> Option<String> {
         let refresh = self.refresh.as_ref()?;
-        // A service account has a token of its own at any time, which ends with it.
-        if by == By::Account {
+        // A service account has a token of its own at any time, which ends with it, and a credential is one.
+        if matches!(by, By::Account | By::Credential) {
             return None;
         }
         let user = subject.user.clone()?;

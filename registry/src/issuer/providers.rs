@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use berth_config::rules::Subject;
+use berth_config::rules::{Rule, Subject};
 use berth_config::{Issuer, Oidc, ServiceAccounts};
 use serde::Deserialize;
 
+use super::credential::{self, CredentialError};
 use super::identity::{self, ClaimError};
+use super::keyring::Keyring;
 use crate::auth::token::claims::{Claims, ClaimsError};
 use crate::auth::{AuthError, Htpasswd};
 use crate::fetch::{Document, Trust};
@@ -28,6 +30,8 @@ pub(super) struct Known {
     pub(super) by: By,
     /// Until when what was shown is valid, in seconds since 1970; none of a password.
     pub(super) until: Option<i64>,
+    /// What it is good for, where it says so itself; the rules do not count then.
+    pub(super) rule: Option<Rule>,
 }
 
 /// How somebody has shown who they are.
@@ -40,6 +44,8 @@ pub(super) enum By {
     Oidc(String),
     /// By a token of a service account.
     Account,
+    /// By a credential that this issuer has made, as pull secrets hold one.
+    Credential,
 }
 
 impl By {
@@ -49,6 +55,7 @@ impl By {
             By::Password(_) => "htpasswd",
             By::Oidc(_) => "oidc",
             By::Account => "serviceaccount",
+            By::Credential => "credential",
         }
     }
 }
@@ -59,6 +66,8 @@ pub(super) struct Providers {
     oidc: Vec<(Oidc, Arc<Source>)>,
     accounts: Option<(ServiceAccounts, Arc<Source>)>,
     service: String,
+    /// What this issuer is called, and its keys.
+    own: (String, Arc<Keyring>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +82,8 @@ enum Refusal {
     Claims(#[from] ClaimsError),
     #[error(transparent)]
     Subject(#[from] ClaimError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     #[error("the keys of its issuer are not there yet")]
     NoKeys,
     #[error("it is of no issuer that is known here, but of {0:?}")]
@@ -107,7 +118,7 @@ pub(super) fn check(issuer: &Issuer) -> anyhow::Result<()> {
 }
 
 impl Providers {
-    pub(super) async fn open(issuer: &Issuer) -> anyhow::Result<Self> {
+    pub(super) async fn open(issuer: &Issuer, keyring: Arc<Keyring>) -> anyhow::Result<Self> {
         let htpasswd = match &issuer.htpasswd {
             None => None,
             Some(file) => Some(Htpasswd::open("auth.issuer.htpasswd.path", String::new(), file.path.clone()).await?),
@@ -132,7 +143,8 @@ impl Providers {
             }
         };
         let (oidc, accounts) = futures::try_join!(oidc, accounts)?;
-        Ok(Providers { htpasswd, oidc, accounts, service: issuer.service.clone() })
+        let own = (issuer.issuer.clone(), keyring);
+        Ok(Providers { htpasswd, oidc, accounts, service: issuer.service.clone(), own })
     }
 
     /// Who shows this name and this password; nobody if they are wrong.
@@ -147,7 +159,7 @@ impl Providers {
         }
         let Some(htpasswd) = &self.htpasswd else { return Ok(None) };
         let stamp = htpasswd.login(name, password, from).await?;
-        Ok(stamp.map(|stamp| Known { subject: user(name), by: By::Password(stamp), until: None }))
+        Ok(stamp.map(|stamp| Known { subject: user(name), by: By::Password(stamp), until: None, rule: None }))
     }
 
     /// A name, if it is that of a user with a password: what else is written there may be a password.
@@ -166,7 +178,7 @@ impl Providers {
             (By::Oidc(url), ..) => {
                 self.oidc.iter().any(|(oidc, _)| oidc.url == *url && subject.issuer.as_ref() == Some(&oidc.name))
             }
-            (By::Account, ..) => false,
+            (By::Account | By::Credential, ..) => false,
         })
     }
 
@@ -184,11 +196,20 @@ impl Providers {
 
     async fn verify(&self, token: &str) -> Result<Known, Refusal> {
         let said = issuer_of(token).ok_or(JwsError::Form)?;
+        let (own, keyring) = &self.own;
+        if said == *own {
+            let keys = keyring.keys().await;
+            let now = jiff::Timestamp::now().as_second();
+            // It is for this issuer, as what it issues is for registries: neither is taken for the other.
+            let (payload, until) = verified(token, &keys, own, own, now)?;
+            let (subject, rule) = credential::read(&payload)?;
+            return Ok(Known { subject, by: By::Credential, until: Some(until), rule: Some(rule) });
+        }
         if let Some((oidc, source)) = self.oidc.iter().find(|(oidc, _)| oidc.url == said) {
             return with_keys(source, |keys, now| {
                 let (payload, until) = verified(token, keys, &oidc.url, &oidc.audience, now)?;
                 let subject = identity::of_oidc(oidc, &identity::claims(&payload)?)?;
-                Ok(Known { subject, by: By::Oidc(oidc.url.clone()), until: Some(until) })
+                Ok(Known { subject, by: By::Oidc(oidc.url.clone()), until: Some(until), rule: None })
             })
             .await;
         }
@@ -198,7 +219,7 @@ impl Providers {
             let issuer = keys.issuer().ok_or(Refusal::NoKeys)?;
             let (payload, until) = verified(token, keys, issuer, audience, now)?;
             let subject = identity::of_service_account(&identity::claims(&payload)?)?;
-            Ok(Known { subject, by: By::Account, until: Some(until) })
+            Ok(Known { subject, by: By::Account, until: Some(until), rule: None })
         })
         .await
     }

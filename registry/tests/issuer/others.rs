@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::lab::{Lab, basic, get, granted, post};
 use super::support::jwt::{Documents, Signer, claims, set};
-use super::support::{Answer, Client};
+use super::support::{Answer, Client, Kind};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -245,6 +245,54 @@ async fn a_service_account_is_known_by_the_token_of_its_pod() {
         assert_eq!(refused.status, 401, "{why}");
     }
     login(&mut client, &Signer::new("cluster").sign(&pod(&[])), &[]).await.expect(401);
+    lab.server.running.stop().await;
+}
+
+/// What the operator of a cluster signs with the issuer's own key for pull secrets.
+#[tokio::test]
+async fn a_credential_of_the_issuers_own_key_is_good_for_what_it_says_and_no_token_is_one() {
+    let files = tempfile::tempdir().unwrap();
+    let signer = Signer::new("unused");
+    std::fs::write(files.path().join("key.pem"), signer.private_pem()).unwrap();
+    super::lab::write_users(files.path(), &["alice"]);
+    // Without rules, who has a password may do everything; a credential may not.
+    let lab =
+        Lab::start_with(Kind::Bucket, files, "", "anonymous: [{repositories: 'public/**', actions: [pull]}]").await;
+    let mut client = lab.client().await;
+    let kid = client.get("/auth/keys").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned();
+    let issuer = "https://registry.example/auth";
+    let credential = |change: &[(&str, Value)]| {
+        let mut claims = json!({
+            "iss": issuer, "aud": issuer, "sub": "system:pullsecret:team-a/registry", "exp": now() + 3600,
+            "repositories": ["team-a/**"], "actions": ["pull"],
+        });
+        for (name, value) in change {
+            claims[*name] = value.clone();
+        }
+        signer.sign_as(&kid, &claims)
+    };
+    let scopes = ["repository:team-a/app:pull,push", "repository:team-b/app:pull", "repository:public/x:pull,push"];
+    let good = credential(&[]);
+    let expected = ["repository:team-a/app:pull", "repository:public/x:pull"];
+    assert_eq!(given(&mut client, &good, &scopes).await, expected);
+    let said =
+        get(&mut client, "service=registry&offline_token=true", Some(&basic("x", &good))).await.expect(200).json();
+    assert!(said.get("refresh_token").is_none());
+    // At the registry itself it is no token.
+    let answer = super::lab::with_token(&mut client, http::Method::GET, "/v2/team-a/app/tags/list", &good).await;
+    assert_eq!(answer.status, 401);
+    for (change, why) in [
+        (("aud", json!("registry")), "a token for the registry"),
+        (("sub", json!("alice")), "of a user"),
+        (("actions", json!(["pull", "push"])), "to push"),
+        (("repositories", json!([])), "for nothing"),
+        (("exp", json!(now() - 100)), "it has ended"),
+    ] {
+        let refused = login(&mut client, &credential(&[change]), &[]).await;
+        assert_eq!(refused.status, 401, "{why}");
+    }
+    let stranger = Signer::new("s").sign_as(&kid, &claims(&good));
+    login(&mut client, &stranger, &[]).await.expect(401);
     lab.server.running.stop().await;
 }
 

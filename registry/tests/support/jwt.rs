@@ -34,9 +34,21 @@ impl Signer {
         json!({"kty": "EC", "use": "sig", "alg": "ES256", "kid": self.kid, "crv": "P-256", "x": x, "y": y})
     }
 
+    /// The private key.
+    pub fn private_pem(&self) -> String {
+        let der = self.pair.to_pkcs8v1().unwrap();
+        let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+        format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
+    }
+
     /// A token with these claims.
     pub fn sign(&self, claims: &Value) -> String {
-        let header = json!({"typ": "JWT", "alg": "ES256", "kid": self.kid});
+        self.sign_as(self.kid, claims)
+    }
+
+    /// The same with another name of the key.
+    pub fn sign_as(&self, kid: &str, claims: &Value) -> String {
+        let header = json!({"typ": "JWT", "alg": "ES256", "kid": kid});
         let text = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", text(&header), text(claims));
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
