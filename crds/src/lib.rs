@@ -45,6 +45,8 @@ pub const GROUP: &str = "berth.dev";
 
 /// The annotation on a [`GCPolicy`] whose every new value starts one run at once.
 pub const RUN_NOW_ANNOTATION: &str = "berth.dev/run-now";
+/// The annotation of a Registry by which somebody asks for another key that signs tokens; each value is followed once.
+pub const ROTATE_KEY_ANNOTATION: &str = "berth.dev/rotate-token-key";
 
 /// The longest name of a resource, in bytes: room for what is appended to it in the names of its objects.
 pub const MAX_NAME_BYTES: usize = 40;

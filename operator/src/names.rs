@@ -18,6 +18,14 @@ pub const AUTHORITIES_ANNOTATION: &str = "berth.dev/storage-ca";
 pub const STORAGE_SECRET_ANNOTATION: &str = "berth.dev/storage-secret";
 /// The annotation of pods that tells which immutable Secret they have their certificate from.
 pub const TLS_SECRET_ANNOTATION: &str = "berth.dev/tls-secret";
+/// The annotation that says what is known of the keys in the Secret with the keys that sign tokens.
+pub const TOKEN_KEYS_ANNOTATION: &str = "berth.dev/token-keys";
+/// The annotation that says what a pull secret was made of, and until when it is good.
+pub const PULL_SECRET_ANNOTATION: &str = "berth.dev/pull-secret";
+/// The label with the namespace of the Registry that a pull secret is for.
+pub const REGISTRY_NAMESPACE_LABEL: &str = "berth.dev/registry-namespace";
+/// The label by which a namespace lets Registries of another one write pull secrets: that one's name.
+pub const PULL_SECRETS_FROM_LABEL: &str = "berth.dev/pull-secrets-from";
 /// The finalizer of a Registry whose volume is deleted with it.
 pub const VOLUME_FINALIZER: &str = "berth.dev/volume";
 
@@ -69,6 +77,12 @@ pub fn debug_service(registry: &str) -> String {
 #[must_use]
 pub fn admin_secret(registry: &str) -> String {
     format!("{registry}-admin")
+}
+
+/// The Secret with the keys that sign the tokens of a Registry.
+#[must_use]
+pub fn token_keys(registry: &str) -> String {
+    format!("{registry}-token-keys")
 }
 
 /// The ConfigMap with a configuration of that digest.

@@ -19,12 +19,14 @@ pub mod certificate;
 mod delete;
 pub mod fetch;
 pub mod object_store;
+pub mod pull_secrets;
 pub mod reach;
 pub mod render;
 pub mod rollout;
 pub mod settled;
 pub mod source;
 pub mod status;
+pub mod token_keys;
 pub mod validate;
 pub mod volume;
 

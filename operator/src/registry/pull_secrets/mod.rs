@@ -1,0 +1,214 @@
+//! Pull secrets that a Registry writes into namespaces, with credentials that end by themselves and are made anew before.
+//!
+//! A namespace other than the Registry's own lets it do so by a label, since whoever makes a Registry could otherwise write
+//! into every namespace. A Secret of that name that is somebody else's is never written over.
+
+pub mod secret;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+
+use self::secret::{Site, Wanted};
+use super::{token_keys::Kept, validate::ValidRegistry};
+use crate::{cluster::Error, conditions, names};
+
+/// Why a pull secret is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// A word for it.
+    pub reason: &'static str,
+    /// A sentence that says what to do.
+    pub message: String,
+}
+
+/// What has become of all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// `NAMESPACE/NAME` of those that are there.
+    pub there: Vec<String>,
+    /// Why others are not.
+    pub problems: Vec<Problem>,
+    /// When one of them has to be made anew.
+    pub revisit: Timestamp,
+}
+
+fn path(wanted: &Wanted) -> String {
+    format!("{}/{}", wanted.namespace, wanted.name)
+}
+
+/// [pure] Whether a namespace lets a Registry write into it.
+fn lets_in(namespace: &Namespace, site: &Site) -> bool {
+    let labels = namespace.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(names::PULL_SECRETS_FROM_LABEL)) == Some(&site.namespace)
+}
+
+/// [pure] Those that were written before and are not wanted any more.
+fn stale(before: &[String], wanted: &[Wanted]) -> Vec<(String, String)> {
+    let is_wanted = |one: &String| wanted.iter().any(|wanted| path(wanted) == *one);
+    let parts = before.iter().filter(|one| !is_wanted(one)).filter_map(|one| one.split_once('/'));
+    parts.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())).collect()
+}
+
+/// Writes those that are wanted, as far as they are not good any more, and removes those that were written `before` and are
+/// not.
+///
+/// # Errors
+/// [`Error`], when the cluster does not answer. What it refuses is a [`Problem`] of one of them.
+pub async fn keep(
+    client: &Client,
+    registry: &ValidRegistry,
+    site: &Site,
+    wanted: &[Wanted],
+    before: &[String],
+    kept: &Kept,
+    now: Timestamp,
+) -> Result<Written, Error> {
+    let mut written = Written { there: Vec::new(), problems: Vec::new(), revisit: Timestamp::MAX };
+    for one in wanted {
+        match keep_one(client, registry, site, one, kept, now).await? {
+            Ok(renewal) => {
+                written.there.push(path(one));
+                written.revisit = written.revisit.min(renewal);
+            }
+            Err(problem) => written.problems.push(problem),
+        }
+    }
+    for (namespace, name) in stale(before, wanted) {
+        let api = Api::<Secret>::namespaced(client.clone(), &namespace);
+        let found = api.get_metadata_opt(&name).await;
+        let found = found.map_err(|source| Error::Read { what: "a pull secret", source })?;
+        let Some(found) = found.filter(|found| secret::is_ours(&found.metadata, site)) else { continue };
+        let preconditions = Preconditions { uid: found.metadata.uid, resource_version: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match api.delete(&name, &parameters).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(source) => return Err(Error::Delete { kind: "Secret".into(), name, source }),
+        }
+    }
+    Ok(written)
+}
+
+async fn keep_one(
+    client: &Client,
+    registry: &ValidRegistry,
+    site: &Site,
+    wanted: &Wanted,
+    kept: &Kept,
+    now: Timestamp,
+) -> Result<Result<Timestamp, Problem>, Error> {
+    let Wanted { name, namespace, .. } = wanted;
+    let problem = |reason, message: String| Ok(Err(Problem { reason, message }));
+    if *namespace != site.namespace {
+        match Api::<Namespace>::all(client.clone()).get_opt(namespace).await {
+            Ok(Some(found)) if lets_in(&found, site) => {}
+            Ok(Some(_)) => {
+                let label = format!("{}={}", names::PULL_SECRETS_FROM_LABEL, site.namespace);
+                let message = format!(
+                    "namespace {namespace} does not let this Registry in: kubectl label namespace {namespace} {label}"
+                );
+                return problem("NotAllowed", message);
+            }
+            Ok(None) => return problem("NamespaceNotFound", format!("there is no namespace {namespace}")),
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                let message = format!(
+                    "the operator may not look at namespace {namespace}: it serves some namespaces alone, where pull \
+                     secrets are for the Registry's own"
+                );
+                return problem("NotAllowed", message);
+            }
+            Err(source) => return Err(Error::Read { what: "the namespace of a pull secret", source }),
+        }
+    }
+    let api = Api::<Secret>::namespaced(client.clone(), namespace);
+    let found = api.get_opt(name).await.map_err(|source| Error::Read { what: "a pull secret", source })?;
+    if let Some(found) = &found {
+        if !secret::is_ours(&found.metadata, site) {
+            let message = format!("Secret {} is somebody else's: delete it, or choose another name", path(wanted));
+            return problem("NameTaken", message);
+        }
+        if let Some(renewal) = secret::renewal(found, site, wanted, &kept.published).filter(|renewal| now < *renewal) {
+            return Ok(Ok(renewal));
+        }
+    }
+    let Ok(credential) = kept.pair.sign(&secret::claims(site, wanted, now)) else {
+        return problem("KeysUnusable", "the key that signs tokens cannot be used".into());
+    };
+    let version = found.as_ref().and_then(|found| found.metadata.resource_version.clone());
+    let content = secret::build(site, wanted, &credential, &kept.signing, registry.owner.clone(), version, now);
+    let parameters = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
+    let outcome = match found {
+        None => api.create(&parameters, &content).await,
+        Some(_) => api.replace(name, &parameters, &content).await,
+    };
+    match outcome {
+        Ok(made) => Ok(Ok(secret::renewal(&made, site, wanted, &kept.published).unwrap_or(now))),
+        Err(kube::Error::Api(status)) if status.code == 403 || status.code == 422 => {
+            problem("Refused", format!("Secret {} cannot be written: {}", path(wanted), status.message))
+        }
+        Err(source) => Err(Error::Apply { kind: "Secret".into(), name: name.clone(), source }),
+    }
+}
+
+/// The condition `PullSecretsReady`.
+#[must_use]
+pub fn condition(written: &Written) -> conditions::Wanted {
+    let (holds, reason, message) = match &written.problems[..] {
+        [] => (true, "Written", format!("{} pull secrets are there", written.there.len())),
+        [first, rest @ ..] => {
+            let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+            (false, first.reason, format!("{}{more}", first.message))
+        }
+    };
+    conditions::Wanted { type_: "PullSecretsReady", holds: Some(holds), reason: reason.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+    use serde_json::json;
+
+    fn wanted(namespace: &str, name: &str) -> Wanted {
+        let (name, namespace) = (name.into(), namespace.into());
+        Wanted { name, namespace, repositories: vec!["a".into()], lifetime: SignedDuration::from_hours(1) }
+    }
+
+    #[test]
+    fn a_namespace_lets_in_whom_its_label_names() {
+        let site = Site { registry: "main".into(), namespace: "registry".into(), hosts: vec![], issuer: String::new() };
+        for (labels, expected) in [
+            (json!({}), false),
+            (json!({"berth.dev/pull-secrets-from": "registry"}), true),
+            (json!({"berth.dev/pull-secrets-from": "other"}), false),
+        ] {
+            let namespace = serde_json::from_value(json!({"metadata": {"labels": labels}})).unwrap();
+            assert_eq!(lets_in(&namespace, &site), expected, "{labels}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_goes() {
+        let before = ["a/x".to_owned(), "b/x".to_owned(), "a/y".to_owned()];
+        let expected = [("b".to_owned(), "x".to_owned()), ("a".to_owned(), "y".to_owned())];
+        assert_eq!(stale(&before, &[wanted("a", "x"), wanted("c", "z")]), expected);
+        assert_eq!(stale(&[], &[wanted("a", "x")]), []);
+    }
+
+    #[test]
+    fn the_first_problem_is_told() {
+        let problem = |reason, message: &str| Problem { reason, message: message.into() };
+        let mut written = Written { there: vec!["a/x".into()], problems: vec![], revisit: Timestamp::MAX };
+        let told = |written: &Written| {
+            let conditions::Wanted { holds, reason, message, .. } = condition(written);
+            (holds, reason, message)
+        };
+        assert_eq!(told(&written), (Some(true), "Written".into(), "1 pull secrets are there".into()));
+        written.problems = vec![problem("NotAllowed", "no"), problem("NameTaken", "taken")];
+        assert_eq!(told(&written), (Some(false), "NotAllowed".into(), "no (and 1 more)".into()));
+    }
+}
