@@ -50,14 +50,19 @@ pub const WORK: &[Permission] = &[
     permission(
         "",
         "secrets",
-        &["create", "get"],
-        "its admin token, made once; whether those that a spec names are there",
+        &["create", "get", "update"],
+        "its admin token, made once; keys that sign tokens, and pull secrets, which are renewed; whether those that a \
+         spec names are there",
     ),
     permission("", "pods", &["list", "watch"], "why a pod is not ready; the report of a run"),
     permission("batch", "cronjobs", APPLY, "the schedule of a GCPolicy"),
     permission("batch", "jobs", &["create", "get", "list", "watch"], "its requested runs, and how runs end"),
     permission("events.k8s.io", "events", &["create", "patch"], "events"),
 ];
+
+/// What is needed of the cluster as a whole, where all namespaces are served.
+pub const CLUSTER: &[Permission] =
+    &[permission("", "namespaces", &["get"], "whether one lets a Registry of another write pull secrets")];
 
 /// What is needed in the operator's own namespace.
 pub const LEADER_ELECTION: &[Permission] =
@@ -80,7 +85,7 @@ pub fn rules(permissions: &[Permission]) -> Vec<PolicyRule> {
 pub fn cluster_role() -> ClusterRole {
     ClusterRole {
         metadata: ObjectMeta { name: Some(names::MANAGER.into()), ..ObjectMeta::default() },
-        rules: Some(rules(WORK)),
+        rules: Some([rules(WORK), rules(CLUSTER)].concat()),
         aggregation_rule: None,
     }
 }
@@ -117,7 +122,7 @@ mod tests {
 
     #[test]
     fn nothing_is_granted_twice_or_by_a_star() {
-        let all: Vec<_> = WORK.iter().chain(LEADER_ELECTION).collect();
+        let all: Vec<_> = WORK.iter().chain(CLUSTER).chain(LEADER_ELECTION).collect();
         for (index, one) in all.iter().enumerate() {
             assert!(!one.verbs.contains(&"*") && one.resource != "*" && one.group != "*", "{one:?}");
             assert!(one.verbs.is_sorted(), "{one:?}");
@@ -132,6 +137,6 @@ mod tests {
     #[test]
     fn secrets_are_never_listed() {
         let secrets = WORK.iter().find(|permission| permission.resource == "secrets").unwrap();
-        assert_eq!(secrets.verbs, ["create", "get"]);
+        assert_eq!(secrets.verbs, ["create", "get", "update"]);
     }
 }

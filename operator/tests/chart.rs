@@ -18,11 +18,12 @@ fn expected() -> BTreeMap<String, String> {
         .collect();
     let rules = json!({
         "served": concise(&json!(rbac::rules(rbac::WORK))),
+        "cluster": concise(&json!(rbac::rules(rbac::CLUSTER))),
         "own": concise(&json!(rbac::rules(rbac::LEADER_ELECTION))),
     });
     let yaml = serde_saphyr::to_string(&rules).expect("rules are YAML");
     let header = "# Made from operator/src/rbac.rs by `make generate`: what the operator may do in a namespace that it\n\
-                  # serves, and in its own.\n";
+                  # serves, of the cluster as a whole where it serves all, and in its own.\n";
     files.insert("files/rules.yaml".into(), format!("{header}{yaml}"));
     files
 }

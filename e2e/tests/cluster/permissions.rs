@@ -43,7 +43,9 @@ const SERVED: &[(&str, &str, bool)] = &[
     ("delete", "deployments.apps", false),
     ("get", "secrets", true),
     ("create", "secrets", true),
-    ("update", "secrets", false),
+    ("update", "secrets", true),
+    ("list", "secrets", false),
+    ("patch", "secrets", false),
     ("delete", "secrets", false),
     ("delete", "persistentvolumeclaims", true),
     ("delete", "persistentvolumes", false),
@@ -63,8 +65,9 @@ async fn the_operator_may_do_what_it_needs_and_no_more() -> Result<()> {
             let found = may(space, &account, verb, resource, &space.name).await?;
             ensure!(found == *allowed, "{verb} {resource}: {found}");
         }
+        ensure!(may(space, &account, "get", "namespaces", "").await?, "get namespaces");
         for (verb, resource) in
-            [("get", "nodes"), ("delete", "namespaces"), ("create", "clusterroles.rbac.authorization.k8s.io")]
+            [("get", "nodes"), ("list", "namespaces"), ("delete", "namespaces"), ("create", "clusterroles.rbac.authorization.k8s.io")]
         {
             ensure!(!may(space, &account, verb, resource, "").await?, "{verb} {resource}");
         }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client,
-    api::{DeleteParams, PostParams, Preconditions},
+    api::PostParams,
 };
 
 use self::secret::{Site, Wanted};
@@ -53,7 +53,7 @@ fn stale(before: &[String], wanted: &[Wanted]) -> Vec<(String, String)> {
     parts.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())).collect()
 }
 
-/// Writes those that are wanted, as far as they are not good any more, and removes those that were written `before` and are
+/// Writes those that are wanted, as far as they are not good any more, and empties those that were written `before` and are
 /// not.
 ///
 /// # Errors
@@ -82,15 +82,19 @@ pub async fn keep(
         let found = api.get_metadata_opt(&name).await;
         let found = found.map_err(|source| Error::Read { what: "a pull secret", source })?;
         let Some(found) = found.filter(|found| secret::is_ours(&found.metadata, site)) else { continue };
-        let preconditions = Preconditions { uid: found.metadata.uid, resource_version: None };
-        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match api.delete(&name, &parameters).await {
+        // To delete Secrets is a right that nothing else here needs.
+        let emptied = secret::emptied(site, &name, &found.metadata);
+        match api.replace(&name, &parameters(), &emptied).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(source) => return Err(Error::Delete { kind: "Secret".into(), name, source }),
+            Err(source) => return Err(Error::Apply { kind: "Secret".into(), name, source }),
         }
     }
     Ok(written)
+}
+
+fn parameters() -> PostParams {
+    PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() }
 }
 
 async fn keep_one(
@@ -140,7 +144,7 @@ async fn keep_one(
     };
     let version = found.as_ref().and_then(|found| found.metadata.resource_version.clone());
     let content = secret::build(site, wanted, &credential, &kept.signing, registry.owner.clone(), version, now);
-    let parameters = PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() };
+    let parameters = parameters();
     let outcome = match found {
         None => api.create(&parameters, &content).await,
         Some(_) => api.replace(name, &parameters, &content).await,

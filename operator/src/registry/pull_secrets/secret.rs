@@ -148,6 +148,24 @@ pub fn build(
     }
 }
 
+/// The Secret of this name without any credential, in place of one that is not wanted any more.
+#[must_use]
+pub fn emptied(site: &Site, name: &str, found: &ObjectMeta) -> Secret {
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: found.namespace.clone(),
+            labels: Some(labels(site)),
+            owner_references: found.owner_references.clone(),
+            resource_version: found.resource_version.clone(),
+            ..ObjectMeta::default()
+        },
+        data: Some([(KEY.to_owned(), ByteString(br#"{"auths":{}}"#.to_vec()))].into()),
+        type_: Some(TYPE.into()),
+        ..Secret::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,9 +224,9 @@ mod tests {
         assert_eq!(renewed(&made(), &site(), &more), None);
         let moved = Site { issuer: "https://other.example/auth".into(), ..site() };
         assert_eq!(renewed(&made(), &moved, &wanted()), None);
-        let mut emptied = made();
-        emptied.data = None;
-        assert_eq!(renewed(&emptied, &site(), &wanted()), None);
+        let none = emptied(&site(), "registry-pull", &made().metadata);
+        assert!(is_ours(&none.metadata, &site()));
+        assert_eq!(renewed(&none, &site(), &wanted()), None);
         assert_eq!(renewed(&Secret::default(), &site(), &wanted()), None);
     }
 
