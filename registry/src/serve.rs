@@ -114,7 +114,7 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
     let redirects::Opened { redirects, upkeep: beside } = redirects::open(config, presign)?;
     let app = Arc::new(App {
         registry: registry.clone(),
-        authenticator,
+        authenticator: authenticator.clone(),
         issuer: issuer.clone(),
         certificates: Certificates::of(config.auth.as_ref()),
         addresses: settings::addresses(config),
@@ -148,6 +148,8 @@ async fn start_on(config: &Config, bucket: Option<Arc<dyn Bucket>>) -> Result<Ru
                 metrics,
                 reach,
                 metrics_path: settings.prometheus.enabled.then(|| settings.prometheus.path.clone()),
+                authenticator: authenticator.clone(),
+                issuer: issuer.clone(),
                 admin: administration(config, &registry, issuer.as_ref()),
             });
             let handler = move |request, peer| {

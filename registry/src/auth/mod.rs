@@ -21,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::HeaderMap;
 
+pub use crate::jose::Standing;
 pub use access::Access;
 pub(crate) use access::{source_of_mount, wanted};
 pub use grants::{Grant, Grants};
@@ -132,6 +133,11 @@ pub trait Authenticator: Send + Sync {
 
     /// What a client is told in `WWW-Authenticate` that is not let in; none if it has no other way to try.
     fn challenge(&self, challenge: &Challenge<'_>) -> Option<String>;
+
+    /// How it stands with the keys that it fetches from others.
+    async fn standings(&self) -> Vec<Standing> {
+        Vec::new()
+    }
 
     /// The name that a request with bad credentials has said, for whoever looks after attacks. It is none if it is nobody's
     /// name: people put passwords in its place.

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::audit::Reason;
-use crate::auth::{AuthError, Grant};
+use crate::auth::{AuthError, Grant, Standing};
 use crate::jose::DISCOVERY;
 use decide::Policy;
 pub(crate) use keyring::Keyring;
@@ -310,6 +310,11 @@ impl Issuer {
                 None
             }
         }
+    }
+
+    /// How it stands with the keys of other issuers.
+    pub(crate) async fn standings(&self) -> Vec<Standing> {
+        self.providers.standings().await
     }
 
     /// Whether there is a user with a password of this name.

@@ -16,7 +16,7 @@ use super::credential::{self, CredentialError};
 use super::identity::{self, ClaimError};
 use super::keyring::Keyring;
 use crate::auth::token::claims::{Claims, ClaimsError};
-use crate::auth::{AuthError, Htpasswd};
+use crate::auth::{AuthError, Htpasswd, Standing};
 use crate::fetch::{Document, Trust};
 use crate::jose::{Algorithm, Jws, JwsError, Keys, Place, Remote, Source, Untrusted};
 
@@ -160,6 +160,12 @@ impl Providers {
         let Some(htpasswd) = &self.htpasswd else { return Ok(None) };
         let stamp = htpasswd.login(name, password, from).await?;
         Ok(stamp.map(|stamp| Known { subject: user(name), by: By::Password(stamp), until: None, rule: None }))
+    }
+
+    /// How it stands with the keys of other issuers.
+    pub(super) async fn standings(&self) -> Vec<Standing> {
+        let sources = self.oidc.iter().map(|(_, source)| source).chain(self.accounts.iter().map(|(_, source)| source));
+        futures::future::join_all(sources.map(|source| source.standing())).await.into_iter().flatten().collect()
     }
 
     /// A name, if it is that of a user with a password: what else is written there may be a password.

@@ -11,5 +11,5 @@ pub(crate) use jws::{Jws, JwsError};
 pub(crate) use key::{Algorithm, PublicKey};
 pub(crate) use keys::{Keys, Untrusted};
 pub(crate) use remote::{DISCOVERY, Remote};
-pub use source::SourceError;
 pub(crate) use source::{Place, Source};
+pub use source::{SourceError, Standing};

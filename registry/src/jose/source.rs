@@ -85,6 +85,8 @@ pub(crate) struct Source {
     keys: ArcSwap<Keys>,
     /// Held by the one who looks; others go on with what there is.
     looked: tokio::sync::Mutex<Looked>,
+    /// Why the keys at the address are not those of now; none if they are.
+    problem: std::sync::Mutex<Option<String>>,
     /// When files were last looked at.
     at: std::sync::Mutex<Option<Instant>>,
 }
@@ -101,6 +103,15 @@ struct Looked {
     answered: Option<Instant>,
     /// What the log was told last.
     told: Option<String>,
+}
+
+/// How it stands with keys at an address.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Standing {
+    /// Where they are, without what lets somebody in.
+    pub address: String,
+    /// Why they could not be fetched last; none if they could.
+    pub problem: Option<String>,
 }
 
 /// Why an address is asked again.
@@ -128,6 +139,7 @@ impl Source {
             keys: ArcSwap::default(),
             looked: tokio::sync::Mutex::default(),
             at: std::sync::Mutex::default(),
+            problem: std::sync::Mutex::default(),
         };
         let mut looked = source.looked.lock().await;
         if let Some(remote) = source.remote() {
@@ -137,7 +149,10 @@ impl Source {
                     looked.answered = looked.asked;
                     looked.fetched = Some(answer);
                 }
-                Err(error) => tracing::warn!(%error, "tokens are refused until their keys are there"),
+                Err(error) => {
+                    source.tell_of(Some(&error));
+                    tracing::warn!(%error, "tokens are refused until their keys are there");
+                }
             }
         }
         if let Err(error) = source.read(&mut looked).await {
@@ -146,6 +161,7 @@ impl Source {
                 return Err(error);
             }
             looked.answered = None;
+            source.tell_of(Some(&error));
             source.read(&mut looked).await?;
             tracing::warn!(%error, "tokens are refused until their keys are there");
         }
@@ -156,6 +172,20 @@ impl Source {
 
     fn look_is_over(&self) {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn tell_of(&self, problem: Option<&SourceError>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem.map(ToString::to_string);
+    }
+
+    /// Where the keys are fetched from, and why those that are known are not of now, if they are not; none if they are from
+    /// files.
+    pub(crate) async fn standing(self: &Arc<Self>) -> Option<Standing> {
+        let address = self.remote()?.shown();
+        // Whoever asks has it asked again, where that is due.
+        self.keys().await;
+        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(Standing { address, problem })
     }
 
     fn is_due(&self) -> bool {
@@ -229,6 +259,7 @@ impl Source {
             }
             Err(error) => Err(error),
         };
+        self.tell_of(outcome.as_ref().err());
         if let Err(error) = outcome {
             tracing::warn!(%error, "the keys of tokens cannot be fetched again: those of before count");
         }

@@ -141,6 +141,7 @@ pub(crate) const API: &[Path] = &[
 pub(crate) const DEBUG: &[Path] = &[
     path!("/debug/health", |_| "/debug/health".into()),
     path!("/debug/storage", |_| "/debug/storage".into()),
+    path!("/debug/issuers", |_| "/debug/issuers".into()),
     path!("/metrics", |_| "/metrics".into()),
     path!("/admin/v1/gc", |_| "/admin/v1/gc".into()),
     path!("/admin/v1/read-only", |_| "/admin/v1/read-only".into()),

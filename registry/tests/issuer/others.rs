@@ -157,6 +157,13 @@ async fn an_issuer_that_is_away_keeps_out_its_own_users_alone_and_new_keys_are_f
     let lab = Lab::start(&oidc(&id, &issuer(&[]).await), &RULES.replace("users: ['id:alice']", "users: ['*']")).await;
     let mut client = lab.client().await;
     login(&mut client, &old.sign(&of_alice(&id, &[])), &[]).await.expect(401);
+    let standing = async || -> Vec<Option<String>> {
+        let answer = lab.server.debug_client().await.get("/debug/issuers").await.expect(200).json();
+        let problems = answer["issuers"].as_array().unwrap().iter();
+        problems.map(|issuer| issuer["problem"].as_str().map(str::to_owned)).collect()
+    };
+    let told = standing().await;
+    assert!(told[0].as_ref().is_some_and(|problem| problem.contains("cannot fetch")), "{told:?}");
     get(&mut client, "service=registry", Some(&basic("alice", "alice's"))).await.expect(200);
     let url = id.url();
     id.publish(DISCOVERY, json!({"issuer": url, "jwks_uri": format!("{url}/jwks")}).to_string());
@@ -168,6 +175,7 @@ async fn an_issuer_that_is_away_keeps_out_its_own_users_alone_and_new_keys_are_f
         }
     };
     until(&mut client, &old.sign(&of_alice(&id, &[]))).await;
+    assert_eq!(standing().await[0], None, "it has healed");
     id.publish("/jwks", set(&[&new]));
     until(&mut client, &new.sign(&of_alice(&id, &[]))).await;
     login(&mut client, &old.sign(&of_alice(&id, &[])), &[]).await.expect(401);

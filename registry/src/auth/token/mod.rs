@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use http::{HeaderMap, Uri, header};
 
-use super::{Answer, AuthError, Authenticator, Challenge, Identity, quoted};
+use super::{Answer, AuthError, Authenticator, Challenge, Identity, Standing, quoted};
 use crate::fetch::Document;
 use crate::issuer::Keyring;
 pub use crate::jose::SourceError;
@@ -249,6 +249,13 @@ impl Authenticator for Token {
         match bearer(headers) {
             Some(token) => self.believe(token).await,
             None => Ok(Answer::NoCredentials),
+        }
+    }
+
+    async fn standings(&self) -> Vec<Standing> {
+        match &self.trusted {
+            Trusted::Others(source) => source.standing().await.into_iter().collect(),
+            Trusted::Own(_) => Vec::new(),
         }
     }
 
