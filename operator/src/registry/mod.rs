@@ -18,6 +18,7 @@ pub mod asks;
 pub mod certificate;
 mod delete;
 pub mod fetch;
+pub mod issuers;
 pub mod object_store;
 pub mod pull_secrets;
 pub mod reach;

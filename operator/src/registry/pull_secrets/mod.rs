@@ -7,10 +7,7 @@ pub mod secret;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::{
-    Api, Client,
-    api::PostParams,
-};
+use kube::{Api, Client, api::PostParams};
 
 use self::secret::{Site, Wanted};
 use super::{token_keys::Kept, validate::ValidRegistry};
