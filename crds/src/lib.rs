@@ -20,6 +20,10 @@ pub use definition::{definitions, to_yaml, unknown_fields};
 pub use gc_policy::{
     GCPolicy, GCPolicySpec, GCPolicyStatus, GcEffective, GcSummary, MAX_RUNS, Outcome, RegistryRef, Run,
 };
+pub use registry::auth::{
+    AccessAction, AccessRule, AnonymousRule, Auth, HtpasswdAuth, KeySet, KeySetRef, TokenService,
+};
+pub use registry::issuer::{Issuer, IssuerHtpasswd, OidcIssuer, RefreshTokens, ServiceAccountTokens, TokenKeys};
 pub use registry::object_store::{
     SecretCredentials,
     azure::{Azure, AzureClientSecret, AzureCredentials, AzureWorkloadIdentity},
@@ -28,14 +32,15 @@ pub use registry::object_store::{
     s3::{S3, S3Credentials, S3Encryption, S3WorkloadIdentity},
     swift::{Swift, SwiftEndpointType},
 };
+pub use registry::pull_secret::PullSecret;
 pub use registry::reference::{CertificateAuthority, KeyRef, SecretRef};
-pub use registry::status::{Effective, EffectiveStorage, RegistryStatus, Summary};
+pub use registry::status::{Effective, EffectiveAuth, EffectiveStorage, RegistryStatus, Summary};
 pub use registry::storage::{AccessMode, EmptyDir, InMemory, PersistentVolumeClaim, Storage};
 pub use registry::tls::{Tls, TlsVersion};
 pub use registry::validation::{IndexPlatforms, IndexRules, ManifestValidation, Platform, UrlRules, Validation};
 pub use registry::{
-    DeletionPolicy, ImagePullPolicy, Log, LogFormat, LogLevel, Registry, RegistrySpec, Service, ServiceAccount,
-    ServiceType,
+    AuditEvents, DeletionPolicy, ImagePullPolicy, Log, LogFormat, LogLevel, Registry, RegistrySpec, Service,
+    ServiceAccount, ServiceType,
 };
 pub use size::{ParseSizeError, Size, bytes};
 pub use span::Span;

@@ -27,6 +27,31 @@ pub const ADDRESS: &str = concat!("^https?://", host!(), "(/[^?# ]*)?$");
 pub const HOST_ADDRESS: &str = concat!("^https?://", host!(), "/?$");
 /// The address of a server of Google's: it alone is shown an identity that Google's cluster gives.
 pub const GOOGLE_ADDRESS: &str = r"^https://[A-Za-z0-9._-]+\.googleapis\.com(:443)?/?$";
+/// The address of what must be trusted. Its path, and perhaps a query, hold nothing that would have to be escaped.
+pub const HTTPS_ADDRESS: &str =
+    concat!("^https://", host!(), "(/[A-Za-z0-9._~%:@/+=&!,;-]*)?([?][A-Za-z0-9._~%:@/+=&!,;-]*)?$");
+/// The address of an issuer of tokens, without a slash at its end.
+pub const ISSUER_ADDRESS: &str = concat!("^https?://", host!(), "(/[A-Za-z0-9._~-]+)*$");
+/// What can stand in a header.
+pub const PRINTABLE: &str = "^[ -~]+$";
+/// The name of a namespace.
+pub const NAMESPACE: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+
+/// A placeholder for what is known of whoever asks.
+macro_rules! placeholder {
+    () => {
+        "[{][A-Za-z0-9_.-]+[}]"
+    };
+}
+/// A pattern of names of users, groups and the like, as `berth_config::rules` reads it.
+pub const NAME_PATTERN: &str = concat!("^([^{}]|", placeholder!(), ")+$");
+/// What a pattern of names of repositories is made of. [`NO_REPOSITORY_PATTERN`] has what it must not hold besides: one expression
+/// of both would cost more than the API server spends on a list of lists.
+pub const REPOSITORY_PATTERN: &str = concat!("^([a-z0-9._*/-]|", placeholder!(), ")+$");
+/// The same without placeholders.
+pub const FIXED_REPOSITORY_PATTERN: &str = "^[a-z0-9._*/-]+$";
+/// What no pattern of names of repositories holds: an empty component, and two stars beside something else.
+pub const NO_REPOSITORY_PATTERN: &str = "(^|/)(/|$)|[^/][*][*]|[*][*][^/]";
 /// The name of a domain.
 pub const DOMAIN: &str = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
 /// The name of a bucket.

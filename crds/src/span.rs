@@ -5,6 +5,15 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The CEL rule that a text is a length of time between two. CEL knows no days, so of what is written with them only the form is
+/// checked there; the operator checks the rest.
+pub(crate) fn between(least: &str, most: &str) -> String {
+    format!(
+        "self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h|d))+$') && (self.contains('d') \
+         || (duration(self) >= duration('{least}') && duration(self) <= duration('{most}')))"
+    )
+}
+
 /// A length of time, as written; [`Span::parse`] is its value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -5,6 +5,7 @@
 
 pub mod app;
 mod berth;
+pub mod pusher;
 pub mod versitygw;
 
 use std::path::{Path, PathBuf};

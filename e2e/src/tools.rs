@@ -46,6 +46,8 @@ pub struct Tool {
     pub programs: &'static [&'static str],
     /// Arguments of the linker.
     pub ldflags: &'static str,
+    /// Whether it is built without C, so that it runs where there is nothing else.
+    pub is_static: bool,
 }
 
 /// Kubernetes. Without the version flags the server says v0.0.0, and clients misjudge it.
@@ -66,11 +68,18 @@ pub const KUBERNETES: Tool = Tool {
         -X k8s.io/component-base/version.gitMajor=1 \
         -X k8s.io/component-base/version.gitMinor=34 \
         -X k8s.io/component-base/version.gitTreeState=clean",
+    is_static: false,
 };
 
 /// CoreDNS with the plugins that a cluster needs.
-pub const COREDNS: Tool =
-    Tool { name: "coredns", version: COREDNS_VERSION, packages: &["."], programs: &["coredns"], ldflags: "-s -w" };
+pub const COREDNS: Tool = Tool {
+    name: "coredns",
+    version: COREDNS_VERSION,
+    packages: &["."],
+    programs: &["coredns"],
+    ldflags: "-s -w",
+    is_static: false,
+};
 
 /// Helm.
 pub const HELM: Tool = Tool {
@@ -79,6 +88,7 @@ pub const HELM: Tool = Tool {
     packages: &["helm.sh/helm/v4/cmd/helm"],
     programs: &["helm"],
     ldflags: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
+    is_static: false,
 };
 
 /// CNCF Distribution 3.
@@ -88,6 +98,7 @@ pub const DISTRIBUTION: Tool = Tool {
     packages: &["github.com/distribution/distribution/v3/cmd/registry"],
     programs: &["registry"],
     ldflags: "-s -w -X github.com/distribution/distribution/v3/version.version=v3.1.2",
+    is_static: false,
 };
 
 /// crane, the client of go-containerregistry.
@@ -97,6 +108,7 @@ pub const CRANE: Tool = Tool {
     packages: &["github.com/google/go-containerregistry/cmd/crane"],
     programs: &["crane"],
     ldflags: "-s -w -X github.com/google/go-containerregistry/cmd/crane/cmd.Version=v0.22.1",
+    is_static: true,
 };
 
 /// regctl, the client of regclient.
@@ -106,6 +118,7 @@ pub const REGCTL: Tool = Tool {
     packages: &["github.com/regclient/regclient/cmd/regctl"],
     programs: &["regctl"],
     ldflags: "-s -w -X github.com/regclient/regclient/internal/version.vcsTag=v0.11.7",
+    is_static: false,
 };
 
 /// cosign, which signs images and looks for signatures.
@@ -115,11 +128,18 @@ pub const COSIGN: Tool = Tool {
     packages: &["github.com/sigstore/cosign/v3/cmd/cosign"],
     programs: &["cosign"],
     ldflags: "-s -w -X sigs.k8s.io/release-utils/version.gitVersion=v3.1.3",
+    is_static: false,
 };
 
 /// What signs tokens, good ones and bad ones, for tests.
-pub const TOKENS: Tool =
-    Tool { name: "tokens", version: TOKENS_VERSION, packages: &["."], programs: &["tokens"], ldflags: "-s -w" };
+pub const TOKENS: Tool = Tool {
+    name: "tokens",
+    version: TOKENS_VERSION,
+    packages: &["."],
+    programs: &["tokens"],
+    ldflags: "-s -w",
+    is_static: false,
+};
 
 /// What the local cluster and the demo need.
 pub const CLUSTER: [Tool; 3] = [KUBERNETES, COREDNS, HELM];
@@ -146,6 +166,9 @@ impl Tool {
         }
         hash.update(self.ldflags);
         self.packages.iter().for_each(|package| hash.update(package));
+        if self.is_static {
+            hash.update("static");
+        }
         Ok(format!("{}-{}-{}", self.name, self.version, &hex::encode(hash.finalize())[..12]))
     }
 }

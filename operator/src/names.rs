@@ -16,6 +16,8 @@ pub const IDENTITY_ANNOTATION: &str = "berth.dev/storage-identity";
 pub const AUTHORITIES_ANNOTATION: &str = "berth.dev/storage-ca";
 /// The annotation of pods that tells which immutable Secret they have the credentials of their object store from.
 pub const STORAGE_SECRET_ANNOTATION: &str = "berth.dev/storage-secret";
+/// The annotation of pods that tells which immutable Secrets and ConfigMaps they have from `spec.auth`.
+pub const AUTH_ANNOTATION: &str = "berth.dev/auth";
 /// The annotation of pods that tells which immutable Secret they have their certificate from.
 pub const TLS_SECRET_ANNOTATION: &str = "berth.dev/tls-secret";
 /// The annotation that says what is known of the keys in the Secret with the keys that sign tokens.
@@ -53,6 +55,30 @@ pub const TLS_KEYS: [&str; 2] = ["tls.crt", "tls.key"];
 pub const STORAGE_DIRECTORY: &str = "storage";
 /// The certificates of authorities that the object store is trusted by, inside [`CONFIG_DIRECTORY`].
 pub const STORAGE_CA_FILE: &str = "storage-ca/ca.crt";
+/// Names and passwords, inside [`CONFIG_DIRECTORY`].
+pub const HTPASSWD_FILE: &str = "auth/htpasswd";
+/// The key of a Secret that becomes [`HTPASSWD_FILE`].
+pub const HTPASSWD_KEY: &str = "htpasswd";
+/// The keys that sign tokens of another service, inside [`CONFIG_DIRECTORY`].
+pub const JWKS_FILE: &str = "auth/jwks.json";
+/// The key with them, unless the spec names another.
+pub const JWKS_KEY: &str = "jwks.json";
+/// Certificates that sign tokens of another service, inside [`CONFIG_DIRECTORY`].
+pub const ROOT_CERTIFICATES_FILE: &str = "auth/root-certificates.pem";
+/// The token of the server's own account, by which it asks the API server for its keys, inside [`CONFIG_DIRECTORY`].
+pub const ACCOUNT_TOKEN_FILE: &str = "cluster/token";
+/// The authorities of the API server, inside [`CONFIG_DIRECTORY`].
+pub const CLUSTER_CA_FILE: &str = "cluster/ca.crt";
+/// The ConfigMap with them, which every namespace has.
+pub const CLUSTER_CA: &str = "kube-root-ca.crt";
+/// The key with them.
+pub const CLUSTER_CA_KEY: &str = "ca.crt";
+/// The address of the API server in a pod.
+pub const API_SERVER: &str = "https://kubernetes.default.svc";
+/// The keys that sign tokens, one file each and `current`. It is a mount of its own, because the files of a Secret whose keys
+/// are not known beforehand cannot be put into a directory of another volume; and it is not inside [`CONFIG_DIRECTORY`], where
+/// there is no place to be mounted at.
+pub const TOKEN_KEYS_DIRECTORY: &str = "/etc/berth-token-keys";
 /// What says whether writes are refused, inside [`CONFIG_DIRECTORY`].
 pub const READ_ONLY_FILE: &str = "state/read-only";
 /// The key of the ConfigMap that becomes [`READ_ONLY_FILE`].
@@ -83,6 +109,12 @@ pub fn admin_secret(registry: &str) -> String {
 #[must_use]
 pub fn token_keys(registry: &str) -> String {
     format!("{registry}-token-keys")
+}
+
+/// The authorities of another issuer, inside [`CONFIG_DIRECTORY`].
+#[must_use]
+pub fn oidc_ca_file(issuer: &str) -> String {
+    format!("auth/oidc/{issuer}.crt")
 }
 
 /// The ConfigMap with a configuration of that digest.

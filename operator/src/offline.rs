@@ -1,7 +1,7 @@
 //! [pure] `berth-operator render`: resources in files to the objects that the operator would apply, with no cluster.
 //!
 //! The same validation and the same rendering as in a cluster. What only a cluster knows is left out: owner references,
-//! the Secret with the admin token, which is random, and what is in Secrets and ConfigMaps that a spec names.
+//! the Secrets with the admin token and with the keys that sign tokens, which are random, and what is in Secrets and ConfigMaps that a spec names.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -169,6 +169,13 @@ pub fn render(sources: &[Source], settings: &Settings) -> Result<String, RenderE
 fn write_registry(text: &mut String, valid: &ValidRegistry) -> Result<(), RenderError> {
     let secret = names::admin_secret(&valid.name);
     let _ = writeln!(text, "# Secret {secret} is not shown: the operator makes it once, with a random token.");
+    if valid.issuer().is_some() {
+        let secret = names::token_keys(&valid.name);
+        let _ = writeln!(
+            text,
+            "# Secret {secret} is not shown: the operator makes it, with random keys, and changes them."
+        );
+    }
     write_objects(text, &registry::render::render(valid, &Pins::default()).objects()?)
 }
 

@@ -1,6 +1,9 @@
 //! The kind `Registry`: a container registry that runs in the cluster.
 
+pub(crate) mod auth;
+pub(crate) mod issuer;
 pub(crate) mod object_store;
+pub(crate) mod pull_secret;
 pub(crate) mod reference;
 pub(crate) mod status;
 pub(crate) mod storage;
@@ -16,7 +19,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::{status::RegistryStatus, storage::Storage, tls::Tls, validation::Validation};
+use self::{
+    auth::Auth, pull_secret::PullSecret, status::RegistryStatus, storage::Storage, tls::Tls, validation::Validation,
+};
 
 /// A container registry. Only storage is required; `status.effective` shows what everything else came to.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -78,6 +83,9 @@ use self::{status::RegistryStatus, storage::Storage, tls::Tls, validation::Valid
         .message("deletionPolicy Delete does not go with an object store, of which Berth never deletes anything by itself: \
             use Retain, and delete the bucket or container yourself")
         .field_path(".deletionPolicy"),
+    validation = Rule::new("!has(self.pullSecrets) || self.pullSecrets.size() == 0 || (has(self.auth) && has(self.auth.issuer))")
+        .message("pullSecrets hold tokens of the registry's own issuer: add auth.issuer")
+        .field_path(".pullSecrets"),
     validation = Rule::new(crate::registry::identity_rule("s3", "roleArn", "eks.amazonaws.com/role-arn"))
         .message("workloadIdentity.roleArn is for the ServiceAccount that Berth makes: give the one of serviceAccount.name \
             the annotation eks.amazonaws.com/role-arn, and write workloadIdentity: {}; and leave that annotation out of \
@@ -144,6 +152,16 @@ pub struct RegistrySpec {
     /// is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Who is let in, and who may do what. Everybody may do everything when it is left out. A change makes other pods, one after
+    /// the other; what is in Secrets and ConfigMaps that it names is taken up without a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Secrets that pods pull with, which are made and kept valid in other namespaces. They need auth.issuer. None when it is left
+    /// out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub pull_secrets: Vec<PullSecret>,
     /// Headers that are added to every answer, each with its values. None when it is left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
@@ -325,6 +343,12 @@ pub struct Log {
     /// Whether every request is logged, at level info. true when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<bool>,
+    /// Which decisions about who may do what are logged, one line each under the target audit, whatever level says. None:
+    /// none. Changes: those about what changes content or the registry, and refusals. All: those about reads, too, and requests
+    /// that say no name and are asked for one. When it is left out, Changes where auth is set, and those of the administration
+    /// everywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditEvents>,
     /// Fields that are added to every line. None when it is left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
@@ -344,6 +368,17 @@ pub enum LogLevel {
     Info,
     /// Everything.
     Debug,
+}
+
+/// Decisions about who may do what that are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AuditEvents {
+    /// None of them.
+    None,
+    /// Those about what changes something, and refusals.
+    Changes,
+    /// Every one.
+    All,
 }
 
 /// Forms of a line of the log.

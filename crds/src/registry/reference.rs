@@ -38,7 +38,7 @@ pub struct KeyRef {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.configMapRef) != has(self.secretRef)")
-        .message("ca must be from one place: set exactly one of configMapRef and secretRef")
+        .message("authorities must be from one place: set exactly one of configMapRef and secretRef")
 )]
 pub struct CertificateAuthority {
     /// A ConfigMap, as trust-manager and the service CA of OpenShift write one.

@@ -4,7 +4,7 @@ use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::apis::
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DeletionPolicy, ImagePullPolicy, LogFormat, LogLevel, ServiceType};
+use super::{AuditEvents, DeletionPolicy, ImagePullPolicy, LogFormat, LogLevel, ServiceType};
 
 /// What is known of a registry.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -14,8 +14,8 @@ pub struct RegistryStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// The state in conditions: Ready always, Reconciling and Stalled while they are true (kstatus), StorageReady, or
-    /// StorageReachable where the content is on an object store, CertificateReady where the spec has tls, and Paused while
-    /// changes are held back.
+    /// StorageReachable where the content is on an object store, CertificateReady where the spec has tls, AuthReady where it has
+    /// auth, and Paused while changes are held back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -61,6 +61,9 @@ pub struct Effective {
     /// The Secret with the certificate, where the registry speaks TLS itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_secret: Option<String>,
+    /// How people and programs are let in; absent where everybody may do everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<EffectiveAuth>,
     /// The type of the Service.
     pub service_type: ServiceType,
     /// The port of the Service.
@@ -75,8 +78,29 @@ pub struct Effective {
     pub log_format: LogFormat,
     /// Whether every request is logged.
     pub log_requests: bool,
+    /// Which decisions about who may do what are logged; absent where nobody is asked who they are, and nothing is said of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_audit: Option<AuditEvents>,
     /// What happens to the volume when the Registry is deleted.
     pub deletion_policy: DeletionPolicy,
+}
+
+/// How people and programs are let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EffectiveAuth {
+    /// htpasswd, token or issuer; absent where nobody can say who they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// What clients are told: where they get a token, or the name of what asks for a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub realm: Option<String>,
+    /// The address of the registry's own issuer, or the name of the one that tokens must be of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The name of the registry, which tokens are for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 /// The storage in effect.

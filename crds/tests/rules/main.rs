@@ -1,6 +1,7 @@
 //! The rules of the definitions, run as the API server runs them: what they refuse, and with which words.
 #![expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
 
+mod auth;
 mod object_stores;
 
 use berth_crds::{GCPolicy, Registry};

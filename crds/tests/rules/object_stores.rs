@@ -73,9 +73,9 @@ fn every_driver_is_checked() {
         }
         check(driver, &of(json!({"ca": {"configMapRef": {"name": "ca"}}, "redirect": true})), "");
         check(driver, &of(json!({"ca": {"secretRef": {"name": "ca", "key": "tls.crt"}}})), "");
-        check(driver, &of(json!({"ca": {}})), "ca must be from one place");
+        check(driver, &of(json!({"ca": {}})), "authorities must be from one place");
         let two = json!({"configMapRef": {"name": "ca"}, "secretRef": {"name": "ca"}});
-        check(driver, &of(json!({ "ca": two })), "ca must be from one place");
+        check(driver, &of(json!({ "ca": two })), "authorities must be from one place");
         check(driver, &of(json!({"credentials": secret})), "");
     }
 }

@@ -59,6 +59,9 @@ fn go(tool: &Tool) -> Command {
     let mut command = Command::new("go");
     // No workspace file above the repository may change what is built.
     command.current_dir(tool.source()).env("GOWORK", "off");
+    if tool.is_static {
+        command.env("CGO_ENABLED", "0");
+    }
     command
 }
 

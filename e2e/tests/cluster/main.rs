@@ -3,6 +3,7 @@
 //! Each test has a namespace of its own under the restricted Pod Security Standard, so they run side by side. What
 //! concerns the whole cluster, such as removing Berth from it, is in a test program of its own, `lifecycle`.
 
+mod access;
 mod admission;
 mod chart;
 mod collection;

@@ -21,7 +21,7 @@ const UPDATE_DEADLINE: Duration = Duration::from_secs(150);
 /// How many pulls must succeed after the old key has gone.
 const PULLS_AFTER: usize = 20;
 
-const FIRST: User = User { access_key: "first-key-of-the-registry", secret_key: "first-secret-of-tests" };
+pub(crate) const FIRST: User = User { access_key: "first-key-of-the-registry", secret_key: "first-secret-of-tests" };
 const SECOND: User = User { access_key: "second-key-of-the-registry", secret_key: "second-secret-of-tests" };
 
 fn registry(endpoint: &str) -> String {

@@ -66,9 +66,12 @@ async fn the_operator_may_do_what_it_needs_and_no_more() -> Result<()> {
             ensure!(found == *allowed, "{verb} {resource}: {found}");
         }
         ensure!(may(space, &account, "get", "namespaces", "").await?, "get namespaces");
-        for (verb, resource) in
-            [("get", "nodes"), ("list", "namespaces"), ("delete", "namespaces"), ("create", "clusterroles.rbac.authorization.k8s.io")]
-        {
+        for (verb, resource) in [
+            ("get", "nodes"),
+            ("list", "namespaces"),
+            ("delete", "namespaces"),
+            ("create", "clusterroles.rbac.authorization.k8s.io"),
+        ] {
             ensure!(!may(space, &account, verb, resource, "").await?, "{verb} {resource}");
         }
         Ok(())

@@ -76,6 +76,7 @@ pub fn check_names(owner: &Owner<'_>, registry: &ValidRegistry, observed: &Obser
         certificate: _,    // the user's own
         storage_secret: _, // the user's own
         storage_ca: _,     // the user's own
+        auth: _,           // the user's own
         pins: _,
         volume_claim,
         service,
@@ -297,6 +298,7 @@ mod tests {
             certificate: None,
             storage_secret: None,
             storage_ca: None,
+            auth: Vec::new(),
             pins: Pins::default(),
             volume_claim: None,
             service: None,
@@ -310,10 +312,11 @@ mod tests {
     fn pods_are_held_back_unless_there_are_to_be_none() {
         let missing = Unusable { reason: "SecretNotFound".into(), message: "there is no Secret".into() };
         for (replicas, sources, expected) in [
-            (1, Sources { certificate: Ok(()), storage: Ok(()) }, None),
-            (1, Sources { certificate: Err(missing.clone()), storage: Ok(()) }, Some(&missing)),
-            (1, Sources { certificate: Ok(()), storage: Err(missing.clone()) }, Some(&missing)),
-            (0, Sources { certificate: Ok(()), storage: Err(missing.clone()) }, None),
+            (1, Sources { certificate: Ok(()), storage: Ok(()), auth: Ok(()) }, None),
+            (1, Sources { certificate: Err(missing.clone()), storage: Ok(()), auth: Ok(()) }, Some(&missing)),
+            (1, Sources { certificate: Ok(()), storage: Err(missing.clone()), auth: Ok(()) }, Some(&missing)),
+            (1, Sources { certificate: Ok(()), storage: Ok(()), auth: Err(missing.clone()) }, Some(&missing)),
+            (0, Sources { certificate: Ok(()), storage: Err(missing.clone()), auth: Ok(()) }, None),
         ] {
             let registry = ValidRegistry { replicas, ..registry(&json!({})) };
             assert_eq!(held(&registry, &sources).as_ref(), expected, "{replicas} {sources:?}");

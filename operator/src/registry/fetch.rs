@@ -1,5 +1,6 @@
 //! [client] What there is in the cluster for a Registry, before anything is decided.
 
+use futures::future::try_join_all;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
@@ -9,7 +10,7 @@ use kube::{Api, Client, api::ListParams, core::PartialObjectMeta};
 use super::{
     render::Pins,
     source::Seen,
-    validate::{ObjectKind, ValidCa, ValidObjectStore, ValidRegistry},
+    validate::{ObjectKind, ValidAuth, ValidCa, ValidFile, ValidObjectStore, ValidRegistry},
 };
 use crate::{cluster::Error, names};
 
@@ -29,6 +30,8 @@ pub struct Observed {
     pub storage_secret: Option<Seen>,
     /// What holds the authorities that the object store is trusted by, where the spec names it.
     pub storage_ca: Option<Seen>,
+    /// What holds what `spec.auth` names, in the order of `ValidAuth::files`.
+    pub auth: Vec<Seen>,
     /// What of them pods take up only when they are made.
     pub pins: Pins,
     /// Every configuration with the Registry's label.
@@ -70,6 +73,7 @@ pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed
         (certificate, tls_secret),
         (storage_secret, credentials),
         (storage_ca, authorities),
+        (auth, auth_pin),
         config_maps,
         volume_claim,
         service,
@@ -109,6 +113,24 @@ pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed
                 }
             })
         },
+        async {
+            let files = registry.auth.as_ref().map(ValidAuth::files).unwrap_or_default();
+            let looks = files.iter().map(async |ValidFile { kind, name, key, .. }| {
+                let what = read("what spec.auth names");
+                Ok::<_, Error>(match kind {
+                    ObjectKind::Secret => {
+                        let found = secrets.get_opt(name).await.map_err(what)?;
+                        (Seen::of_secret(found.as_ref(), [key.as_str()]), found.as_ref().and_then(fixed_uid))
+                    }
+                    ObjectKind::ConfigMap => {
+                        let found = config_maps.get_opt(name).await.map_err(what)?;
+                        (Seen::of_config_map(found.as_ref(), key), found.as_ref().and_then(fixed_uid_of_config_map))
+                    }
+                })
+            });
+            let (seen, fixed): (Vec<_>, Vec<_>) = try_join_all(looks).await?.into_iter().unzip();
+            Ok((seen, one_pin(fixed)))
+        },
         async { config_maps.list_metadata(&labelled).await.map_err(read("the ConfigMaps")) },
         async { claims.get_opt(claim_name).await.map_err(read("the PersistentVolumeClaim")) },
         async { services.get_metadata_opt(name).await.map_err(read("the Service")) },
@@ -122,7 +144,8 @@ pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed
         certificate,
         storage_secret,
         storage_ca,
-        pins: Pins { authorities, credentials, certificate: tls_secret },
+        auth,
+        pins: Pins { authorities, credentials, certificate: tls_secret, auth: auth_pin },
         config_maps: config_maps.items,
         volume_claim,
         service,
@@ -136,6 +159,17 @@ pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed
 /// long as they are, and not that of another by its name.
 fn fixed_uid(secret: &Secret) -> Option<String> {
     secret.metadata.uid.clone().filter(|_| secret.immutable == Some(true))
+}
+
+/// [pure] The same of a ConfigMap.
+fn fixed_uid_of_config_map(config_map: &ConfigMap) -> Option<String> {
+    config_map.metadata.uid.clone().filter(|_| config_map.immutable == Some(true))
+}
+
+/// [pure] One pin for all that never change; none if there are none.
+fn one_pin(uids: Vec<Option<String>>) -> Option<String> {
+    let uids: Vec<_> = uids.into_iter().flatten().collect();
+    (!uids.is_empty()).then(|| names::digest(uids.join("\n").as_bytes()))
 }
 
 /// [pure] What a Secret has under a key.
@@ -167,10 +201,21 @@ mod tests {
     }
 
     #[test]
+    fn what_never_changes_is_told_by_one_pin() {
+        let of = |uids: [Option<&str>; 2]| one_pin(uids.into_iter().map(|uid| uid.map(str::to_owned)).collect());
+        assert_eq!(of([None, None]), None);
+        assert!(of([Some("a"), None]).is_some());
+        assert_ne!(of([Some("a"), None]), of([Some("b"), None]));
+        assert_ne!(of([Some("a"), None]), of([Some("a"), Some("b")]));
+    }
+
+    #[test]
     fn only_a_secret_that_never_changes_is_told_by_its_uid() {
         for (immutable, expected) in [(json!(null), None), (json!(false), None), (json!(true), Some("u"))] {
             let secret = serde_json::from_value(json!({"metadata": {"uid": "u"}, "immutable": immutable})).unwrap();
             assert_eq!(fixed_uid(&secret).as_deref(), expected, "{immutable}");
+            let config_map = serde_json::from_value(json!({"metadata": {"uid": "u"}, "immutable": immutable})).unwrap();
+            assert_eq!(fixed_uid_of_config_map(&config_map).as_deref(), expected, "{immutable}");
         }
     }
 }

@@ -15,6 +15,7 @@
 
 pub mod apply;
 pub mod asks;
+pub mod auth;
 pub mod certificate;
 mod delete;
 pub mod fetch;

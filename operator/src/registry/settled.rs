@@ -49,9 +49,10 @@ pub fn fingerprint(rendered: &Rendered, observed: &Observed) -> Result<u64, serd
         service_account,
         admin_secret,
         config_maps,
-        certificate: _,    // the user's own, as the next two; what counts of them is rendered
+        certificate: _,    // the user's own, as the next three; what counts of them is rendered
         storage_secret: _, // see above
         storage_ca: _,     // see above
+        auth: _,           // see above
         pins: _,           // rendered
         volume_claim,
         service,
@@ -100,6 +101,7 @@ mod tests {
             certificate: None,
             storage_secret: None,
             storage_ca: None,
+            auth: Vec::new(),
             pins: Pins::default(),
             volume_claim: Some(object(1)),
             service: Some(object(1)),

@@ -5,7 +5,7 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 
 use super::{
-    certificate,
+    auth, certificate,
     fetch::Observed,
     object_store,
     validate::{ObjectKind, ValidRegistry, ValidStorage},
@@ -106,6 +106,8 @@ pub struct Sources {
     pub certificate: Result<(), Unusable>,
     /// Credentials and authorities of the object store; fine where there are to be none.
     pub storage: Result<(), Unusable>,
+    /// What `spec.auth` names; fine where it names nothing.
+    pub auth: Result<(), Unusable>,
 }
 
 impl Sources {
@@ -120,14 +122,15 @@ impl Sources {
             ValidStorage::Object(store) => object_store::check(store, observed),
             _ => Ok(()),
         };
-        Self { certificate, storage }
+        let auth = registry.auth.as_ref().map_or(Ok(()), |auth| auth::check(auth, &observed.auth));
+        Self { certificate, storage, auth }
     }
 
     /// The first that cannot be used.
     #[must_use]
     pub fn missing(&self) -> Option<&Unusable> {
-        let Self { certificate, storage } = self;
-        [certificate, storage].into_iter().find_map(|checked| checked.as_ref().err())
+        let Self { certificate, storage, auth } = self;
+        [certificate, storage, auth].into_iter().find_map(|checked| checked.as_ref().err())
     }
 }
 

@@ -1,16 +1,16 @@
 //! [pure] The status of a Registry, from what was applied and nothing else. The time is an argument.
 
-use berth_crds::{Effective, EffectiveStorage, Registry, RegistryStatus, Summary};
+use berth_crds::{Effective, EffectiveAuth, EffectiveStorage, Registry, RegistryStatus, Summary};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{
     apply::Applied,
-    certificate,
+    auth, certificate,
     object_store::{self, Reach},
     reach::Answer,
     rollout::{Rollout, rollout},
-    validate::{ValidRegistry, ValidStorage},
+    validate::{ValidAuth, ValidHtpasswd, ValidIssuer, ValidMethod, ValidRegistry, ValidStorage, ValidToken},
     volume::{self, VolumeState},
 };
 use crate::{
@@ -52,6 +52,7 @@ pub fn of_applied(
     let mut wanted = progress.conditions();
     wanted.push(storage.condition());
     wanted.extend(valid.tls.as_ref().map(|tls| certificate::condition(&tls.secret, &sources.certificate)));
+    wanted.extend(valid.auth.as_ref().map(|auth| auth::condition(auth, &sources.auth)));
     if valid.paused {
         wanted.push(Wanted {
             type_: "Paused",
@@ -73,7 +74,7 @@ pub fn of_applied(
             Rollout::Complete if held.is_none() => Some(version(&valid.image)),
             _ => previous.version,
         },
-        url: if held.is_none() { Some(url(valid)) } else { previous.url },
+        url: if held.is_none() { Some(valid.url()) } else { previous.url },
         effective: if held.is_none() { Some(effective(valid)) } else { previous.effective },
         summary: Some(Summary {
             replicas: format!("{ready}/{}", valid.replicas),
@@ -91,6 +92,7 @@ pub fn of_failure(registry: &Registry, progress: &Progress, now: Timestamp) -> R
     // What else was known stays as it was, with the generation of which it was known.
     let mut still_known = vec!["StorageReady", object_store::CONDITION];
     still_known.extend(registry.spec.tls.is_some().then_some("CertificateReady"));
+    still_known.extend(registry.spec.auth.is_some().then_some(auth::CONDITION));
     conditions
         .extend(still_known.into_iter().filter_map(|type_| conditions::find(&previous.conditions, type_)).cloned());
     RegistryStatus { observed_generation: registry.metadata.generation, conditions, ..previous }
@@ -188,6 +190,7 @@ fn effective(valid: &ValidRegistry) -> Effective {
         delete: valid.delete,
         read_only: valid.read_only,
         tls_secret: valid.tls.as_ref().map(|tls| tls.secret.clone()),
+        auth: valid.auth.as_ref().map(effective_auth),
         service_type: valid.service.type_,
         service_port: valid.service.port,
         service_account: valid.service_account_name().to_owned(),
@@ -195,16 +198,36 @@ fn effective(valid: &ValidRegistry) -> Effective {
         log_level: valid.log_level,
         log_format: valid.log_format,
         log_requests: valid.log_requests,
+        log_audit: valid.log_audit,
         deletion_policy: valid.deletion_policy,
     }
 }
 
-fn url(valid: &ValidRegistry) -> String {
-    let ValidRegistry { name, namespace, service, tls, .. } = valid;
-    let (scheme, well_known) = if tls.is_some() { ("https", 443) } else { ("http", 80) };
-    match service.port {
-        port if port == well_known => format!("{scheme}://{name}.{namespace}.svc"),
-        port => format!("{scheme}://{name}.{namespace}.svc:{port}"),
+fn effective_auth(auth: &ValidAuth) -> EffectiveAuth {
+    let named = EffectiveAuth {
+        method: auth.method.as_ref().map(|method| method.name().to_owned()),
+        ..EffectiveAuth::default()
+    };
+    match &auth.method {
+        None => named,
+        Some(ValidMethod::Htpasswd(ValidHtpasswd { secret: _, realm })) => {
+            EffectiveAuth { realm: Some(realm.clone()), ..named }
+        }
+        Some(ValidMethod::Token(ValidToken { realm, service, issuer, .. })) => EffectiveAuth {
+            realm: Some(realm.clone()),
+            issuer: Some(issuer.clone()),
+            service: Some(service.clone()),
+            ..named
+        },
+        Some(ValidMethod::Issuer(issuer)) => {
+            let ValidIssuer { url, service, .. } = issuer.as_ref();
+            EffectiveAuth {
+                realm: Some(format!("{url}/token")),
+                issuer: Some(url.clone()),
+                service: Some(service.clone()),
+                ..named
+            }
+        }
     }
 }
 
@@ -259,7 +282,7 @@ mod tests {
     use k8s_openapi::api::{apps::v1::Deployment, core::v1::PersistentVolumeClaim};
     use serde_json::{Value, json};
 
-    const FINE: Sources = Sources { certificate: Ok(()), storage: Ok(()) };
+    const FINE: Sources = Sources { certificate: Ok(()), storage: Ok(()), auth: Ok(()) };
 
     fn registry(status: &Value) -> Registry {
         serde_json::from_value(json!({"apiVersion": "berth.dev/v1alpha1", "kind": "Registry",
@@ -461,7 +484,10 @@ mod tests {
             let applied = Applied { held, ..on_store(deployment(1), sources) };
             of_applied(&registry, &valid, &applied, &[], Some(answers), Timestamp::UNIX_EPOCH)
         };
-        let status = of(Sources { certificate: Err(missing("tls")), storage: Err(missing("s3")) }, &[answer(true)]);
+        let status = of(
+            Sources { certificate: Err(missing("tls")), storage: Err(missing("s3")), auth: Ok(()) },
+            &[answer(true)],
+        );
         assert_eq!(told(&status, "Ready"), Some(("False", "there is no Secret tls")));
         assert_eq!(told(&status, "Stalled"), Some(("True", "there is no Secret tls")));
         assert_eq!(told(&status, "StorageReachable"), Some(("False", "there is no Secret s3")));
@@ -470,7 +496,7 @@ mod tests {
         assert_eq!(status.summary.unwrap().replicas, "1/2");
         assert_eq!((status.url.as_deref(), status.version, status.effective), (Some("http://before"), None, None));
         // Those that run still tell how they reach their store.
-        let status = of(Sources { certificate: Err(missing("tls")), storage: Ok(()) }, &[answer(true)]);
+        let status = of(Sources { certificate: Err(missing("tls")), ..FINE }, &[answer(true)]);
         assert_eq!(told(&status, "StorageReachable"), Some(("True", "s3://acme-images is reached")));
     }
 
@@ -481,7 +507,7 @@ mod tests {
         let none: Deployment = serde_json::from_value(json!({"metadata": {"generation": 1},
             "spec": {"replicas": 0, "selector": {}, "template": {}}, "status": {"observedGeneration": 1}}))
         .unwrap();
-        let applied = on_store(none, Sources { certificate: Ok(()), storage: Err(missing("s3")) });
+        let applied = on_store(none, Sources { storage: Err(missing("s3")), ..FINE });
         let status = of_applied(&registry, &valid, &applied, &[], Some(&[]), Timestamp::UNIX_EPOCH);
         assert_eq!(told(&status, "Ready"), Some(("True", "stopped: spec.replicas is 0")));
         assert_eq!(told(&status, "StorageReachable"), Some(("False", "there is no Secret s3")));

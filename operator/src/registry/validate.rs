@@ -4,13 +4,17 @@
 //! Admission checks the same rules before anything is stored. They are checked here again because a resource may come
 //! from a file (`render`), or have been stored before a rule was there.
 
+mod auth;
 mod object_store;
+mod pull_secrets;
 mod serving;
 mod storage;
 
 use std::collections::BTreeMap;
 
-use berth_crds::{DeletionPolicy, ImagePullPolicy, Log, LogFormat, LogLevel, Registry, RegistrySpec, ServiceType};
+use berth_crds::{
+    AuditEvents, DeletionPolicy, ImagePullPolicy, Log, LogFormat, LogLevel, Registry, RegistrySpec, ServiceType,
+};
 use k8s_openapi::api::core::v1::{
     Affinity, LocalObjectReference, ResourceRequirements, Toleration, TopologySpreadConstraint,
 };
@@ -19,13 +23,21 @@ use kube::Resource as _;
 
 use crate::{Settings, names, pods, problem::Problems};
 
+use super::render::build_auth;
+use auth::{About, auth_of, check_as_server};
+use pull_secrets::pull_secrets_of;
 use serving::{check_headers, tls_of, validation_of};
 use storage::{check_deletion, check_sharing, storage_of};
 
+pub use auth::{
+    ValidAuth, ValidFile, ValidHtpasswd, ValidIssuer, ValidKeySet, ValidKeys, ValidMethod, ValidOidc,
+    ValidRefreshTokens, ValidServiceAccounts, ValidToken,
+};
 pub use object_store::{
     ObjectKind, ValidAzure, ValidCa, ValidCredentials, ValidDriver, ValidGcs, ValidIdentity, ValidObjectStore,
     ValidOss, ValidS3, ValidSecret, ValidSwift,
 };
+pub use pull_secrets::ValidPullSecret;
 pub use serving::{ValidPlatforms, ValidTls, ValidValidation};
 pub use storage::ValidStorage;
 
@@ -56,6 +68,10 @@ pub struct ValidRegistry {
     pub validation: ValidValidation,
     /// TLS at the registry's own port.
     pub tls: Option<ValidTls>,
+    /// Who is let in, and who may do what; everybody, and everything, if there is none.
+    pub auth: Option<ValidAuth>,
+    /// Secrets that pods pull with; none without an issuer.
+    pub pull_secrets: Vec<ValidPullSecret>,
     /// Headers of every answer.
     pub headers: BTreeMap<String, Vec<String>>,
     /// The Service.
@@ -82,6 +98,8 @@ pub struct ValidRegistry {
     pub log_format: LogFormat,
     /// Whether every request is logged.
     pub log_requests: bool,
+    /// Which decisions about who may do what are logged; none for the server's choice where nobody is asked who they are.
+    pub log_audit: Option<AuditEvents>,
     /// Fields of every line.
     pub log_fields: BTreeMap<String, String>,
     /// Whether nothing may be changed.
@@ -121,6 +139,26 @@ impl ValidRegistry {
             ValidServiceAccount::Existing(name) => name,
         }
     }
+
+    /// The registry's own issuer of tokens, if it has one.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&ValidIssuer> {
+        self.auth.as_ref().and_then(ValidAuth::issuer)
+    }
+
+    /// The address of the registry inside the cluster.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url(&self.name, &self.namespace, self.tls.is_some(), self.service.port)
+    }
+}
+
+fn url(name: &str, namespace: &str, is_tls: bool, port: i32) -> String {
+    let (scheme, well_known) = if is_tls { ("https", 443) } else { ("http", 80) };
+    match port {
+        port if port == well_known => format!("{scheme}://{name}.{namespace}.svc"),
+        port => format!("{scheme}://{name}.{namespace}.svc:{port}"),
+    }
 }
 
 /// Checks a Registry and computes what it leaves out.
@@ -142,6 +180,8 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
         read_only,
         validation,
         tls,
+        auth,
+        pull_secrets,
         headers,
         service,
         resources,
@@ -183,13 +223,22 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
     if let Some(ValidCredentials::Identity(identity)) = credentials {
         give_identity(identity, &mut service_account, &mut pod_labels, &mut problems);
     }
-    let Log { level, format, requests, fields } = log.unwrap_or_default();
+    let Log { level, format, requests, audit, fields } = log.unwrap_or_default();
     check_headers(&headers, &mut problems);
     let validation = validation_of(validation.unwrap_or_default(), &mut problems);
     let tls = tls.map(|tls| tls_of(tls, &mut problems));
+    let namespace = registry.metadata.namespace.clone().unwrap_or_else(|| settings.namespace.clone());
+    let about =
+        About { name: &format!("{name}.{namespace}"), url: &url(&name, &namespace, tls.is_some(), service.port) };
+    let auth = auth.map(|auth| auth_of(auth, &about, &mut problems));
+    let has_issuer = auth.as_ref().and_then(ValidAuth::issuer).is_some();
+    let pull_secrets = pull_secrets_of(pull_secrets, has_issuer, &mut problems);
+    if let Some(auth) = auth.as_ref().filter(|_| problems.is_empty()) {
+        check_as_server(&build_auth(auth), &mut problems);
+    }
     let Some(storage) = storage.filter(|_| problems.is_empty()) else { return Err(problems) };
     Ok(ValidRegistry {
-        namespace: registry.metadata.namespace.clone().unwrap_or_else(|| settings.namespace.clone()),
+        namespace,
         owner: registry.controller_owner_ref(&()),
         image,
         image_pull_policy: image_pull_policy.unwrap_or_default(),
@@ -200,6 +249,10 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
         read_only: read_only.unwrap_or(false),
         validation,
         tls,
+        // Said aloud: what nobody has switched on before something happens is not there afterwards.
+        log_audit: audit.or(auth.is_some().then_some(AuditEvents::Changes)),
+        auth,
+        pull_secrets,
         headers,
         service,
         resources: resources.unwrap_or_else(|| pods::requests("50m", "64Mi")),

@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use berth_config::{
-    AccessLog, Admin, AuditLog, Catalog, Compatibility, Config, Debug, Delete, Duration, Events, H2c, Health, Http,
-    Http2, IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net, Notifications,
-    Platform, Platforms, Policy, Prometheus, ReadOnly, RepositoryPolicy, Schema1, Storage, StorageHealth, Tags, Tls,
-    TlsVersion, UploadPurging, Urls, Validation, Version,
+    AccessLog, Admin, AuditEvents, AuditLog, Catalog, Compatibility, Config, Debug, Delete, Duration, Events, H2c,
+    Health, Http, Http2, IndexValidation, Level, Log, LogFormat, Maintenance, ManifestValidation, Middleware, Net,
+    Notifications, Platform, Platforms, Policy, Prometheus, ReadOnly, RepositoryPolicy, Schema1, Storage,
+    StorageHealth, Tags, Tls, TlsVersion, UploadPurging, Urls, Validation, Version,
 };
 use berth_crds::{LogLevel, UrlRules};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{
     ValidRegistry,
+    auth::build_auth,
     deployment::DRAIN_SECONDS,
     metadata,
     store::{build_driver, build_redirect},
@@ -43,7 +44,13 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
             },
             fields: registry.log_fields.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect(),
             accesslog: AccessLog { disabled: !registry.log_requests },
-            auditlog: AuditLog::default(),
+            auditlog: AuditLog {
+                events: registry.log_audit.map(|events| match events {
+                    berth_crds::AuditEvents::None => AuditEvents::None,
+                    berth_crds::AuditEvents::Changes => AuditEvents::Changes,
+                    berth_crds::AuditEvents::All => AuditEvents::All,
+                }),
+            },
         },
         storage: Storage {
             driver: build_driver(&registry.storage),
@@ -59,7 +66,7 @@ pub fn build_config(registry: &ValidRegistry) -> Config {
             },
             redirect: build_redirect(&registry.storage),
         },
-        auth: None,
+        auth: registry.auth.as_ref().map(build_auth),
         middleware: Middleware { registry: [].into(), repository: [].into(), storage: [].into() },
         http: Http {
             addr: format!(":{}", names::REGISTRY_PORT),

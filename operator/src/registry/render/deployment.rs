@@ -6,8 +6,8 @@ use k8s_openapi::{
         core::v1::{
             ConfigMapProjection, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, KeyToPath, Lifecycle,
             LifecycleHandler, PersistentVolumeClaimVolumeSource, PodSpec, PodTemplateSpec, Probe,
-            ProjectedVolumeSource, SecretProjection, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
-            VolumeProjection,
+            ProjectedVolumeSource, SecretProjection, SecretVolumeSource, ServiceAccountTokenProjection, SleepAction,
+            TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
         },
     },
     apimachinery::pkg::{
@@ -20,7 +20,9 @@ use k8s_openapi::{
 use super::{Pins, ValidRegistry, metadata};
 use crate::{
     names, pods,
-    registry::validate::{ObjectKind, ValidCa, ValidCredentials, ValidObjectStore, ValidSecret, ValidStorage},
+    registry::validate::{
+        ObjectKind, ValidAuth, ValidCa, ValidCredentials, ValidFile, ValidObjectStore, ValidSecret, ValidStorage,
+    },
 };
 
 /// How long a stopping server waits for requests in flight.
@@ -35,6 +37,12 @@ const HEALTH: &str = "/debug/health";
 
 /// How long a rollout may go on without progress before it counts as failed.
 const PROGRESS_DEADLINE_SECONDS: i32 = 600;
+
+/// The volume with the keys that sign tokens.
+const TOKEN_KEYS_VOLUME: &str = "token-keys";
+
+/// How long the token is valid by which a server asks the API server for its keys; the node replaces it before.
+const ACCOUNT_TOKEN_SECONDS: i64 = 3600;
 
 /// The least privilege that lets the server, and nobody else, read its mounted files.
 const FILE_MODE: i32 = 0o440;
@@ -85,11 +93,12 @@ fn build_pod_metadata(registry: &ValidRegistry, pins: &Pins) -> ObjectMeta {
     annotations.extend(build_identity_annotation(&registry.storage));
     // Credentials are read again when they change, unless their Secret is one that nodes do not look at again; authorities
     // are read once.
-    let Pins { authorities, credentials, certificate } = pins.clone();
+    let Pins { authorities, credentials, certificate, auth } = pins.clone();
     for (key, pin) in [
         (names::AUTHORITIES_ANNOTATION, authorities),
         (names::STORAGE_SECRET_ANNOTATION, credentials),
         (names::TLS_SECRET_ANNOTATION, certificate),
+        (names::AUTH_ANNOTATION, auth),
     ] {
         annotations.extend(pin.map(|pin| (key.to_owned(), pin)));
     }
@@ -114,6 +123,7 @@ fn build_pod(registry: &ValidRegistry, config_map: &str, selector: &LabelSelecto
         ..constraint
     });
     let mut volumes = vec![build_config_volume(registry, config_map)];
+    volumes.extend(build_token_keys_volume(registry));
     volumes.extend(build_data_volume(&registry.storage));
     PodSpec {
         affinity: registry.affinity.clone(),
@@ -161,6 +171,9 @@ fn build_container(registry: &ValidRegistry) -> Container {
         ..Lifecycle::default()
     });
     let mut volume_mounts = vec![mount("config", names::CONFIG_DIRECTORY, Some(true))];
+    if registry.issuer().is_some() {
+        volume_mounts.push(mount(TOKEN_KEYS_VOLUME, names::TOKEN_KEYS_DIRECTORY, Some(true)));
+    }
     if build_data_volume(&registry.storage).is_some() {
         volume_mounts.push(mount("data", names::DATA_DIRECTORY, None));
     }
@@ -215,11 +228,50 @@ fn build_config_volume(registry: &ValidRegistry, config_map: &str) -> Volume {
         sources.push(project_secret(&tls.secret, &items));
     }
     sources.extend(registry.storage.object_store().into_iter().flat_map(project_store));
+    sources.extend(registry.auth.iter().flat_map(project_auth));
     Volume {
         name: "config".into(),
         projected: Some(ProjectedVolumeSource { default_mode: Some(FILE_MODE), sources: Some(sources) }),
         ..Volume::default()
     }
+}
+
+/// What `spec.auth` names, each in a file that the server reads again when it changes; and, where service accounts of the cluster
+/// are let in, a token of the pod's own, by which the server asks the API server for its keys.
+fn project_auth(auth: &ValidAuth) -> Vec<VolumeProjection> {
+    let files = auth.files();
+    let files = files.iter().map(|ValidFile { kind, name, key, path, field: _, content: _ }| match kind {
+        ObjectKind::Secret => project_secret(name, &[(key, path)]),
+        ObjectKind::ConfigMap => project_config_map(name, key, path),
+    });
+    let mut sources: Vec<_> = files.collect();
+    if auth.issuer().is_some_and(|issuer| issuer.service_accounts.is_some()) {
+        sources.push(VolumeProjection {
+            service_account_token: Some(ServiceAccountTokenProjection {
+                audience: None,
+                expiration_seconds: Some(ACCOUNT_TOKEN_SECONDS),
+                path: names::ACCOUNT_TOKEN_FILE.into(),
+            }),
+            ..VolumeProjection::default()
+        });
+        sources.push(project_config_map(names::CLUSTER_CA, names::CLUSTER_CA_KEY, names::CLUSTER_CA_FILE));
+    }
+    sources
+}
+
+/// The keys that sign tokens, whatever there are: a pod waits for the Secret.
+fn build_token_keys_volume(registry: &ValidRegistry) -> Option<Volume> {
+    registry.issuer()?;
+    Some(Volume {
+        name: TOKEN_KEYS_VOLUME.into(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(names::token_keys(&registry.name)),
+            default_mode: Some(FILE_MODE),
+            items: None,
+            optional: Some(false),
+        }),
+        ..Volume::default()
+    })
 }
 
 /// The credentials of an object store, each in a file of its key's name, and the authorities that it is trusted by.
@@ -307,10 +359,14 @@ mod tests {
         let none = Pins::default();
         assert_eq!(pod_annotations(&secret, &none), json!(null));
         assert_eq!(pod_annotations(&json!({"workloadIdentity": {}}), &none), json!(null));
-        let all =
-            Pins { authorities: Some("d".into()), credentials: Some("u1".into()), certificate: Some("u2".into()) };
-        let expected =
-            json!({"berth.dev/storage-ca": "d", "berth.dev/storage-secret": "u1", "berth.dev/tls-secret": "u2"});
+        let all = Pins {
+            authorities: Some("d".into()),
+            credentials: Some("u1".into()),
+            certificate: Some("u2".into()),
+            auth: Some("u3".into()),
+        };
+        let expected = json!({"berth.dev/storage-ca": "d", "berth.dev/storage-secret": "u1", "berth.dev/tls-secret": "u2",
+            "berth.dev/auth": "u3"});
         assert_eq!(pod_annotations(&secret, &all), expected);
         let (one, other) = (pod_annotations(&role("one"), &none), pod_annotations(&role("other"), &none));
         assert_ne!(one["berth.dev/storage-identity"], other["berth.dev/storage-identity"]);

@@ -2,6 +2,7 @@
 //!
 //! The Secret with the admin token is not rendered: the driver makes it, once, when there is none.
 
+mod auth;
 mod config_map;
 mod deployment;
 mod service;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use super::validate::ValidRegistry;
 use crate::names;
 
+pub use auth::build_auth;
 pub use config_map::build_config;
 
 /// The objects of a Registry.
@@ -53,6 +55,8 @@ pub struct Pins {
     pub credentials: Option<String>,
     /// The uid of the Secret with the certificate, if it is immutable.
     pub certificate: Option<String>,
+    /// A digest of the uids of what `spec.auth` names, of all that is immutable.
+    pub auth: Option<String>,
 }
 
 /// Renders a Registry.

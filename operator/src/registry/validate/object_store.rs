@@ -160,7 +160,7 @@ impl ObjectKind {
     }
 }
 
-/// Certificates of authorities, under a key.
+/// A key of a Secret or ConfigMap, such as one with certificates of authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidCa {
     /// What holds them.
@@ -169,6 +169,42 @@ pub struct ValidCa {
     pub name: String,
     /// The key.
     pub key: String,
+}
+
+/// Adds a problem unless `value` is of the pattern.
+pub(super) fn check_text(field: &str, value: &str, pattern: &str, message: &str, problems: &mut Problems) {
+    if !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(value)) {
+        problems.add(field, message);
+    }
+}
+
+pub(super) fn check_object_name(field: &str, name: &str, problems: &mut Problems) {
+    let message = "must be the name of an object in the same namespace: a-z, 0-9, '-' and '.'";
+    check_text(field, name, pattern::OBJECT_NAME, message, problems);
+}
+
+/// Certificates of authorities, named at `field`.
+pub(super) fn ca_of(ca: CertificateAuthority, field: &str, problems: &mut Problems) -> Option<ValidCa> {
+    let CertificateAuthority { config_map_ref, secret_ref } = ca;
+    let (kind, name, reference) = match (config_map_ref, secret_ref) {
+        (Some(reference), None) => (ObjectKind::ConfigMap, "configMapRef", reference),
+        (None, Some(reference)) => (ObjectKind::Secret, "secretRef", reference),
+        (None, None) | (Some(_), Some(_)) => {
+            problems.add(field, "must have exactly one of configMapRef and secretRef");
+            return None;
+        }
+    };
+    let field = format!("{field}.{name}");
+    let KeyRef { name, key } = reference;
+    Some(key_of(kind, &field, name, key.unwrap_or_else(|| CA_KEY.to_owned()), problems))
+}
+
+/// A key of a Secret or ConfigMap, named at `field`.
+pub(super) fn key_of(kind: ObjectKind, field: &str, name: String, key: String, problems: &mut Problems) -> ValidCa {
+    check_object_name(&format!("{field}.name"), &name, problems);
+    let message = "must be a key of a Secret or ConfigMap: letters, digits, '-', '_' and '.'";
+    check_text(&format!("{field}.key"), &key, pattern::OBJECT_KEY, message, problems);
+    ValidCa { kind, name, key }
 }
 
 /// Checks the fields of one driver.
@@ -188,9 +224,7 @@ impl Checker<'_> {
 
     /// Adds a problem unless `value` is of the pattern.
     fn matches(&mut self, field: &str, value: &str, pattern: &str, message: &str) {
-        if !Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(value)) {
-            self.add(field, message);
-        }
+        check_text(&self.path(field), value, pattern, message, self.problems);
     }
 
     fn bucket(&mut self, bucket: &str) {
@@ -240,27 +274,8 @@ impl Checker<'_> {
         }
     }
 
-    fn object_name(&mut self, field: &str, name: &str) {
-        let message = "must be the name of an object in the same namespace: a-z, 0-9, '-' and '.'";
-        self.matches(field, name, pattern::OBJECT_NAME, message);
-    }
-
     fn ca(&mut self, ca: Option<CertificateAuthority>) -> Option<ValidCa> {
-        let CertificateAuthority { config_map_ref, secret_ref } = ca?;
-        let (kind, field, reference) = match (config_map_ref, secret_ref) {
-            (Some(reference), None) => (ObjectKind::ConfigMap, "ca.configMapRef", reference),
-            (None, Some(reference)) => (ObjectKind::Secret, "ca.secretRef", reference),
-            (None, None) | (Some(_), Some(_)) => {
-                self.add("ca", "must have exactly one of configMapRef and secretRef");
-                return None;
-            }
-        };
-        let KeyRef { name, key } = reference;
-        let key = key.unwrap_or_else(|| CA_KEY.to_owned());
-        self.object_name(&format!("{field}.name"), &name);
-        let message = "must be a key of a Secret or ConfigMap: letters, digits, '-', '_' and '.'";
-        self.matches(&format!("{field}.key"), &key, pattern::OBJECT_KEY, message);
-        Some(ValidCa { kind, name, key })
+        ca_of(ca?, &self.path("ca"), self.problems)
     }
 
     /// A Secret with these keys, named at `field`.
@@ -272,7 +287,7 @@ impl Checker<'_> {
         optional: &[&'static str],
     ) -> ValidCredentials {
         let SecretRef { name } = reference;
-        self.object_name(&format!("{field}.name"), &name);
+        check_object_name(&self.path(&format!("{field}.name")), &name, self.problems);
         ValidCredentials::Secret(ValidSecret {
             name,
             field: self.path(field),

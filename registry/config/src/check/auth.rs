@@ -7,6 +7,17 @@ use crate::load::Error;
 use crate::rules::Rule;
 use crate::{Auth, Certificate, CertificateGroups, ClientAuth, Duration, Issuer, Method, Oidc, Tls};
 
+impl Auth {
+    /// Whether what is said here fits together, and with the TLS of the registry's own port: what the server checks when it
+    /// starts, for those who write its configuration.
+    ///
+    /// # Errors
+    /// [`Error`], which names the key.
+    pub fn check(&self, tls: Option<&Tls>) -> Result<(), Error> {
+        check(self, tls)
+    }
+}
+
 pub(super) fn check(auth: &Auth, tls: Option<&Tls>) -> Result<(), Error> {
     let Auth { method, certificate, anonymous, rules } = auth;
     let lists = [
