@@ -34,7 +34,7 @@ pub use registry::object_store::{
 };
 pub use registry::pull_secret::PullSecret;
 pub use registry::reference::{CertificateAuthority, KeyRef, SecretRef};
-pub use registry::status::{Effective, EffectiveAuth, EffectiveStorage, RegistryStatus, Summary};
+pub use registry::status::{Effective, EffectiveAuth, EffectiveStorage, RegistryStatus, Summary, TokenKeysStatus};
 pub use registry::storage::{AccessMode, EmptyDir, InMemory, PersistentVolumeClaim, Storage};
 pub use registry::tls::{Tls, TlsVersion};
 pub use registry::validation::{IndexPlatforms, IndexRules, ManifestValidation, Platform, UrlRules, Validation};

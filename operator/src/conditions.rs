@@ -21,6 +21,19 @@ pub struct Wanted {
     pub message: String,
 }
 
+impl Wanted {
+    /// One as it was known before.
+    #[must_use]
+    pub fn again(type_: &'static str, known: &Condition) -> Self {
+        let holds = match known.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        };
+        Self { type_, holds, reason: known.reason.clone(), message: known.message.clone() }
+    }
+}
+
 /// How far a resource is from what its spec asks for; `Ready`, `Reconciling` and `Stalled` follow from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {

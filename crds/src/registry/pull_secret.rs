@@ -30,8 +30,9 @@ pub struct PullSecret {
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub repositories: Vec<String>,
-    /// How long what is in it is valid, as a duration from 10m to 24h; it is made anew before. 1h when it is left out.
+    /// How long what is in it is valid, as a duration from 2m to 24h; it is made anew when half of
+    /// that is over. 1h when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new(span::between("10m", "24h")).message("lifetime must be a duration from 10m to 24h, such as 1h"))]
+    #[x_kube(validation = Rule::new(span::between("2m", "24h")).message("lifetime must be a duration from 2m to 24h, such as 1h"))]
     pub lifetime: Option<Span>,
 }

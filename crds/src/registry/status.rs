@@ -1,6 +1,9 @@
 //! `Registry.status`: what the operator saw and did.
 
-use k8s_openapi::{api::core::v1::ResourceRequirements, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::{
+    api::core::v1::ResourceRequirements,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +18,8 @@ pub struct RegistryStatus {
     pub observed_generation: Option<i64>,
     /// The state in conditions: Ready always, Reconciling and Stalled while they are true (kstatus), StorageReady, or
     /// StorageReachable where the content is on an object store, CertificateReady where the spec has tls, AuthReady where it has
-    /// auth, and Paused while changes are held back.
+    /// auth, TokenKeysReady where the registry signs tokens, PullSecretsReady where it has pullSecrets, IssuersReachable where
+    /// keys of others are fetched, and Paused while changes are held back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -37,9 +41,31 @@ pub struct RegistryStatus {
     /// The values that are in effect, defaults included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<Effective>,
+    /// The keys that sign tokens, where the registry does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_keys: Option<TokenKeysStatus>,
+    /// The pull secrets that are there, NAMESPACE/NAME.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub pull_secrets: Vec<String>,
     /// The texts of the columns of `kubectl get`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+}
+
+/// The keys that sign tokens, by what tokens call them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenKeysStatus {
+    /// The one that signs.
+    pub signing: String,
+    /// All by which tokens are believed, in the order in which they were made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub published: Vec<String>,
+    /// When another one is to sign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<Time>,
 }
 
 /// The values in effect: what the spec says, and the operator's defaults where it says nothing.

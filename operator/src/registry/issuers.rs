@@ -12,6 +12,8 @@ use serde::Deserialize;
 use super::reach;
 use crate::{conditions::Wanted, probe};
 
+/// The type of the condition.
+pub const CONDITION: &str = "IssuersReachable";
 /// How long a pod may take. It answers from memory.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// The longest answer.
@@ -59,7 +61,7 @@ pub fn condition(standings: Option<&[Standing]>) -> Wanted {
             }
         }
     };
-    Wanted { type_: "IssuersReachable", holds, reason: reason.to_owned(), message }
+    Wanted { type_: CONDITION, holds, reason: reason.to_owned(), message }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub mod settled;
 pub mod source;
 pub mod status;
 pub mod token_keys;
+pub mod tokens;
 pub mod validate;
 pub mod volume;
 
@@ -41,9 +42,12 @@ use kube::{Api, ResourceExt as _, core::PartialObjectMeta, runtime::controller::
 
 use self::{
     apply::{Applied, ApplyError},
+    issuers::Standing,
     reach::Answer,
     source::Sources,
-    validate::{ValidRegistry, ValidStorage},
+    status::Access,
+    tokens::Tokens,
+    validate::{ValidAuth, ValidRegistry, ValidStorage},
 };
 use crate::{
     cluster::{self, Error},
@@ -127,14 +131,16 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
-    let (status, result) = match advance(&api, &registry, &context, &announcer).await {
-        Ok(Advanced { valid, applied, pods, answers }) => {
-            let status = status::of_applied(&registry, &valid, &applied, &pods, answers.as_deref(), now);
+    let (status, result) = match advance(&api, &registry, &context, &announcer, now).await {
+        Ok(Advanced { valid, applied, pods, tokens, standings, answers }) => {
+            let access = Access { tokens: tokens.as_ref(), standings: standings.as_deref() };
+            let status = status::of_applied(&registry, &valid, &applied, &pods, answers.as_deref(), &access, now);
             let revisit = match &answers {
                 None => REVISIT_ASKED,
                 Some(_) if applied.held.is_some() => REVISIT_BLOCKED,
                 Some(_) => revisit(&valid, &status),
             };
+            let revisit = tokens.iter().map(|tokens| tokens.revisit(now)).fold(revisit, Duration::min);
             (status, Ok(revisit))
         }
         Err(failure) => {
@@ -155,13 +161,16 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
 
 /// [pure] When a Registry whose objects are applied is looked at again.
 fn revisit(valid: &ValidRegistry, status: &RegistryStatus) -> Duration {
-    match conditions::find(&status.conditions, object_store::CONDITION) {
+    let keys = conditions::find(&status.conditions, issuers::CONDITION);
+    let keys = keys.map_or(REVISIT, |known| if known.status == "True" { REVISIT } else { REVISIT_UNREACHED });
+    let store = match conditions::find(&status.conditions, object_store::CONDITION) {
         // There is nobody to ask, until a change of the spec starts somebody.
         _ if valid.replicas == 0 => REVISIT,
         None => REVISIT,
         Some(reachable) if reachable.status == "True" => REVISIT_REACHED,
         Some(_) => REVISIT_UNREACHED,
-    }
+    };
+    store.min(keys)
 }
 
 /// How far a Registry came.
@@ -169,6 +178,10 @@ struct Advanced {
     valid: ValidRegistry,
     applied: Applied,
     pods: Vec<Pod>,
+    /// What the registry's own issuer has; none if it has none, or nothing may be changed.
+    tokens: Option<Tokens>,
+    /// How it stands with the keys of other issuers; none if no pod says.
+    standings: Option<Vec<Standing>>,
     /// What the pods say of their object store, if they have one; none while they are still asked.
     answers: Option<Vec<Answer>>,
 }
@@ -178,15 +191,18 @@ async fn advance(
     registry: &Registry,
     context: &Context,
     announcer: &Announcer<'_>,
+    now: Timestamp,
 ) -> Result<Advanced, Failure> {
     let valid = validate::validate(registry, &context.settings)?;
     let observed = fetch::fetch(&context.client, &valid).await?;
     if valid.paused {
         let applied = Applied::nothing(&valid, &observed);
-        return Ok(told(context, valid, applied, observed.pods).await);
+        return Ok(told(context, valid, applied, observed.pods, None).await);
     }
     let owner = owner_of(registry);
     apply::check_names(&owner, &valid, &observed)?;
+    // Before the pods, which cannot start without the keys.
+    let tokens = tokens::keep(&context.client, &owner, registry, &valid, now, announcer).await?;
     let deletes_volume =
         valid.deletion_policy == DeletionPolicy::Delete && matches!(valid.storage, ValidStorage::OwnClaim { .. });
     cluster::set_finalizer(api, registry, names::VOLUME_FINALIZER, deletes_volume).await?;
@@ -196,24 +212,34 @@ async fn advance(
     let is_held = apply::held(&valid, &Sources::of(&valid, &observed)).is_some();
     if !is_held && context.settled.holds(uid, print) {
         let applied = Applied::nothing(&valid, &observed);
-        return Ok(told(context, valid, applied, observed.pods).await);
+        return Ok(told(context, valid, applied, observed.pods, tokens).await);
     }
     let applied = apply::apply(&context.client, &owner, &valid, rendered, &observed, announcer).await?;
     if applied.is_whole() {
         context.settled.note(uid, print);
     }
-    Ok(told(context, valid, applied, observed.pods).await)
+    Ok(told(context, valid, applied, observed.pods, tokens).await)
 }
 
 /// Asks the pods of a Registry on an object store what they say of it, unless what it needs is known to be missing.
-async fn told(context: &Context, valid: ValidRegistry, applied: Applied, pods: Vec<Pod>) -> Advanced {
+async fn told(
+    context: &Context,
+    valid: ValidRegistry,
+    applied: Applied,
+    pods: Vec<Pod>,
+    tokens: Option<Tokens>,
+) -> Advanced {
     let asked = valid.storage.object_store().is_some() && applied.sources.storage.is_ok();
     let uid = valid.owner.as_ref().map(|owner| owner.uid.as_str()).unwrap_or_default();
     let answers = match asked {
         true => context.asks.ask(uid, reach::chosen(&pods)).await,
         false => Some(Vec::new()),
     };
-    Advanced { valid, applied, pods, answers }
+    let standings = match valid.auth.as_ref().is_some_and(ValidAuth::fetches_keys) {
+        true => issuers::ask(&pods).await,
+        false => None,
+    };
+    Advanced { valid, applied, pods, tokens, standings, answers }
 }
 
 fn owner_of(registry: &Registry) -> Owner<'_> {

@@ -1,15 +1,19 @@
 //! [pure] The status of a Registry, from what was applied and nothing else. The time is an argument.
 
-use berth_crds::{Effective, EffectiveAuth, EffectiveStorage, Registry, RegistryStatus, Summary};
+use berth_crds::{Effective, EffectiveAuth, EffectiveStorage, Registry, RegistryStatus, Summary, TokenKeysStatus};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
 
 use super::{
     apply::Applied,
     auth, certificate,
+    issuers::{self, Standing},
     object_store::{self, Reach},
+    pull_secrets,
     reach::Answer,
     rollout::{Rollout, rollout},
+    token_keys::{self, Kept},
+    tokens::Tokens,
     validate::{ValidAuth, ValidHtpasswd, ValidIssuer, ValidMethod, ValidRegistry, ValidStorage, ValidToken},
     volume::{self, VolumeState},
 };
@@ -27,6 +31,7 @@ pub fn of_applied(
     applied: &Applied,
     pods: &[Pod],
     answers: Option<&[Answer]>,
+    access: &Access<'_>,
     now: Timestamp,
 ) -> RegistryStatus {
     let Applied { deployment, held, volume_claim, refusal, sources } = applied;
@@ -53,6 +58,7 @@ pub fn of_applied(
     wanted.push(storage.condition());
     wanted.extend(valid.tls.as_ref().map(|tls| certificate::condition(&tls.secret, &sources.certificate)));
     wanted.extend(valid.auth.as_ref().map(|auth| auth::condition(auth, &sources.auth)));
+    wanted.extend(access.conditions(valid, &previous));
     if valid.paused {
         wanted.push(Wanted {
             type_: "Paused",
@@ -63,6 +69,7 @@ pub fn of_applied(
     }
     let counts = deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
     let ready = counts.and_then(|status| status.ready_replicas).unwrap_or(0);
+    let (token_keys, pull_secrets) = (access.token_keys(valid, &previous), access.pull_secrets(valid, &previous));
     RegistryStatus {
         observed_generation: generation,
         conditions: conditions::merge(&previous.conditions, wanted, generation, now),
@@ -76,6 +83,8 @@ pub fn of_applied(
         },
         url: if held.is_none() { Some(valid.url()) } else { previous.url },
         effective: if held.is_none() { Some(effective(valid)) } else { previous.effective },
+        token_keys,
+        pull_secrets,
         summary: Some(Summary {
             replicas: format!("{ready}/{}", valid.replicas),
             storage: storage_summary(&valid.storage, volume_claim.as_ref()),
@@ -92,10 +101,71 @@ pub fn of_failure(registry: &Registry, progress: &Progress, now: Timestamp) -> R
     // What else was known stays as it was, with the generation of which it was known.
     let mut still_known = vec!["StorageReady", object_store::CONDITION];
     still_known.extend(registry.spec.tls.is_some().then_some("CertificateReady"));
-    still_known.extend(registry.spec.auth.is_some().then_some(auth::CONDITION));
+    if registry.spec.auth.is_some() {
+        still_known.extend([auth::CONDITION, token_keys::CONDITION, pull_secrets::CONDITION, issuers::CONDITION]);
+    }
     conditions
         .extend(still_known.into_iter().filter_map(|type_| conditions::find(&previous.conditions, type_)).cloned());
     RegistryStatus { observed_generation: registry.metadata.generation, conditions, ..previous }
+}
+
+/// What is known of who is let in, beside what the spec names.
+#[derive(Debug, Default)]
+pub struct Access<'a> {
+    /// What the registry's own issuer has; none if it has none, or nothing may be changed.
+    pub tokens: Option<&'a Tokens>,
+    /// How it stands with the keys of other issuers; none if no pod says.
+    pub standings: Option<&'a [Standing]>,
+}
+
+impl Access<'_> {
+    fn conditions(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
+        match self.tokens {
+            Some(Tokens { keys, pull_secrets }) => {
+                wanted.push(token_keys::condition(&valid.name, keys.as_ref()));
+                let is_told = !valid.pull_secrets.is_empty();
+                wanted.extend(pull_secrets.as_ref().filter(|_| is_told).map(pull_secrets::condition));
+            }
+            // What was known goes on to be known while nothing may be changed.
+            None if has_issuer(valid) => {
+                let known = [token_keys::CONDITION, pull_secrets::CONDITION];
+                wanted.extend(known.into_iter().filter_map(|type_| {
+                    conditions::find(&previous.conditions, type_).map(|known| Wanted::again(type_, known))
+                }));
+            }
+            None => {}
+        }
+        if valid.auth.as_ref().is_some_and(ValidAuth::fetches_keys) {
+            wanted.push(issuers::condition(self.standings));
+        }
+        wanted
+    }
+
+    fn token_keys(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Option<TokenKeysStatus> {
+        match self.tokens.map(|tokens| &tokens.keys) {
+            Some(Ok(Kept { signing, published, next_rotation, .. })) => Some(TokenKeysStatus {
+                signing: signing.clone(),
+                published: published.clone(),
+                next_rotation: next_rotation.map(Time),
+            }),
+            Some(Err(_)) => previous.token_keys.clone(),
+            None => previous.token_keys.clone().filter(|_| has_issuer(valid)),
+        }
+    }
+
+    /// Those that were written before and could not be emptied are written still.
+    fn pull_secrets(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Vec<String> {
+        match self.tokens.and_then(|tokens| tokens.pull_secrets.as_ref()) {
+            Some(written) => written.there.clone(),
+            None if has_issuer(valid) => previous.pull_secrets.clone(),
+            None => Vec::new(),
+        }
+    }
+}
+
+fn has_issuer(valid: &ValidRegistry) -> bool {
+    valid.auth.as_ref().and_then(ValidAuth::issuer).is_some()
 }
 
 /// What is known of where the content is kept.
@@ -456,7 +526,8 @@ mod tests {
             let registry = on_s3(replicas, &json!({}));
             let valid = validate(&registry, &Settings::default()).unwrap();
             let applied = on_store(deployment(available), FINE);
-            let status = of_applied(&registry, &valid, &applied, &[], Some(&answers), Timestamp::UNIX_EPOCH);
+            let status =
+                of_applied(&registry, &valid, &applied, &[], Some(&answers), &Access::default(), Timestamp::UNIX_EPOCH);
             assert_eq!(told(&status, "StorageReachable"), Some(reachable));
             assert_eq!(told(&status, "Ready"), Some(ready));
             assert_eq!(told(&status, "StorageReady"), None);
@@ -482,7 +553,7 @@ mod tests {
         let of = |sources: Sources, answers: &[Answer]| {
             let held = sources.missing().cloned();
             let applied = Applied { held, ..on_store(deployment(1), sources) };
-            of_applied(&registry, &valid, &applied, &[], Some(answers), Timestamp::UNIX_EPOCH)
+            of_applied(&registry, &valid, &applied, &[], Some(answers), &Access::default(), Timestamp::UNIX_EPOCH)
         };
         let status = of(
             Sources { certificate: Err(missing("tls")), storage: Err(missing("s3")), auth: Ok(()) },
@@ -508,7 +579,7 @@ mod tests {
             "spec": {"replicas": 0, "selector": {}, "template": {}}, "status": {"observedGeneration": 1}}))
         .unwrap();
         let applied = on_store(none, Sources { storage: Err(missing("s3")), ..FINE });
-        let status = of_applied(&registry, &valid, &applied, &[], Some(&[]), Timestamp::UNIX_EPOCH);
+        let status = of_applied(&registry, &valid, &applied, &[], Some(&[]), &Access::default(), Timestamp::UNIX_EPOCH);
         assert_eq!(told(&status, "Ready"), Some(("True", "stopped: spec.replicas is 0")));
         assert_eq!(told(&status, "StorageReachable"), Some(("False", "there is no Secret s3")));
     }

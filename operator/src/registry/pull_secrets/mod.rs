@@ -13,6 +13,9 @@ use self::secret::{Site, Wanted};
 use super::{token_keys::Kept, validate::ValidRegistry};
 use crate::{cluster::Error, conditions, names};
 
+/// The type of the condition.
+pub const CONDITION: &str = "PullSecretsReady";
+
 /// Why a pull secret is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -165,7 +168,7 @@ pub fn condition(written: &Written) -> conditions::Wanted {
             (false, first.reason, format!("{}{more}", first.message))
         }
     };
-    conditions::Wanted { type_: "PullSecretsReady", holds: Some(holds), reason: reason.to_owned(), message }
+    conditions::Wanted { type_: CONDITION, holds: Some(holds), reason: reason.to_owned(), message }
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ use self::{
 use super::{apply::ApplyError, validate::ValidRegistry};
 use crate::{cluster::Error, conditions::Wanted, context::Announcer, names, ownership::Owner};
 
+/// The type of the condition.
+pub const CONDITION: &str = "TokenKeysReady";
+
 /// The keys as they are, and what is told of them.
 #[derive(Debug)]
 pub struct Kept {
@@ -108,5 +111,5 @@ pub fn condition(name: &str, kept: Result<&Kept, &SecretError>) -> Wanted {
         }
         Err(error) => (false, "KeysUnusable", format!("Secret {}: {error}", names::token_keys(name))),
     };
-    Wanted { type_: "TokenKeysReady", holds: Some(holds), reason: reason.to_owned(), message }
+    Wanted { type_: CONDITION, holds: Some(holds), reason: reason.to_owned(), message }
 }

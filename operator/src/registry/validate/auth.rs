@@ -104,6 +104,16 @@ pub struct ValidFile {
 }
 
 impl ValidAuth {
+    /// Whether the server fetches keys of others.
+    #[must_use]
+    pub fn fetches_keys(&self) -> bool {
+        match &self.method {
+            Some(ValidMethod::Issuer(issuer)) => !issuer.oidc.is_empty() || issuer.service_accounts.is_some(),
+            Some(ValidMethod::Token(token)) => matches!(token.jwks, Some(ValidKeySet::Url(_))),
+            Some(ValidMethod::Htpasswd(_)) | None => false,
+        }
+    }
+
     /// The registry's own issuer, if it has one.
     #[must_use]
     pub fn issuer(&self) -> Option<&ValidIssuer> {

@@ -65,7 +65,7 @@ fn pull_secret_of(field: &str, secret: PullSecret, problems: &mut Problems) -> V
     if repositories.is_empty() {
         problems.add(format!("{field}.repositories"), "is empty: say what is pulled, such as team/**");
     }
-    let bounds = (Duration::from_secs(600), Duration::from_secs(24 * 3600));
+    let bounds = (Duration::from_secs(120), Duration::from_secs(24 * 3600));
     ValidPullSecret {
         name,
         namespaces: namespaces.into_iter().collect(),
