@@ -30,6 +30,9 @@ pub const GOOGLE_ADDRESS: &str = r"^https://[A-Za-z0-9._-]+\.googleapis\.com(:44
 /// The address of what must be trusted. Its path, and perhaps a query, hold nothing that would have to be escaped.
 pub const HTTPS_ADDRESS: &str =
     concat!("^https://", host!(), "(/[A-Za-z0-9._~%:@/+=&!,;-]*)?([?][A-Za-z0-9._~%:@/+=&!,;-]*)?$");
+/// The same, where http:// will do.
+pub const WEB_ADDRESS: &str =
+    concat!("^https?://", host!(), "(/[A-Za-z0-9._~%:@/+=&!,;-]*)?([?][A-Za-z0-9._~%:@/+=&!,;-]*)?$");
 /// The address of an issuer of tokens, without a slash at its end.
 pub const ISSUER_ADDRESS: &str = concat!("^https?://", host!(), "(/[A-Za-z0-9._~-]+)*$");
 /// What can stand in a header.

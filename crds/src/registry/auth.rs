@@ -219,7 +219,7 @@ pub struct HtpasswdAuth {
 pub struct TokenService {
     /// Where clients get a token: the address of the token service, such as https://auth.example/token. Clients must reach it.
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new(pattern::rule(pattern::ADDRESS))
+    #[x_kube(validation = Rule::new(pattern::rule(pattern::WEB_ADDRESS))
         .message("realm must be an address such as https://auth.example/token, without a name or password"))]
     pub realm: String,
     /// The name of this registry, which tokens must be for (aud).

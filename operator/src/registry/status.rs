@@ -563,12 +563,65 @@ mod tests {
         assert_eq!(told(&status, "Stalled"), Some(("True", "there is no Secret tls")));
         assert_eq!(told(&status, "StorageReachable"), Some(("False", "there is no Secret s3")));
         assert_eq!(told(&status, "CertificateReady"), Some(("False", "there is no Secret tls")));
+        assert_eq!(told(&status, "AuthReady"), None, "the spec says nothing of it");
         assert_eq!((status.replicas, status.ready_replicas), (Some(1), Some(1)));
         assert_eq!(status.summary.unwrap().replicas, "1/2");
         assert_eq!((status.url.as_deref(), status.version, status.effective), (Some("http://before"), None, None));
         // Those that run still tell how they reach their store.
         let status = of(Sources { certificate: Err(missing("tls")), ..FINE }, &[answer(true)]);
         assert_eq!(told(&status, "StorageReachable"), Some(("True", "s3://acme-images is reached")));
+    }
+
+    fn with_auth(auth: &Value, status: &Value) -> Registry {
+        let mut registry = registry(status);
+        registry.spec = serde_json::from_value(json!({"storage": {"emptyDir": {}}, "auth": auth})).unwrap();
+        registry
+    }
+
+    #[test]
+    fn what_auth_names_is_a_condition() {
+        let registry = with_auth(&json!({"htpasswd": {"secretRef": {"name": "users"}}}), &json!({}));
+        let valid = validate(&registry, &Settings::default()).unwrap();
+        let of = |auth: Result<(), Unusable>| {
+            let sources = Sources { auth, ..FINE };
+            let held = sources.missing().cloned();
+            let applied = Applied { held, ..on_store(deployment(1), sources) };
+            of_applied(&registry, &valid, &applied, &[], Some(&[]), Timestamp::UNIX_EPOCH)
+        };
+        let status = of(Err(missing("users")));
+        for (type_, holds) in [("AuthReady", "False"), ("Ready", "False"), ("Stalled", "True")] {
+            assert_eq!(told(&status, type_), Some((holds, "there is no Secret users")), "{type_}");
+        }
+        let status = of(Ok(()));
+        assert_eq!(told(&status, "AuthReady"), Some(("True", "Secret users has what spec.auth needs")));
+        assert_eq!(told(&status, "Ready"), Some(("True", "the replica is ready")));
+        // It is known of an earlier spec while this one cannot be applied.
+        let known = json!({"conditions": [{"type": "AuthReady", "status": "True", "reason": "Found", "message": "known",
+            "observedGeneration": 3, "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+        let registry = with_auth(&json!({"htpasswd": {"secretRef": {"name": "users"}}}), &known);
+        let status = of_failure(&registry, &Progress::stalled("X", "x"), Timestamp::UNIX_EPOCH);
+        let found = conditions::find(&status.conditions, "AuthReady").unwrap();
+        assert_eq!(found.observed_generation, Some(3));
+    }
+
+    #[test]
+    fn how_people_are_let_in_is_told_in_short() {
+        let users = json!({"secretRef": {"name": "users"}});
+        for (auth, expected) in [
+            (json!({"anonymous": [{"repositories": ["**"], "actions": ["pull"]}]}), json!({})),
+            (json!({ "htpasswd": users }), json!({"method": "htpasswd", "realm": "main.apps"})),
+            (
+                json!({"token": {"realm": "https://a/token", "service": "s", "issuer": "i", "jwks": {"url": "https://a/keys"}}}),
+                json!({"method": "token", "realm": "https://a/token", "issuer": "i", "service": "s"}),
+            ),
+            (
+                json!({"issuer": {"url": "https://r/auth", "htpasswd": users}}),
+                json!({"method": "issuer", "realm": "https://r/auth/token", "issuer": "https://r/auth", "service": "main.apps"}),
+            ),
+        ] {
+            let valid = validate(&with_auth(&auth, &json!({})), &Settings::default()).unwrap();
+            assert_eq!(json!(effective(&valid).auth), expected);
+        }
     }
 
     #[test]

@@ -225,7 +225,7 @@ fn token_of(token: TokenService, problems: &mut Problems) -> ValidToken {
     const FIELD: &str = "spec.auth.token";
     let TokenService { realm, service, issuer, jwks, root_certificates } = token;
     let message = "must be an address such as https://auth.example/token, without a name or password";
-    check_text(&format!("{FIELD}.realm"), &realm, pattern::ADDRESS, message, problems);
+    check_text(&format!("{FIELD}.realm"), &realm, pattern::WEB_ADDRESS, message, problems);
     check_printable(&format!("{FIELD}.service"), &service, problems);
     if issuer.is_empty() {
         problems.add(format!("{FIELD}.issuer"), "is missing: say who issues the tokens (iss)");

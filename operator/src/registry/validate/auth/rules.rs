@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use berth_config::rules::{Action, Everybody, NamePattern, PatternError, RepositoryPattern, Rule};
+use berth_config::rules::{Action, Everybody, NamePattern, PatternError, RepositoryPattern, Rule, RuleError};
 use berth_crds::{AccessAction, AccessRule, AnonymousRule, Issuer, OidcIssuer};
 
 use crate::problem::Problems;
@@ -65,7 +65,16 @@ fn rule_of(field: &str, rule: AccessRule, problems: &mut Problems) -> Rule {
     };
     // What is left when patterns are left out says nothing of what was meant.
     if problems.lines().len() == before {
-        rule.check().unwrap_or_else(|error| problems.add(field, error.to_string()));
+        match rule.check() {
+            Ok(()) => {}
+            // Everybody has a list of their own here.
+            Err(RuleError::Nobody) => problems.add(
+                field,
+                "it names nobody: add users, groups, serviceAccounts, subjects or claims, or use spec.auth.anonymous for \
+                 everybody",
+            ),
+            Err(error @ (RuleError::Nowhere | RuleError::Nothing)) => problems.add(field, error.to_string()),
+        }
     }
     rule
 }
@@ -104,8 +113,7 @@ pub(in super::super) fn check_fixed_patterns(
         problems
             .add(format!("{field}[{at}]"), format!("{text:?} has a placeholder, and nobody is there to stand for it"));
     }
-    let fixed: Vec<_> = texts.iter().filter(|text| !text.contains(['{', '}'])).cloned().collect();
-    repositories_of(field, &fixed, problems)
+    repositories_of(field, texts, problems)
 }
 
 /// Refuses lists by which nobody can be named: the server does so, too, but in the words of its own methods.
