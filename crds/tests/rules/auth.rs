@@ -206,14 +206,11 @@ fn the_issuer() {
     ] {
         check_auth(&auth, expected);
     }
-    for (field, good, bad, message) in [(
-        "tokenExpiry",
-        ["1m", "1h30m", "24h"],
-        ["59s", "25h", "soon"],
-        "tokenExpiry must be a duration from 1m to 24h",
-    )] {
-        good.into_iter().for_each(|span| check_auth(&of(json!({ field: span })), ""));
-        bad.into_iter().for_each(|span| check_auth(&of(json!({ field: span })), message));
+    for span in ["1m", "1h30m", "24h"] {
+        check_auth(&of(json!({"tokenExpiry": span})), "");
+    }
+    for span in ["59s", "25h", "soon"] {
+        check_auth(&of(json!({"tokenExpiry": span})), "tokenExpiry must be a duration from 1m to 24h");
     }
     for (group, field, good, bad, message) in [
         (

@@ -4,6 +4,7 @@
 //! concerns the whole cluster, such as removing Berth from it, is in a test program of its own, `lifecycle`.
 
 mod admission;
+mod auth;
 mod chart;
 mod collection;
 mod conditions;
