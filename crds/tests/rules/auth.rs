@@ -199,6 +199,10 @@ fn the_issuer() {
         ),
         (of_oidc(json!({"url": "https://acme.eu.auth0.com/", "usernamePrefix": "-"})), ""),
         (of_oidc(json!({"url": "http://id.example"})), "url must be an address such as https://id.example/realms/dev"),
+        (
+            of_oidc(json!({"url": "https://id.example/a?b"})),
+            "url must be an address such as https://id.example/realms/dev",
+        ),
         (of_oidc(json!({"name": "Keycloak"})), "name must be of a-z, 0-9 and '-', and not system"),
         (of_oidc(json!({"name": "system"})), "name must be of a-z, 0-9 and '-', and not system"),
         (of_oidc(json!({"ca": {}})), "authorities must be from one place"),
