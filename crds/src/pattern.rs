@@ -33,6 +33,8 @@ pub const HTTPS_ADDRESS: &str =
 /// The same, where http:// will do.
 pub const WEB_ADDRESS: &str =
     concat!("^https?://", host!(), "(/[A-Za-z0-9._~%:@/+=&!,;-]*)?([?][A-Za-z0-9._~%:@/+=&!,;-]*)?$");
+/// The address of another issuer of tokens, below which its documents are: without a query.
+pub const OIDC_ADDRESS: &str = concat!("^https://", host!(), "(/[A-Za-z0-9._~%:@/+=&!,;-]*)?$");
 /// The address of an issuer of tokens, without a slash at its end.
 pub const ISSUER_ADDRESS: &str = concat!("^https?://", host!(), "(/[A-Za-z0-9._~-]+)*$");
 /// What can stand in a header.

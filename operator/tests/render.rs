@@ -8,9 +8,12 @@ use berth_crds::Registry;
 use berth_operator::{
     Settings,
     offline::{Source, render},
-    registry::{render::build_config, validate::validate},
+    registry::{
+        render::build_config,
+        validate::{ObjectKind, ValidAuth, ValidFile, validate},
+    },
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The Registry that the policies among the examples are for.
 const MAIN: &str = "registry.yaml";
@@ -27,7 +30,7 @@ fn examples() -> Vec<Source> {
             file: file.file_name().unwrap().to_str().unwrap().to_owned(),
         })
         .collect();
-    assert!(sources.len() >= 23, "the examples are not where they were");
+    assert!(sources.len() >= 31, "the examples are not where they were");
     sources
 }
 
@@ -120,6 +123,9 @@ fn credentials_are_files() {
         for mount in container["volumeMounts"].as_array().unwrap() {
             assert!(mount["subPath"].is_null(), "{}: {mount}", example.file);
         }
+        if let Some(auth) = &valid.auth {
+            files_of_auth(&example.file, auth, pod);
+        }
         let Some(store) = valid.storage.object_store() else { continue };
         let volumes = pod["volumes"].as_array().unwrap();
         assert_eq!(volumes.len(), 1, "{}: no content is in the pod", example.file);
@@ -138,6 +144,29 @@ fn credentials_are_files() {
         }
     }
     assert!(with_secret >= 5, "{with_secret}");
+}
+
+/// What `spec.auth` names is in the volume of the configuration, where the configuration says; the keys that sign tokens are a
+/// volume of their own, whose Secret a pod waits for.
+fn files_of_auth(example: &str, auth: &ValidAuth, pod: &Value) {
+    let volumes = pod["volumes"].as_array().unwrap();
+    let sources = volumes[0]["projected"]["sources"].as_array().unwrap();
+    for ValidFile { kind, name, key, path, .. } in auth.files() {
+        let source = match kind {
+            ObjectKind::Secret => "secret",
+            ObjectKind::ConfigMap => "configMap",
+        };
+        let expected = json!({source: {"name": name, "items": [{"key": key, "path": path}]}});
+        assert!(sources.contains(&expected), "{example}: {expected}");
+    }
+    let has_keys = volumes.iter().any(|volume| volume["name"] == "token-keys" && volume["secret"]["optional"] == false);
+    assert_eq!(has_keys, auth.issuer().is_some(), "{example}");
+    let asks_the_cluster = auth.issuer().is_some_and(|issuer| issuer.service_accounts.is_some());
+    let has_token = sources.iter().any(|source| source["serviceAccountToken"].is_object());
+    assert_eq!(
+        has_token, asks_the_cluster,
+        "{example}: a token of the pod is there where it is needed, and nowhere else"
+    );
 }
 
 fn pod_of(object: &Value) -> Option<&Value> {

@@ -90,9 +90,9 @@ pub struct OidcIssuer {
     /// Its address, exactly as its tokens have it in iss, with a slash at its end if they have one. Its keys are found below it
     /// by discovery. It begins with https://.
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new(pattern::rule(pattern::HTTPS_ADDRESS))
+    #[x_kube(validation = Rule::new(pattern::rule(pattern::OIDC_ADDRESS))
         .message("url must be an address such as https://id.example/realms/dev: with http:// whoever is in between could put \
-            other keys there, and it holds no name or password"))]
+            other keys there, and it holds no name, password or query"))]
     pub url: String,
     /// Whom its tokens must be for (aud).
     #[schemars(length(min = 1, max = 512))]

@@ -199,6 +199,10 @@ fn the_issuer() {
         ),
         (of_oidc(json!({"url": "https://acme.eu.auth0.com/", "usernamePrefix": "-"})), ""),
         (of_oidc(json!({"url": "http://id.example"})), "url must be an address such as https://id.example/realms/dev"),
+        (
+            of_oidc(json!({"url": "https://id.example/a?b"})),
+            "url must be an address such as https://id.example/realms/dev",
+        ),
         (of_oidc(json!({"name": "Keycloak"})), "name must be of a-z, 0-9 and '-', and not system"),
         (of_oidc(json!({"name": "system"})), "name must be of a-z, 0-9 and '-', and not system"),
         (of_oidc(json!({"ca": {}})), "authorities must be from one place"),
@@ -206,14 +210,11 @@ fn the_issuer() {
     ] {
         check_auth(&auth, expected);
     }
-    for (field, good, bad, message) in [(
-        "tokenExpiry",
-        ["1m", "1h30m", "24h"],
-        ["59s", "25h", "soon"],
-        "tokenExpiry must be a duration from 1m to 24h",
-    )] {
-        good.into_iter().for_each(|span| check_auth(&of(json!({ field: span })), ""));
-        bad.into_iter().for_each(|span| check_auth(&of(json!({ field: span })), message));
+    for span in ["1m", "1h30m", "24h"] {
+        check_auth(&of(json!({"tokenExpiry": span})), "");
+    }
+    for span in ["59s", "25h", "soon"] {
+        check_auth(&of(json!({"tokenExpiry": span})), "tokenExpiry must be a duration from 1m to 24h");
     }
     for (group, field, good, bad, message) in [
         (

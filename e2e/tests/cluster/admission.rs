@@ -61,6 +61,44 @@ async fn a_new_resource_is_refused_with_what_to_do() -> Result<()> {
                 registry(json!({"storage": {"persistentVolumeClaim": pvc, "emptyDir": {}}})),
                 "keep exactly one of persistentVolumeClaim, emptyDir,",
             ),
+            (
+                "two ways to let people in",
+                registry(beside_storage(json!({"auth": {"htpasswd": {"secretRef": {"name": "users"}},
+                    "issuer": {"htpasswd": {"secretRef": {"name": "users"}}}}}))),
+                "auth names two methods: keep at most one of htpasswd, token and issuer",
+            ),
+            (
+                "strangers without rules",
+                registry(beside_storage(json!({"auth": {"issuer": {"serviceAccounts": {}}}}))),
+                "rules are needed beside issuer.oidc and issuer.serviceAccounts",
+            ),
+            (
+                "a pattern that is none",
+                registry(beside_storage(json!({"auth": {"htpasswd": {"secretRef": {"name": "users"}},
+                    "rules": [{"users": ["*"], "repositories": ["Team/**"], "actions": ["pull"]}]}}))),
+                "repositories must be patterns of names of repositories",
+            ),
+            (
+                "a claim of nobody",
+                registry(beside_storage(
+                    json!({"auth": {"issuer": {"oidc": [{"name": "a", "url": "https://a", "audience": "a"}]},
+                    "rules": [{"claims": {"b:c": "d"}, "repositories": ["**"], "actions": ["pull"]}]}}),
+                )),
+                "rules name a claim that is of no issuer in issuer.oidc",
+            ),
+            (
+                "tokens that last for days",
+                registry(beside_storage(json!({"auth": {"issuer": {"htpasswd": {"secretRef": {"name": "users"}},
+                    "tokenExpiry": "48h"}}}))),
+                "tokenExpiry must be a duration from 1m to 24h",
+            ),
+            (
+                "pull secrets of nobody",
+                registry(beside_storage(
+                    json!({"pullSecrets": [{"name": "a", "namespaces": ["a"], "repositories": ["**"]}]}),
+                )),
+                "pullSecrets hold tokens of the registry's own issuer: add auth.issuer",
+            ),
             ("no size", registry(volume(json!({}))), "size is missing: say how large the volume shall be"),
             (
                 "a size that is none",

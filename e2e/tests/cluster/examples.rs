@@ -15,7 +15,12 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value, json};
 
+use super::auth::users_secret;
 use super::conditions::conditions;
+
+/// Keys of a token service, of which one is: a public key of RFC 7517.
+const JWKS: &str = r#"{"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "kid": "1",
+    "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
 
 /// Examples that need what this cluster cannot have, such as another pool of nodes. They are accepted and rendered, and
 /// not waited for.
@@ -217,8 +222,34 @@ fn prerequisites_of_store(driver: &str, store: &Value) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// What an example takes for granted: a claim, a certificate, a ServiceAccount, a storage class, and what an object store
-/// needs.
+/// Who `spec.auth` of an example lets in, and whose tokens: names and passwords, keys and certificates.
+fn prerequisites_of_auth(auth: &Value) -> Result<Vec<Value>> {
+    let mut objects = Vec::new();
+    for users in [&auth["htpasswd"], &auth["issuer"]["htpasswd"]] {
+        if let Some(name) = users["secretRef"]["name"].as_str() {
+            objects.push(users_secret(name, "someone"));
+        }
+    }
+    let mut keyed = |reference: &Value, default_key: &str, content: &str| {
+        for (field, kind, data) in [("configMapRef", "ConfigMap", "data"), ("secretRef", "Secret", "stringData")] {
+            if let Some(name) = reference[field]["name"].as_str() {
+                let key = reference[field]["key"].as_str().unwrap_or(default_key);
+                objects
+                    .push(json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, data: {key: content}}));
+            }
+        }
+    };
+    keyed(&auth["token"]["jwks"], "jwks.json", JWKS);
+    let pair = super::tls::Pair::make("example")?;
+    keyed(&auth["token"]["rootCertificates"], "ca.crt", pair.authority());
+    for oidc in auth["issuer"]["oidc"].as_array().into_iter().flatten() {
+        keyed(&oidc["ca"], "ca.crt", pair.authority());
+    }
+    Ok(objects)
+}
+
+/// What an example takes for granted: a claim, a certificate, a ServiceAccount, a storage class, who is let in, and what an object
+/// store needs.
 fn prerequisites(document: &Value) -> Result<Vec<Value>> {
     let spec = &document["spec"];
     let volume = &spec["storage"]["persistentVolumeClaim"];
@@ -242,6 +273,7 @@ fn prerequisites(document: &Value) -> Result<Vec<Value>> {
             "provisioner": PROVISIONER, "volumeBindingMode": "WaitForFirstConsumer",
         }));
     }
+    objects.extend(prerequisites_of_auth(&spec["auth"])?);
     if let Some((driver, store)) = store_of(document) {
         objects.extend(prerequisites_of_store(driver, store)?);
     }

@@ -5,6 +5,7 @@
 
 mod access;
 mod admission;
+mod auth;
 mod chart;
 mod collection;
 mod conditions;

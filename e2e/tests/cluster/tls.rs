@@ -79,7 +79,7 @@ fn is_answered(space: &Space, host: &str, authority: &Path) -> Result<bool> {
     Ok(run::outcome(curl, b"")?.success)
 }
 
-async fn pods(space: &Space) -> Result<Vec<(Option<String>, i32)>> {
+pub(crate) async fn pods(space: &Space) -> Result<Vec<(Option<String>, i32)>> {
     let pods = space.api::<Pod>().list(&ListParams::default().labels("berth.dev/registry=main")).await?;
     let restarts = |pod: &Pod| {
         let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());

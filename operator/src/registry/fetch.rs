@@ -113,24 +113,7 @@ pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed
                 }
             })
         },
-        async {
-            let files = registry.auth.as_ref().map(ValidAuth::files).unwrap_or_default();
-            let looks = files.iter().map(async |ValidFile { kind, name, key, .. }| {
-                let what = read("what spec.auth names");
-                Ok::<_, Error>(match kind {
-                    ObjectKind::Secret => {
-                        let found = secrets.get_opt(name).await.map_err(what)?;
-                        (Seen::of_secret(found.as_ref(), [key.as_str()]), found.as_ref().and_then(fixed_uid))
-                    }
-                    ObjectKind::ConfigMap => {
-                        let found = config_maps.get_opt(name).await.map_err(what)?;
-                        (Seen::of_config_map(found.as_ref(), key), found.as_ref().and_then(fixed_uid_of_config_map))
-                    }
-                })
-            });
-            let (seen, fixed): (Vec<_>, Vec<_>) = try_join_all(looks).await?.into_iter().unzip();
-            Ok((seen, one_pin(fixed)))
-        },
+        async { fetch_auth(registry, &secrets, &config_maps).await },
         async { config_maps.list_metadata(&labelled).await.map_err(read("the ConfigMaps")) },
         async { claims.get_opt(claim_name).await.map_err(read("the PersistentVolumeClaim")) },
         async { services.get_metadata_opt(name).await.map_err(read("the Service")) },
@@ -153,6 +136,30 @@ pub async fn fetch(client: &Client, registry: &ValidRegistry) -> Result<Observed
         deployment,
         pods: pods.items,
     })
+}
+
+/// What `spec.auth` names, in the order of `ValidAuth::files`, and one pin for all of it that is immutable.
+async fn fetch_auth(
+    registry: &ValidRegistry,
+    secrets: &Api<Secret>,
+    config_maps: &Api<ConfigMap>,
+) -> Result<(Vec<Seen>, Option<String>), Error> {
+    let files = registry.auth.as_ref().map(ValidAuth::files).unwrap_or_default();
+    let looks = files.iter().map(async |ValidFile { kind, name, key, .. }| {
+        let what = |source| Error::Read { what: "what spec.auth names", source };
+        Ok::<_, Error>(match kind {
+            ObjectKind::Secret => {
+                let found = secrets.get_opt(name).await.map_err(what)?;
+                (Seen::of_secret(found.as_ref(), [key.as_str()]), found.as_ref().and_then(fixed_uid))
+            }
+            ObjectKind::ConfigMap => {
+                let found = config_maps.get_opt(name).await.map_err(what)?;
+                (Seen::of_config_map(found.as_ref(), key), found.as_ref().and_then(fixed_uid_of_config_map))
+            }
+        })
+    });
+    let (seen, fixed): (Vec<_>, Vec<_>) = try_join_all(looks).await?.into_iter().unzip();
+    Ok((seen, one_pin(fixed)))
 }
 
 /// [pure] The uid of a Secret that never changes. Nodes stop looking at such a one, so that its pods have its content for as

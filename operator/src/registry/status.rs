@@ -381,7 +381,15 @@ mod tests {
             "reason": "Rollout", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}));
         let valid = validate(&registry, &Settings::default()).unwrap();
         let pods: Vec<Pod> = serde_json::from_value(pods.clone()).unwrap();
-        of_applied(&registry, &valid, applied, &pods, None, "2026-01-02T00:00:00.5Z".parse().unwrap())
+        of_applied(
+            &registry,
+            &valid,
+            applied,
+            &pods,
+            None,
+            &Access::default(),
+            "2026-01-02T00:00:00.5Z".parse().unwrap(),
+        )
     }
 
     #[test]
@@ -447,7 +455,7 @@ mod tests {
         let valid = validate(&registry, &Settings::default()).unwrap();
         let volume_claim = claim.map(|claim| serde_json::from_value(claim.clone()).unwrap());
         let applied = Applied { deployment, held: None, volume_claim, refusal: None, sources: FINE };
-        of_applied(&registry, &valid, &applied, &[], None, "2026-01-02T00:00:00Z".parse().unwrap())
+        of_applied(&registry, &valid, &applied, &[], None, &Access::default(), "2026-01-02T00:00:00Z".parse().unwrap())
     }
 
     fn told<'a>(status: &'a RegistryStatus, type_: &str) -> Option<(&'a str, &'a str)> {
@@ -586,7 +594,7 @@ mod tests {
             let sources = Sources { auth, ..FINE };
             let held = sources.missing().cloned();
             let applied = Applied { held, ..on_store(deployment(1), sources) };
-            of_applied(&registry, &valid, &applied, &[], Some(&[]), Timestamp::UNIX_EPOCH)
+            of_applied(&registry, &valid, &applied, &[], Some(&[]), &Access::default(), Timestamp::UNIX_EPOCH)
         };
         let status = of(Err(missing("users")));
         for (type_, holds) in [("AuthReady", "False"), ("Ready", "False"), ("Stalled", "True")] {

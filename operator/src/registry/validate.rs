@@ -13,7 +13,8 @@ mod storage;
 use std::collections::BTreeMap;
 
 use berth_crds::{
-    AuditEvents, DeletionPolicy, ImagePullPolicy, Log, LogFormat, LogLevel, Registry, RegistrySpec, ServiceType,
+    AuditEvents, Auth, DeletionPolicy, ImagePullPolicy, Log, LogFormat, LogLevel, PullSecret, Registry, RegistrySpec,
+    ServiceType,
 };
 use k8s_openapi::api::core::v1::{
     Affinity, LocalObjectReference, ResourceRequirements, Toleration, TopologySpreadConstraint,
@@ -200,22 +201,14 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
     if replicas < 0 {
         problems.add("spec.replicas", "must not be negative");
     }
-    let image = image.unwrap_or_else(|| settings.registry_image.clone());
-    if image.is_empty() || image.contains(char::is_whitespace) {
-        problems.add("spec.image", "must be an image reference, such as registry.example/berth-registry:0.1.0");
-    }
+    let image = image_of(image, settings, &mut problems);
     let deletion_policy = deletion_policy.unwrap_or_default();
     let storage = storage_of(&name, storage, &mut problems);
     if let Some(storage) = &storage {
         check_sharing(storage, replicas, &mut problems);
         check_deletion(storage, deletion_policy, &mut problems);
     }
-    for key in pod_labels
-        .keys()
-        .filter(|key| names::registry_labels(&name).contains_key(*key) || key.as_str() == names::POLICY_LABEL)
-    {
-        problems.add("spec.podLabels", format!("must leave out {key}, which Berth sets itself"));
-    }
+    check_pod_labels(&name, &pod_labels, &mut problems);
     let service = service_of(service.unwrap_or_default(), &mut problems);
     let mut service_account = account_of(service_account.unwrap_or_default(), &mut problems);
     let mut pod_labels = pod_labels;
@@ -230,12 +223,7 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
     let namespace = registry.metadata.namespace.clone().unwrap_or_else(|| settings.namespace.clone());
     let about =
         About { name: &format!("{name}.{namespace}"), url: &url(&name, &namespace, tls.is_some(), service.port) };
-    let auth = auth.map(|auth| auth_of(auth, &about, &mut problems));
-    let has_issuer = auth.as_ref().and_then(ValidAuth::issuer).is_some();
-    let pull_secrets = pull_secrets_of(pull_secrets, has_issuer, &mut problems);
-    if let Some(auth) = auth.as_ref().filter(|_| problems.is_empty()) {
-        check_as_server(&build_auth(auth), &mut problems);
-    }
+    let (auth, pull_secrets) = access_of(auth, pull_secrets, &about, &mut problems);
     let Some(storage) = storage.filter(|_| problems.is_empty()) else { return Err(problems) };
     Ok(ValidRegistry {
         namespace,
@@ -271,6 +259,37 @@ pub fn validate(registry: &Registry, settings: &Settings) -> Result<ValidRegistr
         deletion_policy,
         name,
     })
+}
+
+fn image_of(image: Option<String>, settings: &Settings, problems: &mut Problems) -> String {
+    let image = image.unwrap_or_else(|| settings.registry_image.clone());
+    if image.is_empty() || image.contains(char::is_whitespace) {
+        problems.add("spec.image", "must be an image reference, such as registry.example/berth-registry:0.1.0");
+    }
+    image
+}
+
+fn check_pod_labels(registry: &str, labels: &BTreeMap<String, String>, problems: &mut Problems) {
+    let ours = names::registry_labels(registry);
+    for key in labels.keys().filter(|key| ours.contains_key(*key) || key.as_str() == names::POLICY_LABEL) {
+        problems.add("spec.podLabels", format!("must leave out {key}, which Berth sets itself"));
+    }
+}
+
+/// Who is let in, and what pods are let in by.
+fn access_of(
+    auth: Option<Auth>,
+    pull_secrets: Vec<PullSecret>,
+    about: &About<'_>,
+    problems: &mut Problems,
+) -> (Option<ValidAuth>, Vec<ValidPullSecret>) {
+    let auth = auth.map(|auth| auth_of(auth, about, problems));
+    let has_issuer = auth.as_ref().and_then(ValidAuth::issuer).is_some();
+    let pull_secrets = pull_secrets_of(pull_secrets, has_issuer, problems);
+    if let Some(auth) = auth.as_ref().filter(|_| problems.is_empty()) {
+        check_as_server(&build_auth(auth), problems);
+    }
+    (auth, pull_secrets)
 }
 
 fn service_of(service: berth_crds::Service, problems: &mut Problems) -> ValidService {

@@ -141,6 +141,8 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     const TIMES: Times = Times {
@@ -174,9 +176,9 @@ mod tests {
         let remove = |name: &str| Step::Remove(name.into());
         check(&[], none, 0, &[Step::Make { signs: true }], None);
         check(&[key("a", 0, None, None)], none, 1, &[promote("a")], None);
-        check(&[a.clone()], none, 0, &[], Some(95));
-        check(&[a.clone()], none, 94, &[], Some(95));
-        check(&[a.clone()], none, 95, &[make.clone()], None);
+        check(from_ref(&a), none, 0, &[], Some(95));
+        check(from_ref(&a), none, 94, &[], Some(95));
+        check(from_ref(&a), none, 95, from_ref(&make), None);
         check(&[a.clone(), key("b", 95, None, None)], none, 99, &[], Some(100));
         check(&[a.clone(), key("b", 95, None, None)], none, 100, &[promote("b")], None);
         let after = [key("a", 0, Some(0), Some(100)), key("b", 95, Some(100), None)];
@@ -190,10 +192,10 @@ mod tests {
     fn somebody_may_ask_for_another_key_once_by_each_word() {
         let a = key("a", 0, Some(0), None);
         let make = [Step::Make { signs: false }];
-        check(&[a.clone()], [Some("now"), None], 1, &make, None);
-        check(&[a.clone()], [Some("now"), Some("now")], 1, &[], Some(95));
-        check(&[a.clone()], [Some("again"), Some("now")], 1, &make, None);
-        check(&[a.clone()], [None, Some("now")], 1, &[], Some(95));
+        check(from_ref(&a), [Some("now"), None], 1, &make, None);
+        check(from_ref(&a), [Some("now"), Some("now")], 1, &[], Some(95));
+        check(from_ref(&a), [Some("again"), Some("now")], 1, &make, None);
+        check(from_ref(&a), [None, Some("now")], 1, &[], Some(95));
         // One that is on its way is the one that was asked for.
         check(&[a, key("b", 1, None, None)], [Some("now"), None], 2, &[], Some(6));
     }
@@ -203,7 +205,7 @@ mod tests {
         let keys = |keys: &[Key]| Keys { keys: keys.to_vec(), asked: None };
         let a = key("a", 0, Some(0), None);
         assert_eq!(keys(&[]).next_rotation(&TIMES), None);
-        assert_eq!(keys(&[a.clone()]).next_rotation(&TIMES), Some(at(100)));
+        assert_eq!(keys(from_ref(&a)).next_rotation(&TIMES), Some(at(100)));
         assert_eq!(keys(&[a, key("b", 20, None, None)]).next_rotation(&TIMES), Some(at(25)));
     }
 

@@ -133,11 +133,11 @@ impl ValidAuth {
                 let mut files = Vec::new();
                 if let Some(ValidKeySet::Object(object)) = jwks {
                     let keys = "a JSON Web Key Set";
-                    files.push(file(object, names::JWKS_FILE.to_owned(), "spec.auth.token.jwks".to_owned(), keys));
+                    files.push(file(object, names::JWKS_FILE.to_owned(), "spec.auth.token.jwks", keys));
                 }
                 if let Some(object) = root_certificates {
                     let (path, field) = (names::ROOT_CERTIFICATES_FILE, "spec.auth.token.rootCertificates");
-                    files.push(file(object, path.to_owned(), field.to_owned(), CERTIFICATES));
+                    files.push(file(object, path.to_owned(), field, CERTIFICATES));
                 }
                 files
             }
@@ -146,7 +146,7 @@ impl ValidAuth {
                     issuer.htpasswd.iter().map(|secret| users_file(secret, "spec.auth.issuer.htpasswd.secretRef"));
                 let authorities = issuer.oidc.iter().enumerate().filter_map(|(at, oidc)| {
                     let field = format!("spec.auth.issuer.oidc[{at}].ca");
-                    Some(file(oidc.ca.as_ref()?, names::oidc_ca_file(&oidc.name), field, CERTIFICATES))
+                    Some(file(oidc.ca.as_ref()?, names::oidc_ca_file(&oidc.name), &field, CERTIFICATES))
                 });
                 users.chain(authorities).collect()
             }
@@ -167,7 +167,7 @@ fn users_file(secret: &str, field: &str) -> ValidFile {
     }
 }
 
-fn file(object: &ValidCa, path: String, field: String, content: &'static str) -> ValidFile {
+fn file(object: &ValidCa, path: String, field: &str, content: &'static str) -> ValidFile {
     let ValidCa { kind, name, key } = object.clone();
     let field = match kind {
         ObjectKind::Secret => format!("{field}.secretRef"),

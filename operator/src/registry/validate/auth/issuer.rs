@@ -3,7 +3,7 @@
 use berth_config::Duration;
 use berth_crds::{Issuer, IssuerHtpasswd, OidcIssuer, RefreshTokens, ServiceAccountTokens, Span, TokenKeys, pattern};
 
-use super::{About, check_https, check_printable, check_text, secret_of};
+use super::{About, check_printable, check_text, secret_of};
 use crate::{
     problem::Problems,
     registry::validate::object_store::{ValidCa, ca_of},
@@ -117,7 +117,9 @@ pub(super) fn issuer_of(issuer: Issuer, about: &About<'_>, problems: &mut Proble
 
 fn oidc_of(field: &str, oidc: OidcIssuer, problems: &mut Problems) -> ValidOidc {
     let OidcIssuer { name, url, audience, username_claim, username_prefix, groups_claim, ca } = oidc;
-    check_https(&format!("{field}.url"), &url, problems);
+    let message = "must be an address such as https://id.example/realms/dev: with http:// whoever is in between could put other \
+                   keys there, and it holds no name, password or query";
+    check_text(&format!("{field}.url"), &url, pattern::OIDC_ADDRESS, message, problems);
     ValidOidc {
         name,
         url,

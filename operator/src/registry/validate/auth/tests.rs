@@ -203,6 +203,13 @@ fn the_issuer() {
             "spec.auth.issuer.keys.publishFor: 2d is not from 10s to 24h",
         ],
     );
+    check_auth(
+        &of(json!({"oidc": [with(oidc(), &json!({"url": "http://id.example"}))]})),
+        &[
+            "spec.auth.issuer.oidc[0].url: must be an address such as https://id.example/realms/dev: with http:// whoever is in \
+           between could put other keys there, and it holds no name, password or query",
+        ],
+    );
     // What follows is said by the server's own check.
     for (fields, expected) in [
         (json!({"htpasswd": null}), "spec.auth.issuer: knows nobody: add htpasswd, oidc or serviceAccounts"),
@@ -334,5 +341,26 @@ fn the_words_of_the_server_become_those_of_the_registry() {
         ("auth.htpasswd.realm", "spec.auth.htpasswd.realm"),
     ] {
         assert_eq!(in_registry(server), expected);
+    }
+}
+
+/// What the patterns let through is an address to the server as well, also with what it appends.
+#[test]
+fn addresses_are_addresses_to_the_server() {
+    for (pattern, addresses) in [
+        (
+            pattern::OIDC_ADDRESS,
+            ["https://[fd00::1]:8443/a", "https://a_b.example/%zz/@:;=&!,+~", "https://A.example:1/"],
+        ),
+        (pattern::HTTPS_ADDRESS, ["https://[:]", "https://a?b=c/d", "https://a/b//c?%"]),
+        (pattern::WEB_ADDRESS, ["http://a:65535/b?c", "https://1.2.3.4/token", "http://a-_/"]),
+        (pattern::ISSUER_ADDRESS, ["http://main.apps.svc:5000/auth", "https://a/~b/..", "https://a.example"]),
+    ] {
+        for address in addresses {
+            assert!(Regex::new(pattern).unwrap().is_match(address), "{address}");
+            for appended in ["", "/.well-known/openid-configuration"] {
+                format!("{address}{appended}").parse::<http::Uri>().unwrap();
+            }
+        }
     }
 }
