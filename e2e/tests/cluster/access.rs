@@ -117,7 +117,7 @@ async fn a_job_pushes_with_nothing_but_its_service_account() -> Result<()> {
         })
         .await?;
         let log = log_of_job(space).await;
-        ensure!(log.contains("pushed\n") && log.contains("UNAUTHORIZED"), "{log}");
+        ensure!(log.contains("pushed\n") && log.contains("401 Unauthorized"), "{log}");
         println!("a Job with its ServiceAccount alone: {}", log.lines().last().unwrap_or_default());
         let by_alice = token(space, &address, "registry:catalog:*")?;
         let bearer = format!("Authorization: Bearer {by_alice}");
