@@ -31,7 +31,7 @@ pub const REGCTL_VERSION: &str = "v0.11.7";
 /// The version of cosign.
 pub const COSIGN_VERSION: &str = "v3.1.3";
 /// The version of go-jose, which signs tokens.
-pub const TOKENS_VERSION: &str = "v4.1.3";
+pub const JOSE_VERSION: &str = "v4.1.3";
 
 /// A tool that is built from a Go module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,9 +134,19 @@ pub const COSIGN: Tool = Tool {
 /// What signs tokens, good ones and bad ones, for tests.
 pub const TOKENS: Tool = Tool {
     name: "tokens",
-    version: TOKENS_VERSION,
+    version: JOSE_VERSION,
     packages: &["."],
     programs: &["tokens"],
+    ldflags: "-s -w",
+    is_static: false,
+};
+
+/// A token service of somebody else's.
+pub const TOKEN_SERVICE: Tool = Tool {
+    name: "token-service",
+    version: JOSE_VERSION,
+    packages: &["."],
+    programs: &["token-service"],
     ldflags: "-s -w",
     is_static: false,
 };
@@ -145,7 +155,7 @@ pub const TOKENS: Tool = Tool {
 pub const CLUSTER: [Tool; 3] = [KUBERNETES, COREDNS, HELM];
 
 /// Every tool.
-pub const TOOLS: [Tool; 8] = [KUBERNETES, COREDNS, HELM, DISTRIBUTION, CRANE, REGCTL, COSIGN, TOKENS];
+pub const TOOLS: [Tool; 9] = [KUBERNETES, COREDNS, HELM, DISTRIBUTION, CRANE, REGCTL, COSIGN, TOKENS, TOKEN_SERVICE];
 
 impl Tool {
     /// The module's directory in this repository.

@@ -20,4 +20,5 @@ mod servers;
 mod store;
 mod survey;
 mod swap;
+mod token_service;
 mod tokens;

@@ -31,13 +31,16 @@ pub use silly::Silly;
 pub use token::{SourceError, Token};
 pub(crate) use verdict::{Verdict, judge};
 
-/// Who makes a request.
+/// Who makes a request. To clone it is to count one more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    name: Arc<str>,
+pub struct Identity(Arc<Somebody>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Somebody {
+    name: Box<str>,
     /// What this somebody may do, where the method says so.
     grants: Option<Grants>,
-    groups: Arc<[String]>,
+    groups: Vec<String>,
     by_certificate: bool,
 }
 
@@ -45,49 +48,50 @@ impl Identity {
     /// Somebody of this name, who brings nothing else.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), grants: None, groups: Arc::default(), by_certificate: false }
+        Self(Arc::new(Somebody { name: name.into(), grants: None, groups: Vec::new(), by_certificate: false }))
     }
 
     /// Somebody of this name, who may do this.
     #[must_use]
     pub fn granted(name: &str, grants: Grants) -> Self {
-        Self { grants: Some(grants), ..Self::new(name) }
+        let grants = Some(grants);
+        Self(Arc::new(Somebody { name: name.into(), grants, groups: Vec::new(), by_certificate: false }))
     }
 
     /// Somebody of this name and these groups, by the certificate of a client.
     #[must_use]
     pub fn of_certificate(name: &str, groups: Vec<String>) -> Self {
-        Self { groups: groups.into(), by_certificate: true, ..Self::new(name) }
+        Self(Arc::new(Somebody { name: name.into(), grants: None, groups, by_certificate: true }))
     }
 
     /// The groups.
     #[must_use]
     pub fn groups(&self) -> &[String] {
-        &self.groups
+        &self.0.groups
     }
 
     /// Whether it is known by the certificate of a client, and not by the method.
     #[must_use]
     pub fn is_by_certificate(&self) -> bool {
-        self.by_certificate
+        self.0.by_certificate
     }
 
     /// What this somebody brings of what may be done; none where the method does not say.
     #[must_use]
     pub fn grants(&self) -> Option<&Grants> {
-        self.grants.as_ref()
+        self.0.grants.as_ref()
     }
 
     /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(self.name())
     }
 }
 

@@ -1,6 +1,8 @@
 //! [pure] Who may do what: what a token grants, what the rules of the configuration grant, and what is left where there are
 //! neither.
 
+use std::cell::LazyCell;
+
 use berth_config::rules::{self, Action, RepositoryPattern, Rule, Subject};
 use berth_config::{Auth, Config, Method};
 use berth_oci::RepositoryName;
@@ -104,7 +106,9 @@ impl Policy {
         if wanted.is_empty() {
             return Some(Grounds::Nothing);
         }
-        let (subject, rules) = (subject(identity), self.rules_for(identity));
+        let rules = self.rules_for(identity);
+        // Where the token says all of it, nobody asks.
+        let subject = LazyCell::new(|| subject(identity));
         let grants = identity.and_then(Identity::grants);
         let by_rules = |access| match wanted_by(access) {
             Wanted::Of(repository, action) => rules::allows(rules, &subject, repository, action),

@@ -20,7 +20,8 @@ pub(super) type Proof = [u8; 32];
 
 /// A cache of verified pairs.
 pub(super) struct Verified {
-    key: [u8; 32],
+    /// With the key in it already.
+    mac: Hmac<Sha256>,
     until: Mutex<HashMap<Proof, Instant>>,
 }
 
@@ -30,12 +31,13 @@ impl Verified {
         // 244 random bits from the operating system.
         key[..16].copy_from_slice(Uuid::new_v4().as_bytes());
         key[16..].copy_from_slice(Uuid::new_v4().as_bytes());
-        Self { key, until: Mutex::default() }
+        let mac = Hmac::new_from_slice(&key).expect("a key of any length will do");
+        Self { mac, until: Mutex::default() }
     }
 
     /// What stands for this name and password where the stored hash is this.
     pub(super) fn proof(&self, name: &str, password: &[u8], hash: &str) -> Proof {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("a key of any length will do");
+        let mut mac = self.mac.clone();
         for part in [name.as_bytes(), password, hash.as_bytes()] {
             // The length keeps the parts apart.
             mac.update(&(part.len() as u64).to_be_bytes());

@@ -21,7 +21,7 @@ pub(crate) async fn catalog(context: &Context<'_>) -> Result<Response<Body>, Fai
     if limit > most {
         return Err(bad_request(ErrorCode::PaginationNumberInvalid, json!({ "n": limit })));
     }
-    let page = match context.app.policy.listed(context.actor.as_ref()) {
+    let page = match context.app.policy.listed(context.actor) {
         None => context.app.registry.catalog(limit, context.query("last")).await?,
         Some(is_listed) => listed(context, limit, is_listed).await?,
     };

@@ -92,7 +92,7 @@ pub(crate) struct Context<'a> {
     /// Where the request comes from.
     pub(crate) peer: Peer,
     /// Who makes the request, where that is asked for.
-    pub(crate) actor: Option<Identity>,
+    pub(crate) actor: Option<&'a Identity>,
     pub(crate) query: Vec<(String, String)>,
     /// What stands in front of the paths that are given out.
     pub(crate) base: String,
@@ -217,7 +217,7 @@ async fn answer(
     let route = route?;
     let base = app.addresses.base(&parts.headers, parts.uri.authority().map(Authority::as_str), peer.secure);
     let context =
-        Context { app, method: parts.method, headers: parts.headers, peer, actor: actor.clone(), query, base };
+        Context { app, method: parts.method, headers: parts.headers, peer, actor: actor.as_ref(), query, base };
     match route {
         Route::Root | Route::Moved(_) | Route::Options { .. } | Route::Issuer(_) | Route::Base => {
             Ok(answer::json(StatusCode::OK, "{}".into(), context.is_head()))

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
@@ -75,7 +76,10 @@ pub struct Htpasswd {
     key: &'static str,
     realm: String,
     path: PathBuf,
-    file: Mutex<Option<File>>,
+    /// None until it has been read well.
+    file: ArcSwapOption<File>,
+    /// Held by the one who looks at it; the others wait for what is found.
+    looking: Mutex<()>,
     verified: Verified,
     /// Pairs that were wrong: who sends the same again is told so again, and guesses nothing.
     wrong: Verified,
@@ -102,7 +106,8 @@ impl Htpasswd {
             key,
             realm,
             path,
-            file: Mutex::default(),
+            file: ArcSwapOption::empty(),
+            looking: Mutex::default(),
             verified: Verified::new(),
             wrong: Verified::new(),
             brake: Brake::new(),
@@ -118,17 +123,21 @@ impl Htpasswd {
 
     /// The users that the file holds now, or held up to [`PAUSE`] ago.
     async fn users(&self) -> Result<Arc<Users>, HtpasswdError> {
-        let mut file = self.file.lock().await;
-        if let Some(file) = file.as_ref().filter(|file| file.looked.elapsed() < PAUSE) {
-            return Ok(file.users.clone());
+        if let Some(users) = self.users_of_late() {
+            return Ok(users);
+        }
+        let _looking = self.looking.lock().await;
+        // Somebody may have looked meanwhile.
+        if let Some(users) = self.users_of_late() {
+            return Ok(users);
         }
         let looked = Instant::now();
         // Until the file has been read well, what it held before does not count.
-        let before = file.take();
+        let before = self.file.swap(None);
         let unreadable = |source| HtpasswdError::Read { key: self.key, path: self.path.clone(), source };
         let stamp = Stamp::of(&tokio::fs::metadata(&self.path).await.map_err(unreadable)?);
-        let users = match before {
-            Some(File { users, stamp: before, .. }) if before == stamp => users,
+        let users = match before.as_deref() {
+            Some(File { users, stamp: before, .. }) if *before == stamp => users.clone(),
             before => {
                 let users = Arc::new(read(self.key, &self.path, stamp).await?);
                 if before.is_some() {
@@ -139,8 +148,14 @@ impl Htpasswd {
                 users
             }
         };
-        *file = Some(File { users: users.clone(), stamp, looked });
+        self.file.store(Some(Arc::new(File { users: users.clone(), stamp, looked })));
         Ok(users)
+    }
+
+    /// The users, if somebody has looked at the file a moment ago.
+    fn users_of_late(&self) -> Option<Arc<Users>> {
+        let file = self.file.load();
+        file.as_ref().filter(|file| file.looked.elapsed() < PAUSE).map(|file| file.users.clone())
     }
 
     /// Whether this is the user's password: then what stands for it, which changes with it.
@@ -169,13 +184,13 @@ impl Htpasswd {
         from: Option<IpAddr>,
     ) -> Result<bool, AuthError> {
         let known = users.hash(name);
-        let hash = known.unwrap_or_else(|| users.nobody()).clone();
-        let proof = self.verified.proof(name, &password, &hash);
+        let hash = known.unwrap_or_else(|| users.nobody());
+        let proof = self.verified.proof(name, &password, hash);
         let is_verified = || known.is_some() && self.verified.contains(&proof, Instant::now());
         if is_verified() {
             return Ok(true);
         }
-        let failed = self.wrong.proof(name, &password, &hash);
+        let failed = self.wrong.proof(name, &password, hash);
         if self.wrong.contains(&failed, Instant::now()) {
             return Ok(false);
         }
@@ -188,6 +203,7 @@ impl Htpasswd {
         if is_verified() {
             return Ok(true);
         }
+        let hash = hash.clone();
         let check = move || {
             // Held by the thread: who hangs up does not make room for more work than there are processors.
             let _permit = permit;
@@ -251,5 +267,63 @@ impl Authenticator for Htpasswd {
         let Basic::Given { name, .. } = basic::read(headers) else { return None };
         let users = self.users().await.ok()?;
         users.hash(&name).is_some().then_some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use http::header;
+
+    use super::*;
+
+    async fn said(htpasswd: &Htpasswd, pair: &str) -> Result<Answer, AuthError> {
+        let value = format!("Basic {}", STANDARD.encode(pair)).parse().unwrap();
+        htpasswd.authenticate(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]), None).await
+    }
+
+    #[tokio::test]
+    async fn a_pair_is_checked_once_and_again_when_its_line_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("htpasswd");
+        let line = || format!("alice:{}\n", bcrypt::hash("s3cr3t", 4).unwrap());
+        std::fs::write(&path, line()).unwrap();
+        let htpasswd = Htpasswd::open("auth.htpasswd.path", "r".into(), path.clone()).await.unwrap();
+        let alice = Answer::Known(Identity::new("alice"));
+        assert_eq!(said(&htpasswd, "alice:s3cr3t").await.unwrap(), alice);
+        assert_eq!(said(&htpasswd, "alice:wrong").await.unwrap(), Answer::BadCredentials);
+        // Whatever would be checked from now on fails otherwise.
+        htpasswd.checking.close();
+        for _ in 0..3 {
+            assert_eq!(said(&htpasswd, "alice:s3cr3t").await.unwrap(), alice);
+            assert_eq!(said(&htpasswd, "alice:wrong").await.unwrap(), Answer::BadCredentials);
+        }
+        for another in ["alice:wrong2", "alice:", "bob:s3cr3t"] {
+            assert!(matches!(said(&htpasswd, another).await, Err(AuthError::Stopped)), "{another}");
+        }
+        // The same password with another salt.
+        std::fs::write(&path, line()).unwrap();
+        htpasswd.file.store(None);
+        for again in ["alice:s3cr3t", "alice:wrong"] {
+            assert!(matches!(said(&htpasswd, again).await, Err(AuthError::Stopped)), "{again}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_let_in_by_what_the_file_held_before_it_could_not_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("htpasswd");
+        std::fs::write(&path, format!("alice:{}\n", bcrypt::hash("s3cr3t", 4).unwrap())).unwrap();
+        let htpasswd = Htpasswd::open("auth.htpasswd.path", "r".into(), path.clone()).await.unwrap();
+        said(&htpasswd, "alice:s3cr3t").await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let of_now = htpasswd.file.load_full().unwrap();
+        let looked = of_now.looked.checked_sub(PAUSE).unwrap();
+        let of_before = File { users: of_now.users.clone(), stamp: of_now.stamp, looked };
+        htpasswd.file.store(Some(Arc::new(of_before)));
+        for _ in 0..2 {
+            assert!(matches!(said(&htpasswd, "alice:s3cr3t").await, Err(AuthError::Htpasswd(_))));
+        }
     }
 }

@@ -158,6 +158,48 @@ fn every_algorithm_is_believed_by_name_and_by_key() {
     }
 }
 
+#[tokio::test]
+async fn a_token_that_was_verified_is_not_verified_again() {
+    for algorithm in [Algorithm::ES256, Algorithm::RS256] {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, pair) = (directory.path().join("keys.json"), Pair::of(algorithm));
+        std::fs::write(&file, json!({"keys": [pair.jwk("mine")]}).to_string()).unwrap();
+        let mut asked = Token::open(berth_config::Token {
+            realm: "https://auth.example/token".into(),
+            service: "registry".into(),
+            issuer: "issuer".into(),
+            rootcertbundle: None,
+            jwks: Some(file.display().to_string()),
+            signingalgorithms: Vec::new(),
+            autoredirect: false,
+            autoredirectpath: String::new(),
+        })
+        .await
+        .unwrap();
+        let signed = |jti: &str| {
+            let mut claims = claims();
+            claims["exp"] = (jiff::Timestamp::now().as_second() + 300).into();
+            claims["jti"] = jti.into();
+            token(&pair, algorithm, &json!({"kid": "mine"}), &claims)
+        };
+        let (first, second) = (signed("first"), signed("second"));
+        let Answer::Known(somebody) = asked.believe(&first).await.unwrap() else { panic!("{algorithm:?}") };
+        assert_eq!(somebody.name(), "alice");
+        // Whatever would be verified from now on is refused.
+        asked.settings.issuer = "another".into();
+        for _ in 0..3 {
+            assert_eq!(asked.believe(&first).await.unwrap(), Answer::Known(somebody.clone()), "{algorithm:?}");
+        }
+        let (unsigned, signature) = first.rsplit_once('.').unwrap();
+        let (_, of_another) = second.rsplit_once('.').unwrap();
+        for other in
+            [second.clone(), format!("{unsigned}.{of_another}"), format!("{unsigned}."), format!("{first}{signature}")]
+        {
+            assert_eq!(asked.believe(&other).await.unwrap(), Answer::BadCredentials, "{algorithm:?}");
+        }
+    }
+}
+
 #[test]
 fn no_key_is_taken_for_another_kind_of_key() {
     let (rsa, ec, ed) = (Pair::rsa(), Pair::ec(Algorithm::ES256), Pair::of(Algorithm::EdDSA));
