@@ -52,6 +52,9 @@ enum Command {
         /// Over how many connections small answers are asked for.
         #[arg(long, default_value_t = 16)]
         connections: usize,
+        /// Measure nothing but what it costs to be asked who one is.
+        #[arg(long)]
+        access_alone: bool,
         /// A directory on the file system to measure; a new one below it holds all content.
         #[arg(long, default_value_os_t = std::env::temp_dir())]
         directory: PathBuf,
@@ -157,9 +160,9 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Install(Name { name }) => install::install(&Cluster::running(&name)?)?,
         Command::Demo(Name { name }) => demo::demo(&name).await?,
         Command::Figures(Name { name }) => figures::figures(&name).await?,
-        Command::Bench { rounds, seconds, connections, directory } => {
+        Command::Bench { rounds, seconds, connections, access_alone, directory } => {
             let directory = directory.join(format!("berth-bench-{}", std::process::id()));
-            let options = bench::Options { rounds, seconds, connections, directory };
+            let options = bench::Options { rounds, seconds, connections, access_alone, directory };
             tokio::task::spawn_blocking(move || bench::bench(&options)).await??;
         }
         Command::Exec { name, command } => return exec(&Cluster::running(&name.name)?, &command),

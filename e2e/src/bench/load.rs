@@ -1,6 +1,6 @@
 //! The clients: wrk for small answers, and a client of its own for large bodies, which does nothing but copy.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -35,14 +35,17 @@ impl Done {
     }
 }
 
-/// Asks for a small answer again and again over several connections.
-pub(super) fn small(address: SocketAddr, path: &str, options: &Options) -> Result<Done> {
+/// Asks for a small answer again and again over several connections, with these credentials if there are any.
+pub(super) fn small(address: SocketAddr, path: &str, authorization: Option<&str>, options: &Options) -> Result<Done> {
     let mut command = Command::new("wrk");
     command
         .args(["--threads", "1", "--connections", &options.connections.to_string()])
         .args(["--duration", &format!("{}s", options.seconds)])
-        .args(["--header", "Accept: application/vnd.oci.image.manifest.v1+json"])
-        .arg(format!("http://{address}{path}"));
+        .args(["--header", "Accept: application/vnd.oci.image.manifest.v1+json"]);
+    if let Some(value) = authorization {
+        command.args(["--header", &format!("Authorization: {value}")]);
+    }
+    command.arg(format!("http://{address}{path}"));
     let text = run::checked(command)?;
     parse_wrk(&text).with_context(|| format!("GET {path}: wrk says\n{text}"))
 }
@@ -113,6 +116,19 @@ pub(super) fn put(address: SocketAddr, path: &str, media_type: &str, content: &[
     }
 }
 
+/// The body of a good answer.
+pub(super) fn get(address: SocketAddr, path: &str, authorization: Option<&str>) -> Result<Vec<u8>> {
+    let mut connection = Connection::open(address)?;
+    let credentials = authorization.map(|value| format!("Authorization: {value}\r\n")).unwrap_or_default();
+    let accept = "Accept: application/vnd.oci.image.manifest.v1+json, */*\r\n";
+    connection.send(&format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{accept}{credentials}\r\n"), &[])?;
+    let mut body = Vec::new();
+    match connection.answer_to(&mut body)?.status {
+        200 => Ok(body),
+        status => bail!("GET {path}: {status}"),
+    }
+}
+
 /// How fast `sha256sum` reads a file, in MiB a second.
 pub(super) fn sha256sum(path: &Path) -> Result<f64> {
     let mut command = Command::new("sha256sum");
@@ -150,7 +166,7 @@ struct Connection {
 struct Answer {
     status: u16,
     location: Option<String>,
-    /// Of the body, which is read and forgotten.
+    /// Of the body.
     length: u64,
 }
 
@@ -169,7 +185,13 @@ impl Connection {
         body.chunks(PIECE_BYTES).try_for_each(|piece| stream.write_all(piece)).context("send a body")
     }
 
+    /// Reads an answer, and forgets its body.
     fn answer(&mut self) -> Result<Answer> {
+        self.answer_to(&mut std::io::sink())
+    }
+
+    /// Reads an answer, and writes its body there.
+    fn answer_to(&mut self, body: &mut impl Write) -> Result<Answer> {
         let mut line = String::new();
         self.stream.read_line(&mut line).context("read an answer")?;
         let status = line.split(' ').nth(1).and_then(|word| word.parse().ok());
@@ -185,7 +207,7 @@ impl Connection {
                 _ => {}
             }
         }
-        let copied = std::io::copy(&mut (&mut self.stream).take(answer.length), &mut std::io::sink());
+        let copied = std::io::copy(&mut (&mut self.stream).take(answer.length), body);
         match copied.context("read the body of an answer")? {
             bytes if bytes == answer.length => Ok(answer),
             bytes => bail!("an answer ended after {bytes} of {} bytes", answer.length),

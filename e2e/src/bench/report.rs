@@ -67,14 +67,17 @@ impl Work {
     }
 }
 
+/// What stands in the place of what was not measured.
+pub(super) const NOT_MEASURED: &str = "–";
+
 /// The share of what `sha256sum` alone reads that a push is built for.
 const SHA256SUM_GOAL: f64 = 0.6;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Sample {
-    per_second: f64,
+pub(super) struct Sample {
+    pub(super) per_second: f64,
     /// Processor time of the server for one answer or one MiB, in seconds.
-    cost: f64,
+    pub(super) cost: f64,
 }
 
 /// The outcome of one round.
@@ -86,8 +89,8 @@ pub(super) struct Round {
 }
 
 impl Round {
-    pub(super) fn measured(&mut self, server: Server, work: Work, per_second: f64, cost: f64) {
-        self.samples.insert((work, server), Sample { per_second, cost });
+    pub(super) fn measured(&mut self, server: Server, work: Work, sample: Sample) {
+        self.samples.insert((work, server), sample);
     }
 
     fn per_second(&self, server: Server, work: Work) -> Option<f64> {
@@ -107,13 +110,7 @@ impl Report {
     }
 
     fn rate(&self, server: Server, work: Work) -> String {
-        let samples = || self.rounds.iter().filter_map(|round| round.samples.get(&(work, server)));
-        let rate = Spread::of(samples().map(|sample| sample.per_second));
-        let cost = Spread::of(samples().map(|sample| sample.cost * 1e6));
-        match (rate, cost) {
-            (Some(rate), Some(cost)) => format!("{:.0} {} ({:.0} µs)", rate.median, work.unit(), cost.median),
-            _ => "–".to_owned(),
-        }
+        Spread::rate(self.rounds.iter().filter_map(|round| round.samples.get(&(work, server))), work)
     }
 
     fn ratio(&self, work: Work, other: Server) -> String {
@@ -125,8 +122,8 @@ impl Report {
     }
 }
 
-fn judged(spread: Option<Spread>, goal: Option<f64>) -> String {
-    let Some(spread) = spread else { return "–".to_owned() };
+pub(super) fn judged(spread: Option<Spread>, goal: Option<f64>) -> String {
+    let Some(spread) = spread else { return NOT_MEASURED.to_owned() };
     let verdict = match goal {
         None => String::new(),
         Some(goal) if spread.median >= goal => format!(", goal {goal} met"),
@@ -169,18 +166,28 @@ impl fmt::Display for Report {
 
 /// A median, and how far the rounds lie apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Spread {
+pub(super) struct Spread {
     median: f64,
     lowest: f64,
     highest: f64,
 }
 
 impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+    pub(super) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
         let (lowest, highest) = (*values.first()?, *values.last()?);
         Some(Self { median: values[values.len() / 2], lowest, highest })
+    }
+
+    /// The rate, and in parentheses the processor time.
+    pub(super) fn rate<'a>(samples: impl Iterator<Item = &'a Sample> + Clone, work: Work) -> String {
+        let rate = Spread::of(samples.clone().map(|sample| sample.per_second));
+        let cost = Spread::of(samples.map(|sample| sample.cost * 1e6));
+        match (rate, cost) {
+            (Some(rate), Some(cost)) => format!("{:.0} {} ({:.0} µs)", rate.median, work.unit(), cost.median),
+            _ => NOT_MEASURED.to_owned(),
+        }
     }
 }
 
@@ -201,10 +208,14 @@ mod tests {
         // The machine is three times as fast in the second round; the ratio is the same.
         for speed in [1.0, 3.0, 3.0] {
             let mut round = Round { sha256sum: 100.0 * speed, ..Round::default() };
-            round.measured(Server::Berth, Work::ManifestByTag, 2000.0 * speed, 1e-5 / speed);
-            round.measured(Server::Distribution, Work::ManifestByTag, 100.0 * speed, 1e-3 / speed);
-            round.measured(Server::Nginx, Work::ManifestByTag, 4000.0 * speed, 1e-5 / speed);
-            round.measured(Server::Berth, Work::Push, 70.0 * speed, 0.0);
+            for (server, work, per_second, cost) in [
+                (Server::Berth, Work::ManifestByTag, 2000.0, 1e-5),
+                (Server::Distribution, Work::ManifestByTag, 100.0, 1e-3),
+                (Server::Nginx, Work::ManifestByTag, 4000.0, 1e-5),
+                (Server::Berth, Work::Push, 70.0, 0.0),
+            ] {
+                round.measured(server, work, Sample { per_second: per_second * speed, cost: cost / speed });
+            }
             report.add(round);
         }
         assert_eq!(report.ratio(Work::ManifestByTag, Server::Distribution), "20.00 [20.00–20.00], goal 10 met");
