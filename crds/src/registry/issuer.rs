@@ -110,6 +110,10 @@ pub struct OidcIssuer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub groups_claim: Option<String>,
+    /// Whether its users get refresh tokens, which count until they end themselves, also when the issuer's own have ended or it
+    /// has shut the user out: for people who log in, not for jobs. false when it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_tokens: Option<bool>,
     /// Certificates (PEM) of authorities that are trusted in addition, for an issuer with a certificate of one's own authority.
     /// When they change, the registry takes them up without a restart. Those of the system alone when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use super::{
     auth, certificate,
     issuers::{self, Standing},
     object_store::{self, Reach},
-    pull_secrets,
+    pull_secrets::{self, Written},
     reach::Answer,
     rollout::{Rollout, rollout},
     token_keys::{self, Kept},
@@ -124,8 +124,8 @@ impl Access<'_> {
         match self.tokens {
             Some(Tokens { keys, pull_secrets }) => {
                 wanted.push(token_keys::condition(&valid.name, keys.as_ref()));
-                let is_told = !valid.pull_secrets.is_empty();
-                wanted.extend(pull_secrets.as_ref().filter(|_| is_told).map(pull_secrets::condition));
+                let is_told = |written: &&Written| !valid.pull_secrets.is_empty() || !written.problems.is_empty();
+                wanted.extend(pull_secrets.as_ref().filter(is_told).map(pull_secrets::condition));
             }
             // What was known goes on to be known while nothing may be changed.
             None if has_issuer(valid) => {
@@ -157,7 +157,7 @@ impl Access<'_> {
     /// Those that were written before and could not be emptied are written still.
     fn pull_secrets(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Vec<String> {
         match self.tokens.and_then(|tokens| tokens.pull_secrets.as_ref()) {
-            Some(written) => written.there.clone(),
+            Some(written) => [written.there.as_slice(), &written.left].concat(),
             None if has_issuer(valid) => previous.pull_secrets.clone(),
             None => Vec::new(),
         }

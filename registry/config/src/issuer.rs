@@ -104,6 +104,11 @@ pub struct Oidc {
     /// The claim that lists the user's groups. Unset: there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groupsclaim: Option<String>,
+    /// Whether its users get refresh tokens, which count until they end themselves, also when its own have ended or it has
+    /// shut the user out: for people who log in with a client that keeps one, not for jobs. The groups and claims are those
+    /// of the login.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
     /// Certificates (PEM) of authorities that are trusted in addition, where its certificate is of one's own authority.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cafile: Option<PathBuf>,

@@ -104,7 +104,7 @@ impl Trail {
 
     /// Takes down whether a token is issued, or revoked.
     pub(crate) fn token(&mut self, reason: Reason, asked: &OfTokens<'_>) {
-        let change = if asked.action == "revoke-token" { Change::Content } else { Change::None };
+        let change = if asked.changes { Change::Content } else { Change::None };
         if !self.may_be_told(reason, change) {
             return;
         }
@@ -184,6 +184,8 @@ fn authentication(reason: Reason, identity: Option<&Identity>, method: &'static 
 pub(crate) struct OfTokens<'a> {
     /// `issue-token` or `revoke-token`.
     pub(crate) action: &'static str,
+    /// Whether there is a refresh token more or less.
+    pub(crate) changes: bool,
     /// Whose token it is, where that is known.
     pub(crate) user: Option<&'a str>,
     /// How that was shown.

@@ -67,7 +67,9 @@ fn wanted_by(access: &Access) -> Wanted<'_> {
 
 fn subject(identity: Option<&Identity>) -> Subject {
     let Some(identity) = identity else { return Subject::default() };
-    Subject { user: Some(identity.name().to_owned()), groups: identity.groups().to_vec(), ..Subject::default() }
+    // Who has a token without a subject (one that is issued to everybody) is no user whom a rule for all users names.
+    let user = Some(identity.name()).filter(|name| !name.is_empty()).map(str::to_owned);
+    Subject { user, groups: identity.groups().to_vec(), ..Subject::default() }
 }
 
 impl Policy {
@@ -246,6 +248,12 @@ mod tests {
         check(&tokens, None, nothing);
         check(&tokens, Some(&Identity::granted("alice", Grants::new(Vec::new()))), nothing);
         assert!(!tokens.is_unlimited());
+
+        // A token that is issued to everybody has no subject: nobody is a user by it.
+        let users = policy(&format!("{{{TOKEN}, rules: [{{users: ['*'], repositories: '**', actions: ['*']}}]}}"));
+        let pull = [Access::of("repository", "team/a", "pull")];
+        let grounds = |name| users.grounds(Some(&Identity::granted(name, Grants::new(Vec::new()))), &pull);
+        assert_eq!([grounds(""), grounds("alice")], [None, Some(Grounds::Rule)]);
     }
 
     #[test]

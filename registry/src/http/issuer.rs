@@ -80,7 +80,11 @@ async fn issue(
         };
         let Parts { method, headers, .. } = parts;
         let action = "issue-token";
-        trail.token(reason, &OfTokens { action, user: user.as_deref(), authentication, method, headers, peer });
+        // One that comes back is no new one.
+        let is_new = |issued: &Issued| issued.refresh_token.is_some() && issued.authentication != "refresh-token";
+        let changes = outcome.as_ref().is_ok_and(is_new);
+        trail
+            .token(reason, &OfTokens { action, changes, user: user.as_deref(), authentication, method, headers, peer });
     }
     outcome
 }
@@ -186,9 +190,15 @@ async fn revoke(
         let missing = RequestError::Missing("token");
         return Ok(refused(StatusCode::BAD_REQUEST, missing.code(), &missing.to_string()));
     };
-    let (action, user, authentication) = ("revoke-token", None, "refresh-token");
-    trail.token(Reason::Credentials, &OfTokens { action, user, authentication, method, headers, peer });
-    issuer.revoke(token).await.map_err(|error| Failure::from(crate::error::Error::from(error)))?;
+    let failed = |error| Failure::from(crate::error::Error::from(error));
+    if trail.is_on()
+        && let Some(user) = issuer.owner(token).await.map_err(failed)?
+    {
+        let (action, user, authentication) = ("revoke-token", Some(user.as_str()), "refresh-token");
+        let asked = OfTokens { action, changes: true, user, authentication, method, headers, peer };
+        trail.token(Reason::Credentials, &asked);
+    }
+    issuer.revoke(token).await.map_err(failed)?;
     Ok(of_token(StatusCode::OK, Map::new()))
 }
 

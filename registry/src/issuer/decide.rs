@@ -35,6 +35,11 @@ impl Policy {
         self.has_everything(subject) || rules::allows(&self.rules, subject, repository, action)
     }
 
+    /// Whether somebody has more than everybody has.
+    pub(super) fn is_about(&self, subject: &Subject) -> bool {
+        self.has_everything(subject) || self.rules.iter().any(|rule| !rule.anonymous && rule.names(subject))
+    }
+
     /// Whether everybody may do something, also who says no name.
     pub(super) fn is_for_everybody(&self) -> bool {
         self.rules.iter().any(|rule| rule.anonymous)

@@ -57,8 +57,10 @@ pub(super) fn of_oidc(oidc: &Oidc, claims: &Claims) -> Result<Subject, ClaimErro
         Some(Value::String(group)) => vec![of(group)],
         _ => Vec::new(),
     };
+    // Nor does a rule take for said what the issuer does not vouch for.
+    let said = |(name, _): &(&String, &Value)| !is_unverified || *name != "email";
     let plain_claims: BTreeMap<String, String> =
-        claims.iter().filter_map(|(name, value)| Some((name.clone(), plain(value)?))).collect();
+        claims.iter().filter(said).filter_map(|(name, value)| Some((name.clone(), plain(value)?))).collect();
     Ok(Subject {
         user: Some(oidc.prefix() + name),
         groups,
@@ -103,6 +105,7 @@ mod tests {
             usernameclaim: username.into(),
             usernameprefix: prefix.map(str::to_owned),
             groupsclaim: Some("groups".into()),
+            refresh: false,
             cafile: None,
         }
     }
@@ -128,6 +131,13 @@ mod tests {
         assert_eq!(subject(&oidc("sub", Some("x-")), &said).unwrap().user.as_deref(), Some("x-f:1"));
         let one = json!({"sub": "s", "groups": "dev"});
         assert_eq!(subject(&oidc("sub", None), &one).unwrap().groups, ["id:dev"]);
+        let unverified = json!({"sub": "s", "email": "admin@corp.example", "email_verified": false, "team": "x"});
+        let found = subject(&oidc("sub", None), &unverified).unwrap();
+        assert_eq!(
+            found.claims.keys().collect::<Vec<_>>(),
+            ["email_verified", "sub", "team"],
+            "no address is believed"
+        );
         let none = json!({"sub": "s", "groups": null});
         assert!(subject(&oidc("sub", None), &none).unwrap().groups.is_empty());
     }

@@ -297,7 +297,13 @@ impl Issuer {
     async fn refresh_token(&self, Known { subject, by, until: _, rule: _ }: Known, now: i64) -> Option<String> {
         let refresh = self.refresh.as_ref()?;
         // A service account has a token of its own at any time, which ends with it, and a credential is one.
-        if matches!(by, By::Account | By::Credential) {
+        let may_have_one = match &by {
+            By::Password(_) => true,
+            By::Oidc(url) => self.config.oidc.iter().any(|oidc| oidc.url == *url && oidc.refresh),
+            By::Account | By::Credential => false,
+        };
+        // It would be of no use to somebody whom no rule names, and others could fill the store with them.
+        if !may_have_one || !self.policy.is_about(&subject) {
             return None;
         }
         let user = subject.user.clone()?;
@@ -320,6 +326,13 @@ impl Issuer {
     /// Whether there is a user with a password of this name.
     pub(crate) async fn is_user(&self, name: &str) -> bool {
         self.providers.is_user(name).await
+    }
+
+    /// Whose a refresh token is that counts; nobody's if it is none.
+    pub(crate) async fn owner(&self, token: &str) -> Result<Option<String>, StoreError> {
+        let Some(refresh) = &self.refresh else { return Ok(None) };
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
+        Ok(refresh.find(token, now).await?.and_then(|record| record.subject.user))
     }
 
     /// Makes a refresh token count no more. Of what is none, nothing is said.

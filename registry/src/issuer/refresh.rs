@@ -91,7 +91,7 @@ impl RefreshTokens {
         let before = list_all(self.store.as_ref(), &below, false).await?;
         let surplus = (before.len() + 1).saturating_sub(MAX_OF_A_USER);
         for entry in before.iter().take(surplus) {
-            self.store.delete(&entry.key).await?;
+            delete(self.store.as_ref(), &entry.key).await?;
         }
         let token = Token::new(user, end);
         // It has nothing that could not be written.

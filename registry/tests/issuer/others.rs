@@ -304,14 +304,26 @@ async fn a_credential_of_the_issuers_own_key_is_good_for_what_it_says_and_no_tok
     lab.server.running.stop().await;
 }
 
-/// Who had a refresh token from an issuer has none when that is not configured any more.
+/// Where the configuration has it so, and for somebody whom a rule names.
 #[tokio::test]
 async fn a_user_of_an_issuer_gets_a_refresh_token() {
     let key = Signer::new("k");
     let id = issuer(&[&key]).await;
-    let lab = Lab::start(&oidc(&id, &issuer(&[]).await), RULES).await;
+    let ci = issuer(&[&key]).await;
+    let with_refresh = oidc(&id, &ci).replace("groupsclaim: groups", "groupsclaim: groups, refresh: true");
+    let lab = Lab::start(&with_refresh, RULES).await;
     let mut client = lab.client().await;
     let good = key.sign(&of_alice(&id, &[]));
+    let nobody = key.sign(&of_alice(&id, &[("preferred_username", json!("eve")), ("groups", json!([]))]));
+    let job = key.sign(&json!({
+        "iss": ci.url(), "sub": "repo:acme/app", "aud": "https://registry.example", "exp": now() + 300, "iat": now(),
+        "repository": "acme/app",
+    }));
+    for (token, why) in [(&nobody, "no rule names her"), (&job, "its issuer is not said to have them")] {
+        let query = "service=registry&offline_token=true";
+        let said = get(&mut client, query, Some(&basic("x", token))).await.expect(200).json();
+        assert!(said["token"].is_string() && said.get("refresh_token").is_none(), "{why}");
+    }
     let said =
         get(&mut client, "service=registry&offline_token=true", Some(&basic("x", &good))).await.expect(200).json();
     let refresh = said["refresh_token"].as_str().unwrap();

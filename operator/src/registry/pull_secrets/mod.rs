@@ -5,7 +5,7 @@
 
 pub mod secret;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client, api::PostParams};
 
@@ -30,6 +30,8 @@ pub struct Problem {
 pub struct Written {
     /// `NAMESPACE/NAME` of those that are there.
     pub there: Vec<String>,
+    /// `NAMESPACE/NAME` of those that were written once and could be neither made anew nor emptied: they are not forgotten.
+    pub left: Vec<String>,
     /// Why others are not.
     pub problems: Vec<Problem>,
     /// When one of them has to be made anew.
@@ -53,6 +55,19 @@ fn stale(before: &[String], wanted: &[Wanted]) -> Vec<(String, String)> {
     parts.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())).collect()
 }
 
+/// How soon it is tried again where there was a problem.
+const AGAIN: SignedDuration = SignedDuration::from_mins(1);
+
+/// [pure] What the API server has refused of one Secret is a problem of that one, and holds up nothing else.
+fn problem_of(what: &str, source: kube::Error, error: impl FnOnce(kube::Error) -> Error) -> Result<Problem, Error> {
+    match source {
+        kube::Error::Api(status) => {
+            Ok(Problem { reason: "Refused", message: format!("{what}: {} ({})", status.message, status.code) })
+        }
+        source => Err(error(source)),
+    }
+}
+
 /// Writes those that are wanted, as far as they are not good any more, and empties those that were written `before` and are
 /// not.
 ///
@@ -67,30 +82,53 @@ pub async fn keep(
     kept: &Kept,
     now: Timestamp,
 ) -> Result<Written, Error> {
-    let mut written = Written { there: Vec::new(), problems: Vec::new(), revisit: Timestamp::MAX };
+    let mut written = Written { there: Vec::new(), left: Vec::new(), problems: Vec::new(), revisit: Timestamp::MAX };
     for one in wanted {
         match keep_one(client, registry, site, one, kept, now).await? {
             Ok(renewal) => {
                 written.there.push(path(one));
                 written.revisit = written.revisit.min(renewal);
             }
-            Err(problem) => written.problems.push(problem),
+            Err(problem) => {
+                written.left.extend(before.iter().filter(|before| **before == path(one)).cloned());
+                written.problems.push(problem);
+            }
         }
     }
     for (namespace, name) in stale(before, wanted) {
-        let api = Api::<Secret>::namespaced(client.clone(), &namespace);
-        let found = api.get_metadata_opt(&name).await;
-        let found = found.map_err(|source| Error::Read { what: "a pull secret", source })?;
-        let Some(found) = found.filter(|found| secret::is_ours(&found.metadata, site)) else { continue };
-        // To delete Secrets is a right that nothing else here needs.
-        let emptied = secret::emptied(site, &name, &found.metadata);
-        match api.replace(&name, &parameters(), &emptied).await {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(source) => return Err(Error::Apply { kind: "Secret".into(), name, source }),
+        if let Err(problem) = empty(client, site, &namespace, &name).await? {
+            written.left.push(format!("{namespace}/{name}"));
+            written.problems.push(problem);
         }
     }
+    if !written.problems.is_empty() {
+        written.revisit = written.revisit.min(now.saturating_add(AGAIN).unwrap_or(now));
+    }
     Ok(written)
+}
+
+/// Takes the credential out of a Secret that is not wanted any more.
+async fn empty(client: &Client, site: &Site, namespace: &str, name: &str) -> Result<Result<(), Problem>, Error> {
+    let api = Api::<Secret>::namespaced(client.clone(), namespace);
+    let found = match api.get_metadata_opt(name).await {
+        Ok(found) => found.filter(|found| secret::is_ours(&found.metadata, site)),
+        Err(source) => {
+            let what = format!("Secret {namespace}/{name}, which is not wanted any more, cannot be read");
+            return problem_of(&what, source, |source| Error::Read { what: "a pull secret", source }).map(Err);
+        }
+    };
+    let Some(found) = found else { return Ok(Ok(())) };
+    // To delete Secrets is a right that nothing else here needs.
+    let emptied = secret::emptied(site, name, &found.metadata);
+    match api.replace(name, &parameters(), &emptied).await {
+        Ok(_) => Ok(Ok(())),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Ok(())),
+        Err(source) => {
+            let what = format!("Secret {namespace}/{name}, which is not wanted any more, cannot be emptied");
+            let error = |source| Error::Apply { kind: "Secret".into(), name: name.to_owned(), source };
+            problem_of(&what, source, error).map(Err)
+        }
+    }
 }
 
 fn parameters() -> PostParams {
@@ -125,11 +163,21 @@ async fn keep_one(
                 );
                 return problem("NotAllowed", message);
             }
-            Err(source) => return Err(Error::Read { what: "the namespace of a pull secret", source }),
+            Err(source) => {
+                let what = format!("namespace {namespace} cannot be read");
+                let error = |source| Error::Read { what: "the namespace of a pull secret", source };
+                return problem_of(&what, source, error).map(Err);
+            }
         }
     }
     let api = Api::<Secret>::namespaced(client.clone(), namespace);
-    let found = api.get_opt(name).await.map_err(|source| Error::Read { what: "a pull secret", source })?;
+    let found = match api.get_opt(name).await {
+        Ok(found) => found,
+        Err(source) => {
+            let what = format!("Secret {} cannot be read", path(wanted));
+            return problem_of(&what, source, |source| Error::Read { what: "a pull secret", source }).map(Err);
+        }
+    };
     if let Some(found) = &found {
         if !secret::is_ours(&found.metadata, site) {
             let message = format!("Secret {} is somebody else's: delete it, or choose another name", path(wanted));
@@ -151,10 +199,11 @@ async fn keep_one(
     };
     match outcome {
         Ok(made) => Ok(Ok(secret::renewal(&made, site, wanted, &kept.published).unwrap_or(now))),
-        Err(kube::Error::Api(status)) if status.code == 403 || status.code == 422 => {
-            problem("Refused", format!("Secret {} cannot be written: {}", path(wanted), status.message))
+        Err(source) => {
+            let what = format!("Secret {} cannot be written", path(wanted));
+            let error = |source| Error::Apply { kind: "Secret".into(), name: name.clone(), source };
+            problem_of(&what, source, error).map(Err)
         }
-        Err(source) => Err(Error::Apply { kind: "Secret".into(), name: name.clone(), source }),
     }
 }
 
@@ -203,10 +252,23 @@ mod tests {
         assert_eq!(stale(&[], &[wanted("a", "x")]), []);
     }
 
+    /// A namespace that goes away, a quota, a webhook of somebody: none of it stops what the Registry does else.
+    #[test]
+    fn what_is_refused_of_one_is_a_problem_of_that_one() {
+        let error = |source| Error::Read { what: "a pull secret", source };
+        for code in [400, 403, 404, 409, 410, 422, 429, 500, 503] {
+            let status = kube::core::Status { code, message: "no".into(), ..kube::core::Status::default() };
+            let problem = problem_of("Secret a/x cannot be read", kube::Error::Api(Box::new(status)), error).unwrap();
+            assert_eq!(problem.message, format!("Secret a/x cannot be read: no ({code})"));
+        }
+        assert!(problem_of("x", kube::Error::TlsRequired, error).is_err(), "the cluster does not answer");
+    }
+
     #[test]
     fn the_first_problem_is_told() {
         let problem = |reason, message: &str| Problem { reason, message: message.into() };
-        let mut written = Written { there: vec!["a/x".into()], problems: vec![], revisit: Timestamp::MAX };
+        let mut written =
+            Written { there: vec!["a/x".into()], left: vec![], problems: vec![], revisit: Timestamp::MAX };
         let told = |written: &Written| {
             let conditions::Wanted { holds, reason, message, .. } = condition(written);
             (holds, reason, message)

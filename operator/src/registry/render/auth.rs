@@ -76,7 +76,7 @@ fn build_issuer(issuer: &ValidIssuer) -> Issuer {
 }
 
 fn build_oidc(oidc: ValidOidc) -> Oidc {
-    let ValidOidc { name, url, audience, username_claim, username_prefix, groups_claim, ca } = oidc;
+    let ValidOidc { name, url, audience, username_claim, username_prefix, groups_claim, refresh_tokens, ca } = oidc;
     Oidc {
         cafile: ca.map(|_| mounted(&names::oidc_ca_file(&name))),
         name,
@@ -85,5 +85,6 @@ fn build_oidc(oidc: ValidOidc) -> Oidc {
         usernameclaim: username_claim,
         usernameprefix: username_prefix,
         groupsclaim: groups_claim,
+        refresh: refresh_tokens,
     }
 }

@@ -34,6 +34,16 @@ pub enum SecretError {
     /// A key that it speaks of is not there.
     #[error("it has no {0}: delete the Secret, and new keys are made; every token ends with it")]
     Missing(String),
+    /// A key lies there that is not one of those that it speaks of.
+    #[error(
+        "somebody has put {0:?} there, which is none of its keys: remove it, or delete the Secret, and new keys are made"
+    )]
+    Strange(String),
+    /// Another key than the one that it speaks of would sign.
+    #[error(
+        "somebody has changed which key signs ({CURRENT}): delete the Secret, and new keys are made; every token ends with it"
+    )]
+    Current,
     /// A key cannot be made or written.
     #[error("a key cannot be made: the operating system has no randomness")]
     Making,
@@ -69,10 +79,19 @@ impl Content {
         let keys: Keys = text.and_then(|text| serde_json::from_str(text).ok()).ok_or(SecretError::Annotation)?;
         let files: BTreeMap<String, Vec<u8>> =
             secret.data.iter().flatten().map(|(name, content)| (name.clone(), content.0.clone())).collect();
-        match keys.keys.iter().find(|key| !files.contains_key(&file(&key.name))) {
-            Some(key) => Err(SecretError::Missing(file(&key.name))),
-            None => Ok(Self { keys, files }),
+        if let Some(key) = keys.keys.iter().find(|key| !files.contains_key(&file(&key.name))) {
+            return Err(SecretError::Missing(file(&key.name)));
         }
+        // The registry publishes every file, and signs by the one that this names.
+        let known = |name: &String| name == CURRENT || keys.keys.iter().any(|key| file(&key.name) == *name);
+        if let Some(name) = files.keys().find(|name| !known(name)) {
+            return Err(SecretError::Strange(name.clone()));
+        }
+        let signing = keys.signing().map(|key| key.name.as_bytes());
+        if signing != files.get(CURRENT).map(Vec::as_slice) {
+            return Err(SecretError::Current);
+        }
+        Ok(Self { keys, files })
     }
 
     /// The pair that signs.
@@ -201,6 +220,13 @@ mod tests {
         secret.data.as_mut().unwrap().retain(|name, _| name == "current");
         let missing = Content::read(&secret).unwrap_err();
         assert!(missing.to_string().starts_with("it has no key-") && missing.to_string().contains("delete the Secret"));
+        let changed = |name: &str, text: &str| {
+            let mut secret = content.secret("main", None, None);
+            secret.data.as_mut().unwrap().insert(name.into(), ByteString(text.into()));
+            Content::read(&secret).unwrap_err()
+        };
+        assert_eq!(changed("current", "mine"), SecretError::Current);
+        assert_eq!(changed("mine.pem", "-----BEGIN PUBLIC KEY-----"), SecretError::Strange("mine.pem".into()));
         secret.metadata.annotations = None;
         assert_eq!(Content::read(&secret), Err(SecretError::Annotation));
         let mut other = content.clone();

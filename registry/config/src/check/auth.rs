@@ -109,6 +109,9 @@ fn check_lists(path: &str, rule: &Rule, auth: &Auth) -> Result<(), Error> {
 const LEAST_EXPIRY: Duration = Duration::from_secs(60);
 const MOST_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 
+/// What a token is for keeps credentials that are for the issuer apart from tokens that are for a registry.
+const IS_THE_ISSUER: &str = "must not be auth.issuer.issuer: give the registry a name of its own, such as its host";
+
 fn check_issuer(issuer: &Issuer) -> Result<(), Error> {
     let Issuer {
         service, issuer: address, keys: _, expiry, refresh, services, htpasswd, oidc, serviceaccounts, ..
@@ -134,6 +137,12 @@ fn check_issuer(issuer: &Issuer) -> Result<(), Error> {
         if other == service || services[..at].contains(other) {
             return refuse(&format!("auth.issuer.services.{at}"), format!("{other:?} is there twice"));
         }
+        if other == address {
+            return refuse(&format!("auth.issuer.services.{at}"), IS_THE_ISSUER);
+        }
+    }
+    if service == address {
+        return refuse("auth.issuer.service", IS_THE_ISSUER);
     }
     if htpasswd.is_none() && oidc.is_empty() && serviceaccounts.is_none() {
         return refuse("auth.issuer", "knows nobody: add htpasswd, oidc or serviceaccounts");
@@ -149,6 +158,9 @@ fn check_issuer(issuer: &Issuer) -> Result<(), Error> {
             }
         }
     }
+    for (at, one) in oidc.iter().enumerate() {
+        check_prefix(&format!("auth.issuer.oidc.{at}.usernameprefix"), one, oidc)?;
+    }
     match serviceaccounts {
         Some(accounts) => require_trusted_address("auth.issuer.serviceaccounts.url", &accounts.url),
         None => Ok(()),
@@ -156,7 +168,7 @@ fn check_issuer(issuer: &Issuer) -> Result<(), Error> {
 }
 
 fn check_oidc(path: &str, oidc: &Oidc, own: &str) -> Result<(), Error> {
-    let Oidc { name, url, audience, usernameclaim, usernameprefix: _, groupsclaim, cafile: _ } = oidc;
+    let Oidc { name, url, audience, usernameclaim, usernameprefix: _, groupsclaim, refresh: _, cafile: _ } = oidc;
     let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || !name.bytes().all(is_name) || name == "system" {
         return refuse(
@@ -174,6 +186,18 @@ fn check_oidc(path: &str, oidc: &Oidc, own: &str) -> Result<(), Error> {
         value.map_or(Ok(()), |value| require(&format!("{path}.{key}"), value))?;
     }
     Ok(())
+}
+
+/// Refuses what would make the users of one issuer those of another, or service accounts.
+fn check_prefix(path: &str, one: &Oidc, all: &[Oidc]) -> Result<(), Error> {
+    let prefix = one.prefix();
+    if prefix.starts_with("system:") {
+        return refuse(path, "must not begin with system:, as the names of service accounts do");
+    }
+    match all.iter().find(|other| other.name != one.name && prefix.starts_with(&format!("{}:", other.name))) {
+        Some(other) => refuse(path, format!("must not begin with {}:, as the users of another issuer do", other.name)),
+        None => Ok(()),
+    }
 }
 
 /// Refuses an address where keys would be believed that anybody in between has put there.

@@ -52,6 +52,8 @@ pub struct ValidOidc {
     pub username_prefix: Option<String>,
     /// The claim that lists groups.
     pub groups_claim: Option<String>,
+    /// Whether its users get refresh tokens.
+    pub refresh_tokens: bool,
     /// Authorities that are trusted in addition.
     pub ca: Option<ValidCa>,
 }
@@ -116,7 +118,7 @@ pub(super) fn issuer_of(issuer: Issuer, about: &About<'_>, problems: &mut Proble
 }
 
 fn oidc_of(field: &str, oidc: OidcIssuer, problems: &mut Problems) -> ValidOidc {
-    let OidcIssuer { name, url, audience, username_claim, username_prefix, groups_claim, ca } = oidc;
+    let OidcIssuer { name, url, audience, username_claim, username_prefix, groups_claim, refresh_tokens, ca } = oidc;
     let message = "must be an address such as https://id.example/realms/dev: with http:// whoever is in between could put other \
                    keys there, and it holds no name, password or query";
     check_text(&format!("{field}.url"), &url, pattern::OIDC_ADDRESS, message, problems);
@@ -126,6 +128,7 @@ fn oidc_of(field: &str, oidc: OidcIssuer, problems: &mut Problems) -> ValidOidc 
         audience,
         username_claim: username_claim.unwrap_or_else(|| "sub".to_owned()),
         // An empty text is none.
+        refresh_tokens: refresh_tokens.unwrap_or_default(),
         username_prefix: username_prefix.filter(|prefix| !prefix.is_empty()),
         groups_claim,
         ca: ca.and_then(|ca| ca_of(ca, &format!("{field}.ca"), problems)),

@@ -312,7 +312,7 @@ fn pull_secrets() {
             "spec.pullSecrets[0].repositories[0]: \"{user}/**\" has a placeholder, and nobody is there to stand for it",
             "spec.pullSecrets[0].repositories[1]: \"C\" is no pattern of repositories: \"C\" can be no part of a repository's \
              name: those are small letters and digits, with . _ __ or - between",
-            "spec.pullSecrets[0].lifetime: 1s is not from 10m to 24h",
+            "spec.pullSecrets[0].lifetime: 1s is not from 2m to 24h",
         ],
     );
     check(
