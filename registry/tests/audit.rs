@@ -247,6 +247,45 @@ async fn bad_credentials_are_told_of_with_the_name_if_it_is_somebodys() {
     server.running.stop().await;
 }
 
+/// A refresh token is a credential more: that there is one is told of, and that there is none any more.
+#[tokio::test]
+async fn refresh_tokens_are_told_of_with_their_user() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("users"), format!("alice:{}\n", bcrypt::hash("s3cr3t", 4).unwrap())).unwrap();
+    std::fs::write(at("key.pem"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let text = format!(
+        "version: 0.1\nstorage: inmemory\nauth: {{issuer: {{service: r, issuer: 'https://r.example/auth', keys: '{}', \
+         htpasswd: {{path: '{}'}}}}, rules: [{{users: [alice], repositories: '**', actions: ['*']}}]}}",
+        at("key.pem").display(),
+        at("users").display()
+    );
+    let auth = Config::load(&text, []).unwrap().config.auth;
+    let (log, _guard) = Log::begin();
+    let server = Server::start(true, |config| config.auth = auth).await;
+    let mut client = server.client().await;
+    let authorization = basic("alice", "s3cr3t");
+    let headers = [("authorization", authorization.as_str())];
+    client.send(Method::GET, "/auth/token?service=r", &headers, Bytes::new()).await.expect(200);
+    assert_eq!(log.taken(), [] as [Value; 0], "a token alone changes nothing");
+    let target = "/auth/token?service=r&offline_token=true";
+    let said = client.send(Method::GET, target, &headers, Bytes::new()).await.expect(200).json();
+    let token = said["refresh_token"].as_str().unwrap();
+    let event = |actions: &str, authentication: &str, method: &str| {
+        json!([{"decision": "allowed", "reason": "credentials", "user": "alice", "authentication": authentication,
+            "actions": actions, "route": "token", "method": method, "status": 200}])
+    };
+    assert_eq!(json!(log.taken()), event("issue-token", "htpasswd", "GET"));
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let renewal = format!("grant_type=refresh_token&service=r&refresh_token={token}");
+    client.send(Method::POST, "/auth/token", &form, renewal.into()).await.expect(200);
+    client.send(Method::POST, "/auth/revoke", &form, "token=berth-rt-none".into()).await.expect(200);
+    assert_eq!(log.taken(), [] as [Value; 0], "nothing has changed");
+    client.send(Method::POST, "/auth/revoke", &form, format!("token={token}").into()).await.expect(200);
+    assert_eq!(json!(log.taken()), event("revoke-token", "refresh-token", "POST"));
+    server.running.stop().await;
+}
+
 #[tokio::test]
 async fn the_administration_is_told_of_also_where_nobody_is_asked_for_a_name() {
     let (log, _guard) = Log::begin();

@@ -217,11 +217,14 @@ async fn pull_by_secret(space: &Space, other: &str, closed: &str) -> Result<()> 
         push(space, &format!("{address}/{repository}:v1"))?;
     }
     space.cluster.trust_plain_http(&address)?;
-    let password = async |namespace: &str| -> Result<String> {
+    let configuration = async |namespace: &str| -> Result<Value> {
         let secret = Api::<Secret>::namespaced(space.client.clone(), namespace).get("registry").await?;
         let content =
             secret.data.context("an empty Secret")?.remove(".dockerconfigjson").context("no configuration")?;
-        let content: Value = serde_json::from_slice(&content.0)?;
+        Ok(serde_json::from_slice(&content.0)?)
+    };
+    let password = async |namespace: &str| -> Result<String> {
+        let content = configuration(namespace).await?;
         Ok(content["auths"][&address]["password"].as_str().context("no password")?.to_owned())
     };
     let first = until("there is a pull secret", DEADLINE, async || password(&space.name).await).await?;
@@ -269,7 +272,8 @@ async fn pull_by_secret(space: &Space, other: &str, closed: &str) -> Result<()> 
     })
     .await?;
     until("what is not wanted any more is emptied", DEADLINE, async || {
-        ensure!(password(other).await.is_err(), "the credential is still there");
+        let left = configuration(other).await?;
+        ensure!(left == json!({"auths": {}}), "the credential is still there");
         Ok(())
     })
     .await

@@ -129,9 +129,16 @@ impl Access<'_> {
             }
             // What was known goes on to be known while nothing may be changed.
             None if has_issuer(valid) => {
-                let known = [token_keys::CONDITION, pull_secrets::CONDITION];
-                wanted.extend(known.into_iter().filter_map(|type_| {
-                    conditions::find(&previous.conditions, type_).map(|known| Wanted::again(type_, known))
+                let known =
+                    |type_| conditions::find(&previous.conditions, type_).map(|known| Wanted::again(type_, known));
+                wanted.extend(known(token_keys::CONDITION));
+                // But those end if nobody makes them anew.
+                wanted.extend(known(pull_secrets::CONDITION).map(|known| Wanted {
+                    holds: None,
+                    reason: "Paused".into(),
+                    message:
+                        "pull secrets are not made anew while spec.paused is true, and end one after the other".into(),
+                    ..known
                 }));
             }
             None => {}

@@ -152,6 +152,21 @@ async fn a_start_names_what_is_wrong() {
         (", expiry: 30s".to_owned(), RULES, "auth.issuer.expiry: 30s is not from 1m"),
         (", refresh: {expiry: 1m}".to_owned(), RULES, "auth.issuer.refresh.expiry: must not be less"),
         (", services: [registry]".to_owned(), RULES, "auth.issuer.services.0: \"registry\" is there twice"),
+        (
+            ", services: ['https://registry.example/auth']".to_owned(),
+            RULES,
+            "auth.issuer.services.0: must not be auth.issuer.issuer",
+        ),
+        (
+            oidc(", usernameprefix: 'system:serviceaccount:'"),
+            RULES,
+            "auth.issuer.oidc.0.usernameprefix: must not begin with system:",
+        ),
+        (
+            oidc(", usernameprefix: 'ci:x'}, {name: ci, url: 'https://ci.example', audience: r"),
+            RULES,
+            "auth.issuer.oidc.0.usernameprefix: must not begin with ci:, as the users of another issuer do",
+        ),
         (oidc(""), "anonymous: []", "auth.rules: must be set beside auth.issuer.oidc"),
         (", serviceaccounts: {}".to_owned(), "anonymous: []", "auth.rules: must be set beside"),
         (

@@ -87,7 +87,7 @@ async fn a_refresh_token_stands_for_the_password_until_it_is_revoked() {
         let said = refresh(&mut client, &token).await.expect(200).json();
         assert_eq!(granted(said["access_token"].as_str().unwrap()), [SCOPE]);
         assert_eq!(said["refresh_token"], token.as_str(), "it stays the same");
-        // For another registry than it was made for, or of somebody else's rights, there is nothing to be had.
+        // It stands for its own user, and for nobody else.
         let of_root = refresh_token(&mut client, "root").await;
         assert_eq!(granted(refresh(&mut client, &of_root).await.json()["access_token"].as_str().unwrap()), [SCOPE]);
 

@@ -170,6 +170,9 @@ async fn use_it(keycloak: &Keycloak, site: &Site, client: &Client) -> Result<()>
     let refused = |command: Command, what: &str| -> Result<()> {
         let outcome = run::outcome(command, b"")?;
         ensure!(!outcome.success, "{what} is not refused");
+        let said = outcome.stderr.to_lowercase();
+        let is_refusal = ["denied", "unauthorized", "401", "403"].iter().any(|word| said.contains(word));
+        ensure!(is_refusal, "{what} fails for another reason: {said}");
         Ok(())
     };
 
