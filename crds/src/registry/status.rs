@@ -44,7 +44,7 @@ pub struct RegistryStatus {
     /// The keys that sign tokens, where the registry does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_keys: Option<TokenKeysStatus>,
-    /// The pull secrets that are there, NAMESPACE/NAME.
+    /// The pull secrets that were written and not emptied since, NAMESPACE/NAME.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub pull_secrets: Vec<String>,

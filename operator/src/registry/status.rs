@@ -133,13 +133,7 @@ impl Access<'_> {
                     |type_| conditions::find(&previous.conditions, type_).map(|known| Wanted::again(type_, known));
                 wanted.extend(known(token_keys::CONDITION));
                 // But those end if nobody makes them anew.
-                wanted.extend(known(pull_secrets::CONDITION).map(|known| Wanted {
-                    holds: None,
-                    reason: "Paused".into(),
-                    message:
-                        "pull secrets are not made anew while spec.paused is true, and end one after the other".into(),
-                    ..known
-                }));
+                wanted.extend(known(pull_secrets::CONDITION).as_ref().map(unrenewed));
             }
             None => {}
         }
@@ -169,6 +163,15 @@ impl Access<'_> {
             None => Vec::new(),
         }
     }
+}
+
+/// What was known of pull secrets when nothing may be changed any more.
+fn unrenewed(known: &Wanted) -> Wanted {
+    const BEFORE: &str = "; before: ";
+    let before = known.message.split_once(BEFORE).map_or(known.message.as_str(), |(_, before)| before);
+    let message =
+        format!("none is made anew while spec.paused is true, and they end one after the other{BEFORE}{before}");
+    Wanted { holds: None, reason: "Paused".into(), message, type_: known.type_ }
 }
 
 fn has_issuer(valid: &ValidRegistry) -> bool {
@@ -486,6 +489,41 @@ mod tests {
     }
 
     /// A claim made by hand would be in the way later.
+    #[test]
+    fn pull_secrets_are_known_until_they_are_emptied() {
+        let registry = registry(&json!({}));
+        let valid = validate(&registry, &Settings::default()).unwrap();
+        let problem = pull_secrets::Problem { reason: "Refused", message: "Secret b/x cannot be emptied".into() };
+        let written = Written {
+            there: vec!["a/x".into()],
+            left: vec!["b/x".into()],
+            problems: vec![problem],
+            revisit: Timestamp::MAX,
+        };
+        let tokens = Tokens { keys: Err(token_keys::secret::SecretError::Current), pull_secrets: Some(written) };
+        let access = Access { tokens: Some(&tokens), standings: None };
+        let previous = RegistryStatus::default();
+        assert_eq!(access.pull_secrets(&valid, &previous), ["a/x", "b/x"]);
+        // Also when none is wanted any more.
+        let told = access.conditions(&valid, &previous);
+        let condition = told.iter().find(|wanted| wanted.type_ == pull_secrets::CONDITION).unwrap();
+        assert_eq!((condition.holds, condition.message.as_str()), (Some(false), "Secret b/x cannot be emptied"));
+    }
+
+    #[test]
+    fn pull_secrets_that_nobody_renews_are_not_said_to_be_good() {
+        let known = |message: &str| Wanted {
+            type_: pull_secrets::CONDITION,
+            holds: Some(true),
+            reason: "Written".into(),
+            message: message.into(),
+        };
+        let once = unrenewed(&known("2 pull secrets are there"));
+        assert_eq!((once.holds, once.reason.as_str()), (None, "Paused"));
+        assert!(once.message.ends_with("one after the other; before: 2 pull secrets are there"), "{}", once.message);
+        assert_eq!(unrenewed(&once), once, "it is said once");
+    }
+
     #[test]
     fn a_registry_paused_from_the_start_asks_nobody_for_a_claim() {
         let spec = json!({"paused": true, "storage": {"persistentVolumeClaim": {"size": "1Gi"}}});

@@ -182,7 +182,8 @@ impl Providers {
             (By::Password(stamp), Some(htpasswd), Some(name)) => htpasswd.stamp(name).await?.as_ref() == Some(stamp),
             (By::Password(_), ..) => false,
             (By::Oidc(url), ..) => {
-                self.oidc.iter().any(|(oidc, _)| oidc.url == *url && subject.issuer.as_ref() == Some(&oidc.name))
+                let is_issuer = |oidc: &Oidc| oidc.url == *url && subject.issuer.as_ref() == Some(&oidc.name);
+                self.oidc.iter().any(|(oidc, _)| is_issuer(oidc) && oidc.refresh)
             }
             (By::Account | By::Credential, ..) => false,
         })

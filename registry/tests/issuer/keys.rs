@@ -160,12 +160,18 @@ async fn a_start_names_what_is_wrong() {
         (
             oidc(", usernameprefix: 'system:serviceaccount:'"),
             RULES,
-            "auth.issuer.oidc.0.usernameprefix: must not begin with system:",
+            "auth.issuer.oidc.0.usernameprefix: must not begin as system: does",
         ),
+        (oidc(", usernameprefix: sys"), RULES, "auth.issuer.oidc.0.usernameprefix: must not begin as system: does"),
         (
             oidc(", usernameprefix: 'ci:x'}, {name: ci, url: 'https://ci.example', audience: r"),
             RULES,
-            "auth.issuer.oidc.0.usernameprefix: must not begin with ci:, as the users of another issuer do",
+            "auth.issuer.oidc.0.usernameprefix: must not begin as \"ci:\" does, which is in front of another issuer's users",
+        ),
+        (
+            oidc(", usernameprefix: corp-}, {name: ci, url: 'https://ci.example', audience: r, usernameprefix: corp-a"),
+            RULES,
+            "auth.issuer.oidc.0.usernameprefix: must not begin as \"corp-a\" does",
         ),
         (oidc(""), "anonymous: []", "auth.rules: must be set beside auth.issuer.oidc"),
         (", serviceaccounts: {}".to_owned(), "anonymous: []", "auth.rules: must be set beside"),

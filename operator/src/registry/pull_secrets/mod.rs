@@ -25,6 +25,13 @@ pub struct Problem {
     pub message: String,
 }
 
+impl Problem {
+    /// Whether there is certainly no pull secret of ours.
+    fn is_gone(&self) -> bool {
+        matches!(self.reason, "NamespaceNotFound" | "NameTaken")
+    }
+}
+
 /// What has become of all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
@@ -90,7 +97,10 @@ pub async fn keep(
                 written.revisit = written.revisit.min(renewal);
             }
             Err(problem) => {
-                written.left.extend(before.iter().filter(|before| **before == path(one)).cloned());
+                // One that is not there, or is somebody else's by now, is none of ours any more.
+                if !problem.is_gone() {
+                    written.left.extend(before.iter().filter(|before| **before == path(one)).cloned());
+                }
                 written.problems.push(problem);
             }
         }
@@ -276,5 +286,6 @@ mod tests {
         assert_eq!(told(&written), (Some(true), "Written".into(), "1 pull secrets are there".into()));
         written.problems = vec![problem("NotAllowed", "no"), problem("NameTaken", "taken")];
         assert_eq!(told(&written), (Some(false), "NotAllowed".into(), "no (and 1 more)".into()));
+        assert_eq!(written.problems.iter().map(Problem::is_gone).collect::<Vec<_>>(), [false, true]);
     }
 }

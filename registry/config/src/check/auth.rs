@@ -191,11 +191,18 @@ fn check_oidc(path: &str, oidc: &Oidc, own: &str) -> Result<(), Error> {
 /// Refuses what would make the users of one issuer those of another, or service accounts.
 fn check_prefix(path: &str, one: &Oidc, all: &[Oidc]) -> Result<(), Error> {
     let prefix = one.prefix();
-    if prefix.starts_with("system:") {
-        return refuse(path, "must not begin with system:, as the names of service accounts do");
+    // Who has none in front wants names of several places to be one.
+    let overlaps = |other: &str| {
+        !prefix.is_empty() && !other.is_empty() && (prefix.starts_with(other) || other.starts_with(&prefix))
+    };
+    if overlaps("system:") {
+        return refuse(path, "must not begin as system: does, which is in front of service accounts");
     }
-    match all.iter().find(|other| other.name != one.name && prefix.starts_with(&format!("{}:", other.name))) {
-        Some(other) => refuse(path, format!("must not begin with {}:, as the users of another issuer do", other.name)),
+    match all.iter().find(|other| other.name != one.name && overlaps(&other.prefix())) {
+        Some(other) => refuse(
+            path,
+            format!("must not begin as {:?} does, which is in front of another issuer's users", other.prefix()),
+        ),
         None => Ok(()),
     }
 }
