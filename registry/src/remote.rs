@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bytes::Bytes;
-use http::{Method, Request, Response, Uri, header};
-use http_body_util::Full;
+use http::{Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 /// For how long a server that does not listen yet, or not any more, is tried again.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// The largest answer that is read in one piece.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Which server is asked, and with which token.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,6 +37,25 @@ pub(crate) struct Reply {
     pub(crate) target: String,
     /// What drives the connection, for as long as the body is read.
     pub(crate) connection: AbortOnDropHandle<hyper::Result<()>>,
+}
+
+impl Reply {
+    /// The answer to a request that has but one, whatever its status; an error with what the server says where it is none.
+    pub(crate) async fn read<T: DeserializeOwned>(self) -> Result<(StatusCode, T)> {
+        let Reply { response, target, connection } = self;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let body = body.map_err(anyhow::Error::from_boxed).context("the server ended the connection")?.to_bytes();
+        drop(connection);
+        if let Ok(answer) = serde_json::from_slice(&body) {
+            return Ok((status, answer));
+        }
+        let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+        match said["error"]["message"].as_str() {
+            Some(message) => bail!("{target} answered {status}: {message}"),
+            None => bail!("{target} answered {status}: is this the debug port of a registry with an admin token?"),
+        }
+    }
 }
 
 impl Remote {

@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use http::{Method, StatusCode};
-use http_body_util::{BodyExt, Limited};
 
 use crate::admin::READ_ONLY_PATH;
 use crate::admin::read_only::{Answer, Asked};
-use crate::remote::{Remote, Reply};
+use crate::remote::Remote;
 
 /// How long the server may take beyond what it was asked to wait for.
 const SLACK: Duration = Duration::from_secs(60);
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// What is asked of the server.
 #[derive(Debug, Args)]
@@ -49,19 +47,8 @@ pub(crate) async fn switch(arguments: Switch) -> Result<()> {
             (Method::PUT, serde_json::to_vec(&asked)?)
         }
     };
-    let Reply { response, target, connection } =
-        remote.send(method, READ_ONLY_PATH, body, timeout.as_std() + SLACK).await?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-    let body = body.map_err(anyhow::Error::from_boxed).context("the server ended the connection")?.to_bytes();
-    drop(connection);
-    let Ok(answer) = serde_json::from_slice::<Answer>(&body) else {
-        let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        match said["error"]["message"].as_str() {
-            Some(message) => bail!("{target} answered {status}: {message}"),
-            None => bail!("{target} answered {status}: is this the debug port of a registry with an admin token?"),
-        }
-    };
+    let reply = remote.send(method, READ_ONLY_PATH, body, timeout.as_std() + SLACK).await?;
+    let (status, answer) = reply.read::<Answer>().await?;
     println!("{}", serde_json::to_string(&answer)?);
     let in_flight = answer.writes_in_flight;
     ensure!(status != StatusCode::ACCEPTED, "{in_flight} writes that had begun before are still in flight");
