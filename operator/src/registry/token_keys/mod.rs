@@ -68,7 +68,7 @@ pub async fn keep(
     if steps.is_empty() {
         return Ok(kept(&content, times, next));
     }
-    let changed = match content.follow(&steps, asked, now) {
+    let changed = match content.follow(&steps, asked, times.retain_for, now) {
         Ok(changed) => changed,
         Err(error) => return Ok(Err(error)),
     };

@@ -27,6 +27,10 @@ pub struct Key {
     /// Since when it signs no more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired: Option<Timestamp>,
+    /// How long it is published after that at least: the most that was asked for while it signed. Tokens that live longer
+    /// than those of today are not made shorter by a change of the Registry.
+    #[serde(default, skip_serializing_if = "SignedDuration::is_zero")]
+    pub retain_for: SignedDuration,
 }
 
 /// All keys of a Registry.
@@ -61,6 +65,8 @@ pub enum Step {
     },
     /// Have the key of this name sign, and no other.
     Promote(String),
+    /// Note that the key of this name, which signs, is to be published for longer than was known.
+    Lengthen(String),
     /// Remove the key of this name.
     Remove(String),
 }
@@ -127,8 +133,10 @@ impl Keys {
                 }
             }
         }
+        let is_longer = |key: &&Key| key.retain_for < times.retain_for;
+        steps.extend(self.signing().filter(is_longer).map(|key| Step::Lengthen(key.name.clone())));
         for (key, retired) in self.keys.iter().filter_map(|key| Some((key, key.retired?))) {
-            let due = after(retired, times.retain_for);
+            let due = after(retired, key.retain_for.max(times.retain_for));
             if due <= now {
                 steps.push(Step::Remove(key.name.clone()));
             } else {
@@ -158,7 +166,8 @@ mod tests {
     /// A key by when it was made, began to sign and ceased, in minutes.
     fn key(name: &str, created: i64, signs_since: Option<i64>, retired: Option<i64>) -> Key {
         let (signs_since, retired) = (signs_since.map(at), retired.map(at));
-        Key { name: name.into(), kid: format!("kid-{name}"), created: at(created), signs_since, retired }
+        let (kid, retain_for) = (format!("kid-{name}"), TIMES.retain_for);
+        Key { name: name.into(), kid, created: at(created), signs_since, retired, retain_for }
     }
 
     fn check(keys: &[Key], asked: [Option<&str>; 2], now: i64, steps: &[Step], next: Option<i64>) {
@@ -200,6 +209,21 @@ mod tests {
         check(&[a, key("b", 1, None, None)], [Some("now"), None], 2, &[], Some(6));
     }
 
+    /// Tokens of an hour are good for an hour, also when those that are issued from now on live for a minute.
+    #[test]
+    fn a_key_is_published_for_the_longest_of_its_tokens() {
+        let minutes = SignedDuration::from_mins;
+        let with = |key: Key, retain_for| Key { retain_for: minutes(retain_for), ..key };
+        let signing = |retain_for| with(key("a", 0, Some(0), None), retain_for);
+        check(&[signing(6)], [None, None], 1, &[Step::Lengthen("a".into())], Some(95));
+        check(&[signing(8)], [None, None], 1, &[], Some(95));
+        let retired = |retain_for| with(key("a", 0, Some(0), Some(10)), retain_for);
+        let b = key("b", 0, Some(10), None);
+        check(&[retired(60), b.clone()], [None, None], 69, &[], Some(70));
+        check(&[retired(60), b.clone()], [None, None], 70, &[Step::Remove("a".into())], Some(105));
+        check(&[retired(0), b], [None, None], 16, &[], Some(17));
+    }
+
     #[test]
     fn the_next_rotation_is_told() {
         let keys = |keys: &[Key]| Keys { keys: keys.to_vec(), asked: None };
@@ -217,6 +241,6 @@ mod tests {
             retain_for: SignedDuration::MAX,
         };
         let keys = Keys { keys: vec![key("a", 0, Some(0), Some(1)), key("b", 0, Some(1), None)], asked: None };
-        assert_eq!(keys.plan(None, &times, at(10)).steps, []);
+        assert_eq!(keys.plan(None, &times, at(10)).steps, [Step::Lengthen("b".into())]);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use aws_lc_rs::error::Unspecified;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     ByteString,
     api::core::v1::Secret,
@@ -106,27 +106,44 @@ impl Content {
         pem.and_then(Pair::read).ok_or(SecretError::Missing(name))
     }
 
-    /// Does what was planned, at a time. `asked` is the request that is followed by it.
+    /// Does what was planned, at a time. `asked` is the request that is followed by it, and `retain_for` how long a key that
+    /// signs is to be published when it does so no more.
     ///
     /// # Errors
     /// [`SecretError`]; nothing is changed then.
-    pub fn follow(&self, steps: &[Step], asked: Option<&str>, now: Timestamp) -> Result<Self, SecretError> {
+    pub fn follow(
+        &self,
+        steps: &[Step],
+        asked: Option<&str>,
+        retain_for: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Self, SecretError> {
         let mut changed = self.clone();
+        changed.lengthen(retain_for);
         for step in steps {
             match step {
                 Step::Make { signs } => changed.make(*signs, now)?,
                 Step::Promote(name) => changed.promote(name, now)?,
+                // That is done for whichever signs, before and after.
+                Step::Lengthen(_) => {}
                 Step::Remove(name) => {
                     changed.keys.keys.retain(|key| key.name != *name);
                     changed.files.remove(&file(name));
                 }
             }
         }
+        changed.lengthen(retain_for);
         // One that is on its way is the one that was asked for.
         if asked.is_some() && (!steps.is_empty() || changed.keys.upcoming().is_some()) {
             changed.keys.asked = asked.map(str::to_owned);
         }
         Ok(changed)
+    }
+
+    fn lengthen(&mut self, retain_for: SignedDuration) {
+        for key in self.keys.keys.iter_mut().filter(|key| key.signs_since.is_some() && key.retired.is_none()) {
+            key.retain_for = key.retain_for.max(retain_for);
+        }
     }
 
     fn make(&mut self, signs: bool, now: Timestamp) -> Result<(), SecretError> {
@@ -135,7 +152,15 @@ impl Content {
         // Part of the thumbprint, so that it is never that of another.
         let name = format!("key-{}", names::digest(kid.as_bytes()));
         self.files.insert(file(&name), pair.private()?.into_bytes());
-        self.keys.keys.push(Key { name: name.clone(), kid, created: now, signs_since: None, retired: None });
+        let key = Key {
+            name: name.clone(),
+            kid,
+            created: now,
+            signs_since: None,
+            retired: None,
+            retain_for: SignedDuration::ZERO,
+        };
+        self.keys.keys.push(key);
         if signs { self.promote(&name, now) } else { Ok(()) }
     }
 
@@ -184,6 +209,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    const LONG: SignedDuration = SignedDuration::from_hours(1);
+
     fn is_private(content: &Content, name: &str) -> bool {
         String::from_utf8_lossy(&content.files[&file(name)]).contains("PRIVATE KEY")
     }
@@ -191,7 +218,7 @@ mod tests {
     #[test]
     fn a_secret_is_written_and_read_back_through_a_rotation() {
         let read = |content: &Content| Content::read(&content.secret("main", None, None)).unwrap();
-        let first = Content::default().follow(&[Step::Make { signs: true }], None, at(1)).unwrap();
+        let first = Content::default().follow(&[Step::Make { signs: true }], None, LONG, at(1)).unwrap();
         assert_eq!(read(&first), first);
         let old = first.keys.signing().unwrap().clone();
         assert_eq!(
@@ -200,24 +227,28 @@ mod tests {
         );
         assert_eq!(first.signing().unwrap().kid(), old.kid);
 
-        let second = read(&first).follow(&[Step::Make { signs: false }], Some("now"), at(2)).unwrap();
+        let second = read(&first).follow(&[Step::Make { signs: false }], Some("now"), LONG, at(2)).unwrap();
         let new = second.keys.upcoming().unwrap().clone();
         assert_eq!((second.keys.asked.as_deref(), second.files.len()), (Some("now"), 3));
         assert_eq!(second.signing().unwrap().kid(), old.kid);
 
-        let third = read(&second).follow(&[Step::Promote(new.name.clone())], Some("now"), at(3)).unwrap();
+        let third = read(&second).follow(&[Step::Promote(new.name.clone())], Some("now"), LONG, at(3)).unwrap();
         assert_eq!(third.signing().unwrap().kid(), new.kid);
         assert!(is_private(&third, &new.name) && !is_private(&third, &old.name), "the old one's private half is gone");
-        assert_eq!(third.keys.keys[0].retired, Some(at(3)));
+        let times = third.keys.keys.iter().map(|key| (key.retired, key.retain_for)).collect::<Vec<_>>();
+        assert_eq!(times, [(Some(at(3)), LONG), (None, LONG)]);
+        // What it has signed does not end sooner since others do.
+        let shorter = read(&third).follow(&[], None, SignedDuration::ZERO, at(4)).unwrap();
+        assert_eq!(shorter, third);
 
-        let fourth = read(&third).follow(&[Step::Remove(old.name.clone())], None, at(4)).unwrap();
+        let fourth = read(&third).follow(&[Step::Remove(old.name.clone())], None, LONG, at(4)).unwrap();
         assert_eq!(fourth.files.keys().collect::<Vec<_>>(), [&"current".to_owned(), &file(&new.name)]);
         assert_eq!(read(&fourth), fourth);
     }
 
     #[test]
     fn a_secret_that_somebody_has_changed_is_said_to_be_no_use() {
-        let content = Content::default().follow(&[Step::Make { signs: true }], None, at(1)).unwrap();
+        let content = Content::default().follow(&[Step::Make { signs: true }], None, LONG, at(1)).unwrap();
         let mut secret = content.secret("main", None, None);
         secret.data.as_mut().unwrap().retain(|name, _| name == "current");
         let missing = Content::read(&secret).unwrap_err();
@@ -239,15 +270,15 @@ mod tests {
         let name = file(&content.keys.keys[0].name);
         other.files.insert(name.clone(), b"x".to_vec());
         assert_eq!(other.signing().unwrap_err(), SecretError::Missing(name));
-        let promoted = other.follow(&[Step::Make { signs: true }], None, at(2));
+        let promoted = other.follow(&[Step::Make { signs: true }], None, LONG, at(2));
         assert!(matches!(promoted, Err(SecretError::Missing(_))), "nothing is lost: {promoted:?}");
     }
 
     #[test]
     fn a_request_is_noted_when_it_is_followed() {
-        let content = Content::default().follow(&[Step::Make { signs: true }], Some("a"), at(1)).unwrap();
+        let content = Content::default().follow(&[Step::Make { signs: true }], Some("a"), LONG, at(1)).unwrap();
         assert_eq!(content.keys.asked.as_deref(), Some("a"));
-        let removed = content.follow(&[], Some("b"), at(2)).unwrap();
+        let removed = content.follow(&[], Some("b"), LONG, at(2)).unwrap();
         assert_eq!(removed.keys.asked.as_deref(), Some("a"), "nothing was done for it");
     }
 }
