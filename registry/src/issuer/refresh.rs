@@ -93,6 +93,13 @@ impl RefreshTokens {
         for entry in before.iter().take(surplus) {
             delete(self.store.as_ref(), &entry.key).await?;
         }
+        if surplus > 0 {
+            tracing::info!(
+                user,
+                revoked = surplus,
+                "more than {MAX_OF_A_USER} refresh tokens: those that end first go"
+            );
+        }
         let token = Token::new(user, end);
         // It has nothing that could not be written.
         let content = serde_json::to_vec(record).unwrap_or_default();

@@ -157,6 +157,9 @@ async fn users_of_keycloak_get_what_their_groups_may_have() -> Result<()> {
     Ok(())
 }
 
+/// What a client says in the end of what the registry has refused: in the words of the registry, or of HTTP.
+const REFUSALS: [&str; 3] = ["authentication required", "requested access to the resource is denied", "unauthorized"];
+
 fn log_in(site: &Site, client: &Client, token: &str) -> Result<()> {
     run::with_input((client.login)(site), token.as_bytes()).map(drop)
 }
@@ -171,7 +174,8 @@ async fn use_it(keycloak: &Keycloak, site: &Site, client: &Client) -> Result<()>
         let outcome = run::outcome(command, b"")?;
         ensure!(!outcome.success, "{what} is not refused");
         let said = outcome.stderr.to_lowercase();
-        let is_refusal = ["denied", "unauthorized", "401", "403"].iter().any(|word| said.contains(word));
+        println!("{}: {what}: {}", client.name, said.trim());
+        let is_refusal = REFUSALS.iter().any(|words| said.contains(words));
         ensure!(is_refusal, "{what} fails for another reason: {said}");
         Ok(())
     };
