@@ -271,9 +271,24 @@ async fn pull_by_secret(space: &Space, other: &str, closed: &str) -> Result<()> 
         Ok(())
     })
     .await?;
-    until("what is not wanted any more is emptied", DEADLINE, async || {
-        let left = configuration(other).await?;
-        ensure!(left == json!({"auths": {}}), "the credential is still there");
+    let emptied = async |namespace: &str| {
+        until("what is not wanted any more is emptied", DEADLINE, async || {
+            let left = configuration(namespace).await?;
+            ensure!(left == json!({"auths": {}}), "the credential is still there");
+            Ok(())
+        })
+        .await
+    };
+    emptied(other).await?;
+
+    // Nor does one stay when nobody issues tokens any more.
+    let nobody = json!({"auth": null, "pullSecrets": null});
+    space.kubectl(&["patch", "reg/main", "--type=merge", "--patch", &json!({"spec": nobody}).to_string()])?;
+    emptied(&space.name).await?;
+    until("no pull secret is told of", DEADLINE, async || {
+        let status = space.api::<Registry>().get("main").await?.status.context("no status")?;
+        ensure!(status.pull_secrets.is_empty(), "{:?}", status.pull_secrets);
+        ensure!(status.conditions.iter().all(|one| one.type_ != "PullSecretsReady"), "{:?}", status.conditions);
         Ok(())
     })
     .await

@@ -121,19 +121,22 @@ pub struct Access<'a> {
 impl Access<'_> {
     fn conditions(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Vec<Wanted> {
         let mut wanted = Vec::new();
+        let known = |type_| conditions::find(&previous.conditions, type_).map(|known| Wanted::again(type_, known));
+        let is_told = |written: &&Written| !valid.pull_secrets.is_empty() || !written.problems.is_empty();
         match self.tokens {
             Some(Tokens { keys, pull_secrets }) => {
-                wanted.push(token_keys::condition(&valid.name, keys.as_ref()));
-                let is_told = |written: &&Written| !valid.pull_secrets.is_empty() || !written.problems.is_empty();
-                wanted.extend(pull_secrets.as_ref().filter(is_told).map(pull_secrets::condition));
+                wanted.extend(keys.as_ref().map(|keys| token_keys::condition(&valid.name, keys.as_ref())));
+                match pull_secrets {
+                    Some(written) => wanted.extend(Some(written).filter(is_told).map(pull_secrets::condition)),
+                    None if valid.pull_secrets.is_empty() => {}
+                    None => wanted.push(unrenewed(known(pull_secrets::CONDITION).as_ref(), &WITHOUT_KEYS)),
+                }
             }
             // What was known goes on to be known while nothing may be changed.
             None if has_issuer(valid) => {
-                let known =
-                    |type_| conditions::find(&previous.conditions, type_).map(|known| Wanted::again(type_, known));
                 wanted.extend(known(token_keys::CONDITION));
                 // But those end if nobody makes them anew.
-                wanted.extend(known(pull_secrets::CONDITION).as_ref().map(unrenewed));
+                wanted.extend(known(pull_secrets::CONDITION).map(|known| unrenewed(Some(&known), &PAUSED)));
             }
             None => {}
         }
@@ -144,7 +147,7 @@ impl Access<'_> {
     }
 
     fn token_keys(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Option<TokenKeysStatus> {
-        match self.tokens.map(|tokens| &tokens.keys) {
+        match self.tokens.and_then(|tokens| tokens.keys.as_ref()) {
             Some(Ok(Kept { signing, published, next_rotation, .. })) => Some(TokenKeysStatus {
                 signing: signing.clone(),
                 published: published.clone(),
@@ -165,13 +168,26 @@ impl Access<'_> {
     }
 }
 
-/// What was known of pull secrets when nothing may be changed any more.
-fn unrenewed(known: &Wanted) -> Wanted {
+/// Why pull secrets are not made anew.
+struct Hindrance {
+    reason: &'static str,
+    /// While what this is so.
+    cause: &'static str,
+}
+
+const PAUSED: Hindrance = Hindrance { reason: "Paused", cause: "spec.paused is true" };
+const WITHOUT_KEYS: Hindrance = Hindrance { reason: "KeysUnusable", cause: "TokenKeysReady is false" };
+
+/// What was known of pull secrets before they could not be made anew any more.
+fn unrenewed(known: Option<&Wanted>, hindrance: &Hindrance) -> Wanted {
     const BEFORE: &str = "; before: ";
-    let before = known.message.split_once(BEFORE).map_or(known.message.as_str(), |(_, before)| before);
-    let message =
-        format!("none is made anew while spec.paused is true, and they end one after the other{BEFORE}{before}");
-    Wanted { holds: None, reason: "Paused".into(), message, type_: known.type_ }
+    let Hindrance { reason, cause } = hindrance;
+    let mut message = format!("none is made anew while {cause}, and they end one after the other");
+    if let Some(known) = known {
+        let first = known.message.split_once(BEFORE).map_or(known.message.as_str(), |(_, before)| before);
+        message = [&message, BEFORE, first].concat();
+    }
+    Wanted { type_: pull_secrets::CONDITION, holds: None, reason: (*reason).into(), message }
 }
 
 fn has_issuer(valid: &ValidRegistry) -> bool {
@@ -500,7 +516,7 @@ mod tests {
             problems: vec![problem],
             revisit: Timestamp::MAX,
         };
-        let tokens = Tokens { keys: Err(token_keys::secret::SecretError::Current), pull_secrets: Some(written) };
+        let tokens = Tokens { keys: None, pull_secrets: Some(written) };
         let access = Access { tokens: Some(&tokens), standings: None };
         let previous = RegistryStatus::default();
         assert_eq!(access.pull_secrets(&valid, &previous), ["a/x", "b/x"]);
@@ -518,10 +534,36 @@ mod tests {
             reason: "Written".into(),
             message: message.into(),
         };
-        let once = unrenewed(&known("2 pull secrets are there"));
-        assert_eq!((once.holds, once.reason.as_str()), (None, "Paused"));
-        assert!(once.message.ends_with("one after the other; before: 2 pull secrets are there"), "{}", once.message);
-        assert_eq!(unrenewed(&once), once, "it is said once");
+        for (hindrance, reason) in [(PAUSED, "Paused"), (WITHOUT_KEYS, "KeysUnusable")] {
+            let once = unrenewed(Some(&known("2 pull secrets are there")), &hindrance);
+            assert_eq!((once.holds, once.reason.as_str()), (None, reason));
+            assert!(
+                once.message.ends_with("one after the other; before: 2 pull secrets are there"),
+                "{}",
+                once.message
+            );
+            assert_eq!(unrenewed(Some(&once), &hindrance), once, "it is said once");
+        }
+    }
+
+    #[test]
+    fn pull_secrets_without_keys_are_told_of() {
+        let mut registry = registry(&json!({"pullSecrets": ["apps/pull"]}));
+        let auth = json!({"rules": [], "issuer": {"url": "https://registry.example/auth",
+            "htpasswd": {"secretRef": {"name": "users"}}}});
+        registry.spec = serde_json::from_value(json!({"storage": {"emptyDir": {}}, "auth": auth,
+            "pullSecrets": [{"name": "pull", "namespaces": ["apps"], "repositories": ["**"]}]}))
+        .unwrap();
+        let valid = validate(&registry, &Settings::default()).unwrap();
+        let tokens = Tokens { keys: Some(Err(token_keys::secret::SecretError::Current)), pull_secrets: None };
+        let access = Access { tokens: Some(&tokens), standings: None };
+        let previous = registry.status.clone().unwrap();
+        let told = access.conditions(&valid, &previous);
+        let told: Vec<_> = told.iter().map(|one| (one.type_, one.holds, one.reason.as_str())).collect();
+        let expected =
+            [(token_keys::CONDITION, Some(false), "KeysUnusable"), (pull_secrets::CONDITION, None, "KeysUnusable")];
+        assert_eq!(told, expected);
+        assert_eq!(access.pull_secrets(&valid, &previous), ["apps/pull"], "they are there still");
     }
 
     #[test]

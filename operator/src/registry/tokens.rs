@@ -24,8 +24,8 @@ const SOONEST: Duration = Duration::from_secs(1);
 /// What was kept.
 #[derive(Debug)]
 pub struct Tokens {
-    /// The keys, or why those that are there are of no use.
-    pub keys: Result<Kept, SecretError>,
+    /// The keys, or why those that are there are of no use; none if the registry has no issuer any more.
+    pub keys: Option<Result<Kept, SecretError>>,
     /// The pull secrets; none if there are no keys to sign them, or there are to be none.
     pub pull_secrets: Option<Written>,
 }
@@ -49,12 +49,12 @@ fn site(registry: &ValidRegistry, issuer: &ValidIssuer) -> secret::Site {
     let authority = |url: &str| url.parse::<Uri>().ok().and_then(|uri| Some(uri.authority()?.to_string()));
     let mut hosts: Vec<String> = authority(&registry.url()).into_iter().collect();
     hosts.extend(authority(&issuer.url).filter(|host| !hosts.contains(host)));
-    secret::Site {
-        registry: registry.name.clone(),
-        namespace: registry.namespace.clone(),
-        hosts,
-        issuer: issuer.url.clone(),
-    }
+    secret::Site { of: whose(registry), hosts, issuer: issuer.url.clone() }
+}
+
+/// [pure] Whose pull secrets those are that a Registry has written.
+fn whose(registry: &ValidRegistry) -> secret::Of {
+    secret::Of { registry: registry.name.clone(), namespace: registry.namespace.clone() }
 }
 
 /// [pure] One for each namespace.
@@ -71,7 +71,7 @@ fn wanted(pull_secrets: &[ValidPullSecret]) -> Vec<secret::Wanted> {
         .collect()
 }
 
-/// Keeps keys and pull secrets, where the registry has an issuer.
+/// Keeps keys and pull secrets, where the registry has an issuer, and empties those that it had written when it had one.
 ///
 /// # Errors
 /// [`ApplyError`], when the cluster does not do it.
@@ -83,11 +83,14 @@ pub async fn keep(
     now: Timestamp,
     announcer: &Announcer<'_>,
 ) -> Result<Option<Tokens>, ApplyError> {
-    let Some(issuer) = valid.auth.as_ref().and_then(|auth| auth.issuer()) else { return Ok(None) };
+    let before = registry.status.as_ref().map(|status| status.pull_secrets.as_slice()).unwrap_or_default();
+    let Some(issuer) = valid.auth.as_ref().and_then(|auth| auth.issuer()) else {
+        let written = pull_secrets::empty_all(client, &whose(valid), before, now).await?;
+        return Ok((!before.is_empty()).then_some(Tokens { keys: None, pull_secrets: Some(written) }));
+    };
     let asked = registry.annotations().get(ROTATE_KEY_ANNOTATION).map(String::as_str);
     let times = times(issuer, &valid.pull_secrets);
     let keys = token_keys::keep(client, owner, valid, &times, asked, now, announcer).await?;
-    let before = registry.status.as_ref().map(|status| status.pull_secrets.as_slice()).unwrap_or_default();
     let pull_secrets = match &keys {
         Ok(kept) if !valid.pull_secrets.is_empty() || !before.is_empty() => {
             let (site, wanted) = (site(valid, issuer), wanted(&valid.pull_secrets));
@@ -95,14 +98,15 @@ pub async fn keep(
         }
         Ok(_) | Err(_) => None,
     };
-    Ok(Some(Tokens { keys, pull_secrets }))
+    Ok(Some(Tokens { keys: Some(keys), pull_secrets }))
 }
 
 impl Tokens {
     /// How long nothing has to be done with them.
     #[must_use]
     pub fn revisit(&self, now: Timestamp) -> Duration {
-        let times = self.keys.iter().map(|kept| kept.revisit).chain(self.pull_secrets.iter().map(|one| one.revisit));
+        let times =
+            self.keys.iter().flatten().map(|kept| kept.revisit).chain(self.pull_secrets.iter().map(|one| one.revisit));
         let next = times.min().unwrap_or(Timestamp::MAX);
         Duration::try_from(next.duration_since(now)).unwrap_or_default().max(SOONEST)
     }

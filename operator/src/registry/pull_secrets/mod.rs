@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, Client, api::PostParams};
 
-use self::secret::{Site, Wanted};
+use self::secret::{Of, Site, Wanted};
 use super::{token_keys::Kept, validate::ValidRegistry};
 use crate::{cluster::Error, conditions, names};
 
@@ -45,14 +45,28 @@ pub struct Written {
     pub revisit: Timestamp,
 }
 
+impl Written {
+    fn nothing() -> Self {
+        Written { there: Vec::new(), left: Vec::new(), problems: Vec::new(), revisit: Timestamp::MAX }
+    }
+
+    /// Soon, where there was a problem.
+    fn tried_again(mut self, now: Timestamp) -> Self {
+        if !self.problems.is_empty() {
+            self.revisit = self.revisit.min(now.saturating_add(AGAIN).unwrap_or(now));
+        }
+        self
+    }
+}
+
 fn path(wanted: &Wanted) -> String {
     format!("{}/{}", wanted.namespace, wanted.name)
 }
 
 /// [pure] Whether a namespace lets a Registry write into it.
-fn lets_in(namespace: &Namespace, site: &Site) -> bool {
+fn lets_in(namespace: &Namespace, of: &Of) -> bool {
     let labels = namespace.metadata.labels.as_ref();
-    labels.and_then(|labels| labels.get(names::PULL_SECRETS_FROM_LABEL)) == Some(&site.namespace)
+    labels.and_then(|labels| labels.get(names::PULL_SECRETS_FROM_LABEL)) == Some(&of.namespace)
 }
 
 /// [pure] Those that were written before and are not wanted any more.
@@ -89,7 +103,7 @@ pub async fn keep(
     kept: &Kept,
     now: Timestamp,
 ) -> Result<Written, Error> {
-    let mut written = Written { there: Vec::new(), left: Vec::new(), problems: Vec::new(), revisit: Timestamp::MAX };
+    let mut written = Written::nothing();
     for one in wanted {
         match keep_one(client, registry, site, one, kept, now).await? {
             Ok(renewal) => {
@@ -105,23 +119,40 @@ pub async fn keep(
             }
         }
     }
-    for (namespace, name) in stale(before, wanted) {
-        if let Err(problem) = empty(client, site, &namespace, &name).await? {
+    empty_stale(client, &site.of, stale(before, wanted), &mut written).await?;
+    Ok(written.tried_again(now))
+}
+
+/// Empties all that were written `before`.
+///
+/// # Errors
+/// As of [`keep`].
+pub async fn empty_all(client: &Client, of: &Of, before: &[String], now: Timestamp) -> Result<Written, Error> {
+    let mut written = Written::nothing();
+    empty_stale(client, of, stale(before, &[]), &mut written).await?;
+    Ok(written.tried_again(now))
+}
+
+async fn empty_stale(
+    client: &Client,
+    of: &Of,
+    stale: Vec<(String, String)>,
+    written: &mut Written,
+) -> Result<(), Error> {
+    for (namespace, name) in stale {
+        if let Err(problem) = empty(client, of, &namespace, &name).await? {
             written.left.push(format!("{namespace}/{name}"));
             written.problems.push(problem);
         }
     }
-    if !written.problems.is_empty() {
-        written.revisit = written.revisit.min(now.saturating_add(AGAIN).unwrap_or(now));
-    }
-    Ok(written)
+    Ok(())
 }
 
 /// Takes the credential out of a Secret that is not wanted any more.
-async fn empty(client: &Client, site: &Site, namespace: &str, name: &str) -> Result<Result<(), Problem>, Error> {
+async fn empty(client: &Client, of: &Of, namespace: &str, name: &str) -> Result<Result<(), Problem>, Error> {
     let api = Api::<Secret>::namespaced(client.clone(), namespace);
     let found = match api.get_metadata_opt(name).await {
-        Ok(found) => found.filter(|found| secret::is_ours(&found.metadata, site)),
+        Ok(found) => found.filter(|found| secret::is_ours(&found.metadata, of)),
         Err(source) => {
             let what = format!("Secret {namespace}/{name}, which is not wanted any more, cannot be read");
             return problem_of(&what, source, |source| Error::Read { what: "a pull secret", source }).map(Err);
@@ -129,7 +160,7 @@ async fn empty(client: &Client, site: &Site, namespace: &str, name: &str) -> Res
     };
     let Some(found) = found else { return Ok(Ok(())) };
     // To delete Secrets is a right that nothing else here needs.
-    let emptied = secret::emptied(site, name, &found.metadata);
+    let emptied = secret::emptied(of, name, &found.metadata);
     match api.replace(name, &parameters(), &emptied).await {
         Ok(_) => Ok(Ok(())),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Ok(())),
@@ -155,11 +186,11 @@ async fn keep_one(
 ) -> Result<Result<Timestamp, Problem>, Error> {
     let Wanted { name, namespace, .. } = wanted;
     let problem = |reason, message: String| Ok(Err(Problem { reason, message }));
-    if *namespace != site.namespace {
+    if *namespace != site.of.namespace {
         match Api::<Namespace>::all(client.clone()).get_opt(namespace).await {
-            Ok(Some(found)) if lets_in(&found, site) => {}
+            Ok(Some(found)) if lets_in(&found, &site.of) => {}
             Ok(Some(_)) => {
-                let label = format!("{}={}", names::PULL_SECRETS_FROM_LABEL, site.namespace);
+                let label = format!("{}={}", names::PULL_SECRETS_FROM_LABEL, site.of.namespace);
                 let message = format!(
                     "namespace {namespace} does not let this Registry in: kubectl label namespace {namespace} {label}"
                 );
@@ -189,7 +220,7 @@ async fn keep_one(
         }
     };
     if let Some(found) = &found {
-        if !secret::is_ours(&found.metadata, site) {
+        if !secret::is_ours(&found.metadata, &site.of) {
             let message = format!("Secret {} is somebody else's: delete it, or choose another name", path(wanted));
             return problem("NameTaken", message);
         }
@@ -243,14 +274,14 @@ mod tests {
 
     #[test]
     fn a_namespace_lets_in_whom_its_label_names() {
-        let site = Site { registry: "main".into(), namespace: "registry".into(), hosts: vec![], issuer: String::new() };
+        let of = Of { registry: "main".into(), namespace: "registry".into() };
         for (labels, expected) in [
             (json!({}), false),
             (json!({"berth.dev/pull-secrets-from": "registry"}), true),
             (json!({"berth.dev/pull-secrets-from": "other"}), false),
         ] {
             let namespace = serde_json::from_value(json!({"metadata": {"labels": labels}})).unwrap();
-            assert_eq!(lets_in(&namespace, &site), expected, "{labels}");
+            assert_eq!(lets_in(&namespace, &of), expected, "{labels}");
         }
     }
 

@@ -23,13 +23,20 @@ const TYPE: &str = "kubernetes.io/dockerconfigjson";
 /// What stands beside the credential, which says itself whose it is.
 const USER: &str = "pull-secret";
 
-/// Where a Registry is, and who issues its tokens.
+/// The Registry that pull secrets are of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
-    /// The Registry's name.
+pub struct Of {
+    /// Its name.
     pub registry: String,
     /// Its namespace.
     pub namespace: String,
+}
+
+/// Where a Registry is, and who issues its tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Which one it is.
+    pub of: Of,
     /// `HOST` or `HOST:PORT`, as it stands in front of an image: each that the registry is known by.
     pub hosts: Vec<String>,
     /// The address of the issuer.
@@ -61,7 +68,7 @@ struct Made {
 
 /// What makes one pull secret another.
 fn digest(site: &Site, wanted: &Wanted) -> String {
-    let Site { registry, namespace, hosts, issuer } = site;
+    let Site { of: Of { registry, namespace }, hosts, issuer } = site;
     let Wanted { name, namespace: of, repositories, lifetime } = wanted;
     let text = json!([registry, namespace, hosts, issuer, name, of, repositories, lifetime.as_secs()]).to_string();
     names::digest(text.as_bytes())
@@ -69,17 +76,17 @@ fn digest(site: &Site, wanted: &Wanted) -> String {
 
 /// The labels of what is written for a Registry, in whatever namespace.
 #[must_use]
-pub fn labels(site: &Site) -> BTreeMap<String, String> {
-    let mut labels = names::registry_labels(&site.registry);
-    labels.insert(names::REGISTRY_NAMESPACE_LABEL.to_owned(), site.namespace.clone());
+pub fn labels(of: &Of) -> BTreeMap<String, String> {
+    let mut labels = names::registry_labels(&of.registry);
+    labels.insert(names::REGISTRY_NAMESPACE_LABEL.to_owned(), of.namespace.clone());
     labels
 }
 
 /// Whether a Secret was written for this Registry.
 #[must_use]
-pub fn is_ours(secret: &ObjectMeta, site: &Site) -> bool {
+pub fn is_ours(secret: &ObjectMeta, of: &Of) -> bool {
     let found = secret.labels.clone().unwrap_or_default();
-    labels(site).iter().all(|(key, value)| found.get(key) == Some(value))
+    labels(of).iter().all(|(key, value)| found.get(key) == Some(value))
 }
 
 /// When a Secret that is there has to be written again; now if it is none that is good.
@@ -135,10 +142,10 @@ pub fn build(
         metadata: ObjectMeta {
             name: Some(wanted.name.clone()),
             namespace: Some(wanted.namespace.clone()),
-            labels: Some(labels(site)),
+            labels: Some(labels(&site.of)),
             annotations: Some([(names::PULL_SECRET_ANNOTATION.to_owned(), made)].into()),
             // An owner is of the same namespace.
-            owner_references: owner.filter(|_| wanted.namespace == site.namespace).map(|owner| vec![owner]),
+            owner_references: owner.filter(|_| wanted.namespace == site.of.namespace).map(|owner| vec![owner]),
             resource_version: version,
             ..ObjectMeta::default()
         },
@@ -150,12 +157,12 @@ pub fn build(
 
 /// The Secret of this name without any credential, in place of one that is not wanted any more.
 #[must_use]
-pub fn emptied(site: &Site, name: &str, found: &ObjectMeta) -> Secret {
+pub fn emptied(of: &Of, name: &str, found: &ObjectMeta) -> Secret {
     Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: found.namespace.clone(),
-            labels: Some(labels(site)),
+            labels: Some(labels(of)),
             owner_references: found.owner_references.clone(),
             resource_version: found.resource_version.clone(),
             ..ObjectMeta::default()
@@ -172,8 +179,7 @@ mod tests {
 
     fn site() -> Site {
         Site {
-            registry: "main".into(),
-            namespace: "registry".into(),
+            of: Of { registry: "main".into(), namespace: "registry".into() },
             hosts: vec!["main.registry.svc:5000".into(), "registry.example".into()],
             issuer: "https://registry.example/auth".into(),
         }
@@ -206,9 +212,9 @@ mod tests {
             assert_eq!(STANDARD.decode(entry["auth"].as_str().unwrap()).unwrap(), b"pull-secret:a.b.c");
         }
         assert_eq!((secret.type_.as_deref(), secret.metadata.owner_references.clone()), (Some(TYPE), None));
-        assert!(is_ours(&secret.metadata, &site()));
-        let other = Site { namespace: "other".into(), ..site() };
-        assert!(!is_ours(&secret.metadata, &other) && !is_ours(&ObjectMeta::default(), &site()));
+        assert!(is_ours(&secret.metadata, &site().of));
+        let other = Of { namespace: "other".into(), ..site().of };
+        assert!(!is_ours(&secret.metadata, &other) && !is_ours(&ObjectMeta::default(), &site().of));
         let own = Wanted { namespace: "registry".into(), ..wanted() };
         let own = build(&site(), &own, "c", "kid", Some(OwnerReference::default()), None, at(0));
         assert_eq!(own.metadata.owner_references.unwrap().len(), 1);
@@ -224,8 +230,8 @@ mod tests {
         assert_eq!(renewed(&made(), &site(), &more), None);
         let moved = Site { issuer: "https://other.example/auth".into(), ..site() };
         assert_eq!(renewed(&made(), &moved, &wanted()), None);
-        let none = emptied(&site(), "registry-pull", &made().metadata);
-        assert!(is_ours(&none.metadata, &site()));
+        let none = emptied(&site().of, "registry-pull", &made().metadata);
+        assert!(is_ours(&none.metadata, &site().of));
         assert_eq!(renewed(&none, &site(), &wanted()), None);
         assert_eq!(renewed(&Secret::default(), &site(), &wanted()), None);
     }
