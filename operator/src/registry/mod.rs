@@ -45,7 +45,7 @@ use self::{
     issuers::Standing,
     reach::Answer,
     source::Sources,
-    status::Access,
+    status::access::Access,
     tokens::Tokens,
     validate::{ValidAuth, ValidRegistry, ValidStorage},
 };

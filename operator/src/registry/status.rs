@@ -1,20 +1,25 @@
 //! [pure] The status of a Registry, from what was applied and nothing else. The time is an argument.
 
-use berth_crds::{Effective, EffectiveAuth, EffectiveStorage, Registry, RegistryStatus, Summary, TokenKeysStatus};
-use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+pub mod access;
+mod effective;
 
+use berth_crds::{Registry, RegistryStatus, Summary};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+
+use self::{
+    access::Access,
+    effective::{effective, storage_summary, version},
+};
 use super::{
     apply::Applied,
-    auth, certificate,
-    issuers::{self, Standing},
+    auth, certificate, issuers,
     object_store::{self, Reach},
-    pull_secrets::{self, Written},
+    pull_secrets,
     reach::Answer,
     rollout::{Rollout, rollout},
-    token_keys::{self, Kept},
-    tokens::Tokens,
-    validate::{ValidAuth, ValidHtpasswd, ValidIssuer, ValidMethod, ValidRegistry, ValidStorage, ValidToken},
+    token_keys,
+    validate::ValidRegistry,
     volume::{self, VolumeState},
 };
 use crate::{
@@ -109,91 +114,6 @@ pub fn of_failure(registry: &Registry, progress: &Progress, now: Timestamp) -> R
     RegistryStatus { observed_generation: registry.metadata.generation, conditions, ..previous }
 }
 
-/// What is known of who is let in, beside what the spec names.
-#[derive(Debug, Default)]
-pub struct Access<'a> {
-    /// What the registry's own issuer has; none if it has none, or nothing may be changed.
-    pub tokens: Option<&'a Tokens>,
-    /// How it stands with the keys of other issuers; none if no pod says.
-    pub standings: Option<&'a [Standing]>,
-}
-
-impl Access<'_> {
-    fn conditions(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Vec<Wanted> {
-        let mut wanted = Vec::new();
-        let known = |type_| conditions::find(&previous.conditions, type_).map(|known| Wanted::again(type_, known));
-        let is_told = |written: &&Written| !valid.pull_secrets.is_empty() || !written.problems.is_empty();
-        match self.tokens {
-            Some(Tokens { keys, pull_secrets }) => {
-                wanted.extend(keys.as_ref().map(|keys| token_keys::condition(&valid.name, keys.as_ref())));
-                match pull_secrets {
-                    Some(written) => wanted.extend(Some(written).filter(is_told).map(pull_secrets::condition)),
-                    None if valid.pull_secrets.is_empty() => {}
-                    None => wanted.push(unrenewed(known(pull_secrets::CONDITION).as_ref(), &WITHOUT_KEYS)),
-                }
-            }
-            // What was known goes on to be known while nothing may be changed.
-            None if has_issuer(valid) => {
-                wanted.extend(known(token_keys::CONDITION));
-                // But those end if nobody makes them anew.
-                wanted.extend(known(pull_secrets::CONDITION).map(|known| unrenewed(Some(&known), &PAUSED)));
-            }
-            None => {}
-        }
-        if valid.auth.as_ref().is_some_and(ValidAuth::fetches_keys) {
-            wanted.push(issuers::condition(self.standings));
-        }
-        wanted
-    }
-
-    fn token_keys(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Option<TokenKeysStatus> {
-        match self.tokens.and_then(|tokens| tokens.keys.as_ref()) {
-            Some(Ok(Kept { signing, published, next_rotation, .. })) => Some(TokenKeysStatus {
-                signing: signing.clone(),
-                published: published.clone(),
-                next_rotation: next_rotation.map(Time),
-            }),
-            Some(Err(_)) => previous.token_keys.clone(),
-            None => previous.token_keys.clone().filter(|_| has_issuer(valid)),
-        }
-    }
-
-    /// Those that were written before and could not be emptied are written still.
-    fn pull_secrets(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Vec<String> {
-        match self.tokens.and_then(|tokens| tokens.pull_secrets.as_ref()) {
-            Some(written) => [written.there.as_slice(), &written.left].concat(),
-            None if has_issuer(valid) => previous.pull_secrets.clone(),
-            None => Vec::new(),
-        }
-    }
-}
-
-/// Why pull secrets are not made anew.
-struct Hindrance {
-    reason: &'static str,
-    /// While what this is so.
-    cause: &'static str,
-}
-
-const PAUSED: Hindrance = Hindrance { reason: "Paused", cause: "spec.paused is true" };
-const WITHOUT_KEYS: Hindrance = Hindrance { reason: "KeysUnusable", cause: "TokenKeysReady is false" };
-
-/// What was known of pull secrets before they could not be made anew any more.
-fn unrenewed(known: Option<&Wanted>, hindrance: &Hindrance) -> Wanted {
-    const BEFORE: &str = "; before: ";
-    let Hindrance { reason, cause } = hindrance;
-    let mut message = format!("none is made anew while {cause}, and they end one after the other");
-    if let Some(known) = known {
-        let first = known.message.split_once(BEFORE).map_or(known.message.as_str(), |(_, before)| before);
-        message = [&message, BEFORE, first].concat();
-    }
-    Wanted { type_: pull_secrets::CONDITION, holds: None, reason: (*reason).into(), message }
-}
-
-fn has_issuer(valid: &ValidRegistry) -> bool {
-    valid.auth.as_ref().and_then(ValidAuth::issuer).is_some()
-}
-
 /// What is known of where the content is kept.
 enum StorageState {
     /// In a volume, or in the pod.
@@ -254,114 +174,6 @@ fn progress(valid: &ValidRegistry, rollout: &Rollout, storage: &StorageState, po
         replicas => format!("all {replicas} replicas are ready"),
     };
     Progress::Done { message }
-}
-
-fn effective(valid: &ValidRegistry) -> Effective {
-    let modes = |modes: &[berth_crds::AccessMode]| modes.iter().map(|mode| mode.as_str().to_owned()).collect();
-    let none = EffectiveStorage::default();
-    let storage = match &valid.storage {
-        ValidStorage::OwnClaim { name, size, class: _, access_modes } => EffectiveStorage {
-            claim: Some(name.clone()),
-            size: Some(size.to_string()),
-            access_modes: modes(access_modes),
-            ..none
-        },
-        ValidStorage::ExistingClaim { name, access_modes } => {
-            EffectiveStorage { claim: Some(name.clone()), access_modes: modes(access_modes), ..none }
-        }
-        ValidStorage::EmptyDir { limit } => EffectiveStorage { size: limit.as_ref().map(ToString::to_string), ..none },
-        ValidStorage::InMemory => none,
-        ValidStorage::Object(store) => EffectiveStorage {
-            place: Some(store.place()),
-            credentials_secret: store.secret().map(|secret| secret.name.clone()),
-            redirect: Some(store.redirect),
-            ..none
-        },
-    };
-    Effective {
-        image: valid.image.clone(),
-        image_pull_policy: valid.image_pull_policy,
-        replicas: valid.replicas,
-        storage,
-        delete: valid.delete,
-        read_only: valid.read_only,
-        tls_secret: valid.tls.as_ref().map(|tls| tls.secret.clone()),
-        auth: valid.auth.as_ref().map(effective_auth),
-        service_type: valid.service.type_,
-        service_port: valid.service.port,
-        service_account: valid.service_account_name().to_owned(),
-        resources: valid.resources.clone(),
-        log_level: valid.log_level,
-        log_format: valid.log_format,
-        log_requests: valid.log_requests,
-        log_audit: valid.log_audit,
-        deletion_policy: valid.deletion_policy,
-    }
-}
-
-fn effective_auth(auth: &ValidAuth) -> EffectiveAuth {
-    let named = EffectiveAuth {
-        method: auth.method.as_ref().map(|method| method.name().to_owned()),
-        ..EffectiveAuth::default()
-    };
-    match &auth.method {
-        None => named,
-        Some(ValidMethod::Htpasswd(ValidHtpasswd { secret: _, realm })) => {
-            EffectiveAuth { realm: Some(realm.clone()), ..named }
-        }
-        Some(ValidMethod::Token(ValidToken { realm, service, issuer, .. })) => EffectiveAuth {
-            realm: Some(realm.clone()),
-            issuer: Some(issuer.clone()),
-            service: Some(service.clone()),
-            ..named
-        },
-        Some(ValidMethod::Issuer(issuer)) => {
-            let ValidIssuer { url, service, .. } = issuer.as_ref();
-            EffectiveAuth {
-                realm: Some(format!("{url}/token")),
-                issuer: Some(url.clone()),
-                service: Some(service.clone()),
-                ..named
-            }
-        }
-    }
-}
-
-/// The tag of an image, or the start of its digest.
-fn version(image: &str) -> String {
-    const DIGEST_CHARS: usize = 12;
-    if let Some((_, digest)) = image.split_once('@') {
-        let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
-        return hex.chars().take(DIGEST_CHARS).collect();
-    }
-    // A colon before the last slash belongs to the port of a host.
-    let name = image.rsplit('/').next().unwrap_or(image);
-    name.split_once(':').map_or("latest", |(_, tag)| tag).to_owned()
-}
-
-fn storage_summary(
-    storage: &ValidStorage,
-    claim: Option<&k8s_openapi::api::core::v1::PersistentVolumeClaim>,
-) -> String {
-    let capacity = claim
-        .and_then(|claim| claim.status.as_ref())
-        .and_then(|status| status.capacity.as_ref())
-        .and_then(|capacity| capacity.get("storage"))
-        .map(|quantity| quantity.0.as_str());
-    let with_modes = |size: &str, modes: &[berth_crds::AccessMode]| {
-        let modes: Vec<_> = modes.iter().map(|mode| mode.short()).collect();
-        format!("{size} {}", modes.join(","))
-    };
-    match storage {
-        ValidStorage::OwnClaim { size, access_modes, .. } => {
-            with_modes(capacity.unwrap_or(size.as_str()), access_modes)
-        }
-        ValidStorage::ExistingClaim { name, access_modes } => with_modes(capacity.unwrap_or(name), access_modes),
-        ValidStorage::EmptyDir { limit: Some(limit) } => format!("emptyDir {limit}"),
-        ValidStorage::EmptyDir { limit: None } => "emptyDir".to_owned(),
-        ValidStorage::InMemory => "inMemory".to_owned(),
-        ValidStorage::Object(store) => store.place(),
-    }
 }
 
 #[cfg(test)]
@@ -505,67 +317,6 @@ mod tests {
     }
 
     /// A claim made by hand would be in the way later.
-    #[test]
-    fn pull_secrets_are_known_until_they_are_emptied() {
-        let registry = registry(&json!({}));
-        let valid = validate(&registry, &Settings::default()).unwrap();
-        let problem = pull_secrets::Problem { reason: "Refused", message: "Secret b/x cannot be emptied".into() };
-        let written = Written {
-            there: vec!["a/x".into()],
-            left: vec!["b/x".into()],
-            problems: vec![problem],
-            revisit: Timestamp::MAX,
-        };
-        let tokens = Tokens { keys: None, pull_secrets: Some(written) };
-        let access = Access { tokens: Some(&tokens), standings: None };
-        let previous = RegistryStatus::default();
-        assert_eq!(access.pull_secrets(&valid, &previous), ["a/x", "b/x"]);
-        // Also when none is wanted any more.
-        let told = access.conditions(&valid, &previous);
-        let condition = told.iter().find(|wanted| wanted.type_ == pull_secrets::CONDITION).unwrap();
-        assert_eq!((condition.holds, condition.message.as_str()), (Some(false), "Secret b/x cannot be emptied"));
-    }
-
-    #[test]
-    fn pull_secrets_that_nobody_renews_are_not_said_to_be_good() {
-        let known = |message: &str| Wanted {
-            type_: pull_secrets::CONDITION,
-            holds: Some(true),
-            reason: "Written".into(),
-            message: message.into(),
-        };
-        for (hindrance, reason) in [(PAUSED, "Paused"), (WITHOUT_KEYS, "KeysUnusable")] {
-            let once = unrenewed(Some(&known("2 pull secrets are there")), &hindrance);
-            assert_eq!((once.holds, once.reason.as_str()), (None, reason));
-            assert!(
-                once.message.ends_with("one after the other; before: 2 pull secrets are there"),
-                "{}",
-                once.message
-            );
-            assert_eq!(unrenewed(Some(&once), &hindrance), once, "it is said once");
-        }
-    }
-
-    #[test]
-    fn pull_secrets_without_keys_are_told_of() {
-        let mut registry = registry(&json!({"pullSecrets": ["apps/pull"]}));
-        let auth = json!({"rules": [], "issuer": {"url": "https://registry.example/auth",
-            "htpasswd": {"secretRef": {"name": "users"}}}});
-        registry.spec = serde_json::from_value(json!({"storage": {"emptyDir": {}}, "auth": auth,
-            "pullSecrets": [{"name": "pull", "namespaces": ["apps"], "repositories": ["**"]}]}))
-        .unwrap();
-        let valid = validate(&registry, &Settings::default()).unwrap();
-        let tokens = Tokens { keys: Some(Err(token_keys::secret::SecretError::Current)), pull_secrets: None };
-        let access = Access { tokens: Some(&tokens), standings: None };
-        let previous = registry.status.clone().unwrap();
-        let told = access.conditions(&valid, &previous);
-        let told: Vec<_> = told.iter().map(|one| (one.type_, one.holds, one.reason.as_str())).collect();
-        let expected =
-            [(token_keys::CONDITION, Some(false), "KeysUnusable"), (pull_secrets::CONDITION, None, "KeysUnusable")];
-        assert_eq!(told, expected);
-        assert_eq!(access.pull_secrets(&valid, &previous), ["apps/pull"], "they are there still");
-    }
-
     #[test]
     fn a_registry_paused_from_the_start_asks_nobody_for_a_claim() {
         let spec = json!({"paused": true, "storage": {"persistentVolumeClaim": {"size": "1Gi"}}});
@@ -743,17 +494,5 @@ mod tests {
         let status = of_failure(&on_s3(1, &known), &Progress::stalled("X", "x"), Timestamp::UNIX_EPOCH);
         let found: Vec<_> = status.conditions.iter().map(|c| (c.type_.as_str(), c.observed_generation)).collect();
         assert_eq!(found, [("Ready", Some(4)), ("Stalled", Some(4)), ("StorageReachable", Some(3))]);
-    }
-
-    #[test]
-    fn versions() {
-        for (image, expected) in [
-            ("berth.dev/berth-registry:0.1.0", "0.1.0"),
-            ("localhost:5000/berth-registry", "latest"),
-            ("localhost:5000/berth-registry:1", "1"),
-            ("a/b:1@sha256:0123456789abcdef", "0123456789ab"),
-        ] {
-            assert_eq!(version(image), expected, "{image}");
-        }
     }
 }
