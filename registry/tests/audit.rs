@@ -279,8 +279,12 @@ async fn refresh_tokens_are_told_of_with_their_user() {
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let renewal = format!("grant_type=refresh_token&service=r&refresh_token={token}");
     client.send(Method::POST, "/auth/token", &form, renewal.into()).await.expect(200);
-    client.send(Method::POST, "/auth/revoke", &form, "token=berth-rt-none".into()).await.expect(200);
     assert_eq!(log.taken(), [] as [Value; 0], "nothing has changed");
+    // Who asks learns nothing of a token that is none; the log does.
+    client.send(Method::POST, "/auth/revoke", &form, "token=berth-rt-none".into()).await.expect(200);
+    let refused = json!([{"decision": "refused", "reason": "bad-credentials", "authentication": "issuer",
+        "actions": "revoke-token", "route": "token", "method": "POST", "status": 200}]);
+    assert_eq!(json!(log.taken()), refused);
     client.send(Method::POST, "/auth/revoke", &form, format!("token={token}").into()).await.expect(200);
     assert_eq!(json!(log.taken()), event("revoke-token", "refresh-token", "POST"));
     server.running.stop().await;

@@ -191,12 +191,15 @@ async fn revoke(
         return Ok(refused(StatusCode::BAD_REQUEST, missing.code(), &missing.to_string()));
     };
     let failed = |error| Failure::from(crate::error::Error::from(error));
-    if trail.is_on()
-        && let Some(user) = issuer.owner(token).await.map_err(failed)?
-    {
-        let (action, user, authentication) = ("revoke-token", Some(user.as_str()), "refresh-token");
-        let asked = OfTokens { action, changes: true, user, authentication, method, headers, peer };
-        trail.token(Reason::Credentials, &asked);
+    if trail.is_on() {
+        // Of what is no token nobody is told that it is none (RFC 7009, 2.2), but the log is.
+        let owner = issuer.owner(token).await.map_err(failed)?;
+        let (action, user) = ("revoke-token", owner.as_deref());
+        let (changes, authentication, reason) = match user {
+            Some(_) => (true, "refresh-token", Reason::Credentials),
+            None => (false, "issuer", Reason::BadCredentials),
+        };
+        trail.token(reason, &OfTokens { action, changes, user, authentication, method, headers, peer });
     }
     issuer.revoke(token).await.map_err(failed)?;
     Ok(of_token(StatusCode::OK, Map::new()))
