@@ -174,6 +174,12 @@ async fn a_file_of_keys_counts_as_soon_as_it_changes() {
     write(set(&[&new]));
     until(&mut client, &by_old, 401).await;
     send(&mut client, &Method::GET, "/v2/", Some(&by_new)).await.expect(200);
+    // Who takes out the last one, as it is in wrong hands, wants it believed no more.
+    write(set(&[]));
+    until(&mut client, &by_new, 503).await;
+    write(set(&[&old]));
+    until(&mut client, &by_old, 200).await;
+    send(&mut client, &Method::GET, "/v2/", Some(&by_new)).await.expect(401);
     server.running.stop().await;
 }
 
@@ -222,6 +228,17 @@ async fn keys_at_an_address_are_asked_for_once_more_when_one_is_unknown_and_not_
     // It is gone, and its keys count.
     keys.0.withdraw("/keys");
     send(&mut client, &Method::GET, "/v2/", Some(&new.bearer(&[]))).await.expect(200);
+    // A set without any is an answer.
+    keys.publish(&[]);
+    let deadline = Instant::now() + PATIENCE;
+    let mut believed = true;
+    while believed {
+        // What makes the address be asked again.
+        send(&mut client, &Method::GET, "/v2/", Some(&stranger.bearer(&[]))).await;
+        believed = send(&mut client, &Method::GET, "/v2/", Some(&new.bearer(&[]))).await.status == 200;
+        assert!(Instant::now() < deadline, "a key is believed that is published no more");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     server.running.stop().await;
 }
 

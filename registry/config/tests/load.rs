@@ -312,6 +312,16 @@ const UNFIT: &[(&str, &str)] = &[
         "auth.certificate.prefix: must be at most 64 bytes of text without * { and }",
     ),
     (
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}\nauth: {certificate: {prefix: 'system:node:'}}",
+        "auth.certificate.prefix: must not begin as system: does",
+    ),
+    (
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}\n\
+         auth: {certificate: {}, rules: [{users: [a], repositories: b, actions: [pull]}], \
+         issuer: {service: r, issuer: 'https://r/auth', keys: /k, oidc: [{name: cert, url: 'https://a', audience: r}]}}",
+        "auth.certificate.prefix: \"cert:\" must not begin as \"cert:\" does, which is in front of what an issuer",
+    ),
+    (
         "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}\nauth: {certificate: {name: subject}}",
         "auth.certificate.name: \"subject\" is not known; write one of commonname, uri, dns, email",
     ),
@@ -321,6 +331,10 @@ const UNFIT: &[(&str, &str)] = &[
     ),
     ("storage: inmemory\nauth: {anonymous: [{repositories: a}]}", "auth.anonymous.0: it grants no actions"),
     ("storage: inmemory\nauth: {anonymous: [{repositories: a, actions: [write]}]}", "auth.anonymous.0.actions"),
+    (
+        "storage: inmemory\nauth: {token: {realm: 'https://a', service: s, issuer: i, jwks: 'http://id.example/keys'}}",
+        "auth.token.jwks: must begin with https://",
+    ),
     (
         "storage: inmemory\nauth: {token: {realm: a, service: s, issuer: i, jwks: /k}}",
         "auth.token.realm: is not an address",

@@ -22,16 +22,19 @@ pub(crate) struct Certificates {
     name: CertificateName,
     groups: CertificateGroups,
     prefix: String,
+    /// What names of another place begin with.
+    reserved: Vec<String>,
 }
 
 impl Certificates {
     /// What this configuration says; none if a certificate says nothing of who asks.
     pub(crate) fn of(auth: Option<&Auth>) -> Option<Certificates> {
-        let Auth { method, certificate, .. } = auth?;
+        let auth @ Auth { method, certificate, .. } = auth?;
         let certificate = certificate.as_ref()?;
         let prefix = certificate.prefix_beside(method.as_ref()).to_owned();
         let berth_config::Certificate { name, groups, prefix: _ } = *certificate;
-        Some(Certificates { name, groups, prefix })
+        let reserved = if prefix.is_empty() { auth.reserved_prefixes() } else { Vec::new() };
+        Some(Certificates { name, groups, prefix, reserved })
     }
 }
 
@@ -50,15 +53,20 @@ pub(crate) enum NameError {
     /// It is no text that could be shown.
     #[error("its name is empty, longer than {MAX_NAME_BYTES} bytes, or no text that can be shown")]
     Odd,
+    /// It would be somebody else.
+    #[error("its name begins as those of an issuer's users or of service accounts do")]
+    Reserved,
 }
 
 /// Who shows this certificate; pure.
 fn identity(settings: &Certificates, certificate: &[u8]) -> Result<Identity, NameError> {
     let Ok(([], certificate)) = parse_x509_certificate(certificate) else { return Err(NameError::Unreadable) };
-    let Certificates { name, groups, prefix } = settings;
+    let Certificates { name, groups, prefix, reserved } = settings;
+    let is_reserved = |text: &str| reserved.iter().any(|other| text.starts_with(other.as_str()));
     // Of several, an authority that only checks one could have signed the others unseen.
     let name = match &names(*name, &certificate)?[..] {
         [] => return Err(NameError::Missing),
+        [Some(name)] if is_reserved(name) => return Err(NameError::Reserved),
         [name] => name.filter(|name| is_plain(name)).ok_or(NameError::Odd)?,
         _ => return Err(NameError::Several),
     };
@@ -69,7 +77,8 @@ fn identity(settings: &Certificates, certificate: &[u8]) -> Result<Identity, Nam
         CertificateGroups::None => Vec::new(),
     };
     // What is left out can only grant less.
-    let groups = groups.iter().filter_map(|group| group.as_str().ok()).filter(|group| is_plain(group));
+    let groups =
+        groups.iter().filter_map(|group| group.as_str().ok()).filter(|group| is_plain(group) && !is_reserved(group));
     let groups = groups.take(MAX_GROUPS).map(|group| format!("{prefix}{group}"));
     Ok(Identity::of_certificate(&format!("{prefix}{name}"), groups.collect()))
 }
@@ -165,7 +174,7 @@ mod tests {
     }
 
     fn settings(name: CertificateName, groups: CertificateGroups) -> Certificates {
-        Certificates { name, groups, prefix: "cert:".into() }
+        Certificates { name, groups, prefix: "cert:".into(), reserved: Vec::new() }
     }
 
     fn found(settings: &Certificates, certificate: &[u8]) -> Result<String, NameError> {
@@ -257,6 +266,9 @@ mod tests {
         assert_eq!((with(Organization), with(None)), ("cert:alice [cert:acme]".into(), "cert:alice []".into()));
         let bare = Certificates { prefix: String::new(), ..settings(CertificateName::CommonName, Organization) };
         assert_eq!(found(&bare, &certificate).unwrap(), "alice [acme]");
+        let reserving = |prefix: &str| Certificates { reserved: vec![prefix.into()], ..bare.clone() };
+        assert_eq!(found(&reserving("ac"), &certificate).unwrap(), "alice []");
+        assert_eq!(found(&reserving("al"), &certificate), Err(NameError::Reserved));
     }
 
     #[test]

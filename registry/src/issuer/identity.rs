@@ -20,6 +20,8 @@ pub(super) enum ClaimError {
     Unverified,
     #[error("its subject is no service account")]
     Account,
+    #[error("its user begins with {0:?}, as those of another place do")]
+    Reserved(String),
 }
 
 type Claims = Map<String, Value>;
@@ -43,10 +45,14 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// Who an identity of another issuer is.
-pub(super) fn of_oidc(oidc: &Oidc, claims: &Claims) -> Result<Subject, ClaimError> {
+/// Who an identity of another issuer is. Where nothing stands in front of its users, none of them begins with what is
+/// `reserved` for those of another place.
+pub(super) fn of_oidc(oidc: &Oidc, reserved: &[String], claims: &Claims) -> Result<Subject, ClaimError> {
     let of = |text: &str| format!("{}:{text}", oidc.name);
-    let name = text(claims, &oidc.usernameclaim)?;
+    let (prefix, name) = (oidc.prefix(), text(claims, &oidc.usernameclaim)?);
+    if let Some(other) = reserved.iter().find(|other| prefix.is_empty() && name.starts_with(other.as_str())) {
+        return Err(ClaimError::Reserved(other.clone()));
+    }
     // Where a name is an address that anybody may write, somebody could take another's.
     let is_unverified = claims.get("email_verified").is_some_and(|verified| *verified != Value::Bool(true));
     if oidc.usernameclaim == "email" && is_unverified {
@@ -62,7 +68,7 @@ pub(super) fn of_oidc(oidc: &Oidc, claims: &Claims) -> Result<Subject, ClaimErro
     let plain_claims: BTreeMap<String, String> =
         claims.iter().filter(said).filter_map(|(name, value)| Some((name.clone(), plain(value)?))).collect();
     Ok(Subject {
-        user: Some(oidc.prefix() + name),
+        user: Some(prefix + name),
         groups,
         service_account: None,
         subject: Some(of(text(claims, "sub")?)),
@@ -111,7 +117,8 @@ mod tests {
     }
 
     fn subject(oidc: &Oidc, value: &Value) -> Result<Subject, ClaimError> {
-        of_oidc(oidc, &claims(value.to_string().as_bytes())?)
+        let reserved = ["keycloak:".to_owned(), "system:".to_owned()];
+        of_oidc(oidc, &reserved, &claims(value.to_string().as_bytes())?)
     }
 
     #[test]
@@ -155,6 +162,18 @@ mod tests {
         ] {
             assert_eq!(subject(&oidc(username, None), &said), Err(expected), "{said}");
         }
+    }
+
+    #[test]
+    fn who_has_nothing_in_front_is_nobody_of_another_place() {
+        for name in ["keycloak:admin", "system:serviceaccount:a:b", "keycloak:"] {
+            let said = json!({"sub": name});
+            let bare = subject(&oidc("sub", Some("-")), &said);
+            assert!(matches!(bare, Err(ClaimError::Reserved(_))), "{name}: {bare:?}");
+            assert_eq!(subject(&oidc("sub", None), &said).unwrap().user, Some(format!("id:{name}")));
+        }
+        let harmless = subject(&oidc("sub", Some("-")), &json!({"sub": "keycloak"})).unwrap();
+        assert_eq!(harmless.user.as_deref(), Some("keycloak"));
     }
 
     #[test]

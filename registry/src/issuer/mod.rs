@@ -177,7 +177,7 @@ impl Issuer {
     pub(crate) async fn open(config: &berth_config::Issuer, auth: &Auth) -> anyhow::Result<Self> {
         let keyring = Arc::new(Keyring::open(config.keys.clone()).await?);
         Ok(Issuer {
-            providers: Providers::open(config, keyring.clone()).await?,
+            providers: Providers::open(config, auth.reserved_prefixes(), keyring.clone()).await?,
             keyring,
             policy: policy(auth),
             refresh: None,

@@ -64,6 +64,8 @@ impl By {
 pub(super) struct Providers {
     htpasswd: Option<Htpasswd>,
     oidc: Vec<(Oidc, Arc<Source>)>,
+    /// What users of another place begin with.
+    reserved: Vec<String>,
     accounts: Option<(ServiceAccounts, Arc<Source>)>,
     service: String,
     /// What this issuer is called, and its keys.
@@ -118,7 +120,7 @@ pub(super) fn check(issuer: &Issuer) -> anyhow::Result<()> {
 }
 
 impl Providers {
-    pub(super) async fn open(issuer: &Issuer, keyring: Arc<Keyring>) -> anyhow::Result<Self> {
+    pub(super) async fn open(issuer: &Issuer, reserved: Vec<String>, keyring: Arc<Keyring>) -> anyhow::Result<Self> {
         let htpasswd = match &issuer.htpasswd {
             None => None,
             Some(file) => Some(Htpasswd::open("auth.issuer.htpasswd.path", String::new(), file.path.clone()).await?),
@@ -144,7 +146,7 @@ impl Providers {
         };
         let (oidc, accounts) = futures::try_join!(oidc, accounts)?;
         let own = (issuer.issuer.clone(), keyring);
-        Ok(Providers { htpasswd, oidc, accounts, service: issuer.service.clone(), own })
+        Ok(Providers { htpasswd, oidc, reserved, accounts, service: issuer.service.clone(), own })
     }
 
     /// Who shows this name and this password; nobody if they are wrong.
@@ -215,7 +217,7 @@ impl Providers {
         if let Some((oidc, source)) = self.oidc.iter().find(|(oidc, _)| oidc.url == said) {
             return with_keys(source, |keys, now| {
                 let (payload, until) = verified(token, keys, &oidc.url, &oidc.audience, now)?;
-                let subject = identity::of_oidc(oidc, &identity::claims(&payload)?)?;
+                let subject = identity::of_oidc(oidc, &self.reserved, &identity::claims(&payload)?)?;
                 Ok(Known { subject, by: By::Oidc(oidc.url.clone()), until: Some(until), rule: None })
             })
             .await;

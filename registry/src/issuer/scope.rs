@@ -13,11 +13,13 @@ pub(crate) struct Scope {
 
 /// The most scopes of a request.
 const MAX_SCOPES: usize = 100;
+/// The most different actions of a scope: for each of them all rules are looked at, also for who has not said a name.
+const MAX_ACTIONS: usize = 16;
 
 /// Why scopes are none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ScopeError {
-    #[error("scope {0:?} is not TYPE:NAME:ACTIONS")]
+    #[error("scope {0:?} is not TYPE:NAME:ACTIONS, with {MAX_ACTIONS} actions at most")]
     Form(String),
     #[error("there are more than {MAX_SCOPES} scopes")]
     Many,
@@ -47,8 +49,17 @@ fn one(text: &str) -> Option<Scope> {
     if !is_word(kind) || (!class.is_empty() && !is_word(class)) || name.is_empty() {
         return None;
     }
-    let actions = actions.split(',').filter(|action| !action.is_empty()).map(str::to_owned).collect();
-    Some(Scope { kind: kind.to_owned(), class: class.to_owned(), name: name.to_owned(), actions })
+    let mut wanted: Vec<String> = Vec::new();
+    for action in actions.split(',').filter(|action| !action.is_empty()) {
+        if wanted.iter().any(|known| known == action) {
+            continue;
+        }
+        if wanted.len() == MAX_ACTIONS {
+            return None;
+        }
+        wanted.push(action.to_owned());
+    }
+    Some(Scope { kind: kind.to_owned(), class: class.to_owned(), name: name.to_owned(), actions: wanted })
 }
 
 #[cfg(test)]
@@ -83,6 +94,7 @@ mod tests {
                 vec![scope("repository", "", "host.example:5000/a", &["pull"])],
             ),
             (vec!["repository:a:"], vec![scope("repository", "", "a", &[])]),
+            (vec!["repository:a:pull,*,pull,*"], vec![scope("repository", "", "a", &["pull", "*"])]),
             (vec!["repository:a:,pull,"], vec![scope("repository", "", "a", &["pull"])]),
         ] {
             assert_eq!(parse(texts.iter().copied()), Ok(expected), "{texts:?}");
@@ -96,6 +108,9 @@ mod tests {
         }
         let many = vec!["repository:a:pull"; MAX_SCOPES + 1];
         assert_eq!(parse(many), Err(ScopeError::Many));
+        let of = |count: usize| format!("repository:a:{}", (0..count).map(|at| format!("a{at},")).collect::<String>());
+        assert_eq!(parse([of(MAX_ACTIONS).as_str()]).unwrap()[0].actions.len(), MAX_ACTIONS);
+        assert!(matches!(parse([of(MAX_ACTIONS + 1).as_str()]), Err(ScopeError::Form(_))));
         let long = "x".repeat(1000);
         assert_eq!(parse([long.as_str()]), Err(ScopeError::Form("x".repeat(200))));
     }

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 
 use crate::jose::{Algorithm, Keys, PublicKey};
 
-/// The most keys that are published.
-const MAX_KEYS: usize = 32;
+/// The most keys that are published: more than the operator makes.
+const MAX_KEYS: usize = 256;
 
 /// Why files hold no keys. It holds nothing of what they say.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,8 @@
 //! is not known and now and then.
 //!
 //! What cannot be read again leaves the keys as they were, and the log says why: a file that is being written must not turn
-//! everybody away. Who takes a key out of the set has it taken out as soon as the set can be read.
+//! everybody away. Who takes a key out of the set has it taken out as soon as the set can be read, and who takes out the last
+//! one has nobody believed any more. Only a start with a file of no keys is a mistake.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -103,6 +104,8 @@ struct Looked {
     answered: Option<Instant>,
     /// What the log was told last.
     told: Option<String>,
+    /// Whether keys were read before, be it none.
+    begun: bool,
 }
 
 /// How it stands with keys at an address.
@@ -143,8 +146,9 @@ impl Source {
         };
         let mut looked = source.looked.lock().await;
         if let Some(remote) = source.remote() {
+            let outcome = remote.ask().await;
             looked.asked = Some(Instant::now());
-            match remote.ask().await {
+            match outcome {
                 Ok(answer) => {
                     looked.answered = looked.asked;
                     looked.fetched = Some(answer);
@@ -238,11 +242,13 @@ impl Source {
         if before.is_some_and(|at| at.elapsed() < ASK_PAUSE) {
             return;
         }
-        if because == Because::Key {
-            looked.asked_for_a_key = Some(Instant::now());
-        }
+        let asked = remote.ask().await;
+        // From the end of it on, so that whoever has waited meanwhile does not ask again, and wait as long once more.
         looked.asked = Some(Instant::now());
-        let outcome = match remote.ask().await {
+        if because == Because::Key {
+            looked.asked_for_a_key = looked.asked;
+        }
+        let outcome = match asked {
             Ok(answer) => {
                 looked.answered = looked.asked;
                 match looked.fetched.as_ref() == Some(&answer) {
@@ -316,22 +322,28 @@ impl Source {
                 _ => contents.set = Some(content.into()),
             }
         }
-        let keys = self.made_of(&contents)?;
+        let keys = self.made_of(&contents, looked.begun)?;
         let (count, certificates) = keys.counts();
         tracing::info!(keys = count, certificates, "the keys of tokens were read");
         self.keys.store(keys.into());
         looked.stamps = stamps;
         looked.told = None;
+        looked.begun = true;
         Ok(())
     }
 
-    fn made_of(&self, Contents { bundle, set, issuer }: &Contents) -> Result<Keys, SourceError> {
+    /// The keys in what was read. A set may have none if it `may_be_empty`: somebody has taken out the last one.
+    fn made_of(&self, Contents { bundle, set, issuer }: &Contents, may_be_empty: bool) -> Result<Keys, SourceError> {
         let mut keys = Keys::of_issuer(issuer.clone());
         let tell = |key: &'static str, place: String, outcome: Result<Vec<String>, KeysError>| match outcome {
             Ok(passed_over) => {
                 for problem in passed_over {
                     tracing::warn!(key, place, problem, "a key of tokens is passed over");
                 }
+                Ok(())
+            }
+            Err(problem @ KeysError::NoKey(_)) if may_be_empty => {
+                tracing::warn!(key, place, %problem, "nobody is believed by these keys any more");
                 Ok(())
             }
             Err(problem) => Err(SourceError::Keys { key: key.to_owned(), place, problem: problem.to_string() }),
@@ -347,5 +359,25 @@ impl Source {
             tell(key, place, keys.add_set(json))?;
         }
         Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fetch::Document;
+
+    /// Whoever waits for an address that does not answer waits for one ask, and not for those of all who came before.
+    #[tokio::test(start_paused = true)]
+    async fn many_wait_for_one_ask() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/keys", silent.local_addr().unwrap()).parse().unwrap();
+        let remote = Place::Remote(Remote::Set(Document::new("key", address)).into());
+        let source = Arc::new(Source::open(None, Some(("key", remote))).await.unwrap());
+        tokio::time::advance(ASK_PAUSE).await;
+        let (begin, known) = (Instant::now(), source.keys.load_full());
+        let waiting = (0..20).map(|_| source.other_than(&known));
+        assert!(futures::future::join_all(waiting).await.iter().all(Option::is_none));
+        assert!(begin.elapsed() < ASK_PAUSE * 2, "{:?}", begin.elapsed());
     }
 }

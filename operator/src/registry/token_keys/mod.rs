@@ -86,8 +86,8 @@ pub async fn keep(
         let kid = signing(&changed).unwrap_or_default();
         announcer.normal("TokenKey", format!("key {kid} signs tokens from now on"), None).await;
     }
-    let Plan { next, .. } = changed.keys.plan(asked, times, now);
-    Ok(kept(&changed, times, next))
+    let Plan { steps, next } = changed.keys.plan(asked, times, now);
+    Ok(kept(&changed, times, if steps.is_empty() { next } else { now }))
 }
 
 fn kept(content: &Content, times: &Times, revisit: Timestamp) -> Result<Kept, SecretError> {

@@ -80,6 +80,10 @@ pub struct Plan {
     pub next: Timestamp,
 }
 
+/// The most keys that are published: fewer than a registry reads, whatever is asked for in a row, and however much longer tokens
+/// live than keys sign.
+const MAX_KEYS: usize = 200;
+
 fn after(time: Timestamp, wait: SignedDuration) -> Timestamp {
     time.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
@@ -101,8 +105,23 @@ impl Keys {
     #[must_use]
     pub fn next_rotation(&self, times: &Times) -> Option<Timestamp> {
         let due = after(self.signing()?.signs_since?, times.rotate_every);
-        let published = self.upcoming().map(|key| after(key.created, times.publish_for));
-        Some(published.unwrap_or(due))
+        let published = |created| after(created, times.publish_for);
+        Some(match (self.upcoming(), self.room(times)) {
+            (Some(upcoming), _) => published(upcoming.created),
+            (None, None) => due,
+            (None, Some(room)) => due.max(published(room)),
+        })
+    }
+
+    /// When a key that signs no more is published no more.
+    fn removal(key: &Key, times: &Times) -> Option<Timestamp> {
+        Some(after(key.retired?, key.retain_for.max(times.retain_for)))
+    }
+
+    /// When there is room for another one; none if there is.
+    fn room(&self, times: &Times) -> Option<Timestamp> {
+        let removals = || self.keys.iter().filter_map(|key| Keys::removal(key, times));
+        (self.keys.len() >= MAX_KEYS).then(|| removals().min().unwrap_or(Timestamp::MAX))
     }
 
     /// What is to be done at a time; `asked` is the request for another key that the Registry carries.
@@ -126,7 +145,10 @@ impl Keys {
                 let since = signing.signs_since.unwrap_or(signing.created);
                 // Early enough to sign when the time is up.
                 let due = after(since, times.rotate_every.saturating_sub(times.publish_for));
-                if due <= now || asked != self.asked.as_deref() && asked.is_some() {
+                let is_due = due <= now || asked != self.asked.as_deref() && asked.is_some();
+                if let Some(room) = self.room(times).filter(|_| is_due) {
+                    wait_until(room.max(now));
+                } else if is_due {
                     steps.push(Step::Make { signs: false });
                 } else {
                     wait_until(due);
@@ -135,8 +157,7 @@ impl Keys {
         }
         let is_longer = |key: &&Key| key.retain_for < times.retain_for;
         steps.extend(self.signing().filter(is_longer).map(|key| Step::Lengthen(key.name.clone())));
-        for (key, retired) in self.keys.iter().filter_map(|key| Some((key, key.retired?))) {
-            let due = after(retired, key.retain_for.max(times.retain_for));
+        for (key, due) in self.keys.iter().filter_map(|key| Some((key, Keys::removal(key, times)?))) {
             if due <= now {
                 steps.push(Step::Remove(key.name.clone()));
             } else {
@@ -222,6 +243,18 @@ mod tests {
         check(&[retired(60), b.clone()], [None, None], 69, &[], Some(70));
         check(&[retired(60), b.clone()], [None, None], 70, &[Step::Remove("a".into())], Some(105));
         check(&[retired(0), b], [None, None], 16, &[], Some(17));
+    }
+
+    /// More than the registry reads would take it all keys.
+    #[test]
+    fn there_are_no_more_keys_than_can_be_read() {
+        let retired = (1..MAX_KEYS as i64).map(|at| key(&format!("r{at}"), 0, Some(0), Some(at)));
+        let mut all: Vec<Key> = retired.chain([key("a", 0, Some(0), None)]).collect();
+        check(&all, [Some("now"), None], 7, &[], Some(8));
+        let keys = |all: &[Key]| Keys { keys: all.to_vec(), asked: None };
+        assert_eq!(keys(&all).next_rotation(&TIMES), Some(at(100)), "there is room by then");
+        all.remove(0);
+        check(&all, [Some("now"), None], 7, &[Step::Make { signs: false }], Some(9));
     }
 
     #[test]

@@ -134,7 +134,8 @@ impl Content {
         }
         changed.lengthen(retain_for);
         // One that is on its way is the one that was asked for.
-        if asked.is_some() && (!steps.is_empty() || changed.keys.upcoming().is_some()) {
+        let is_another = |step: &Step| matches!(step, Step::Make { .. } | Step::Promote(_));
+        if asked.is_some() && (steps.iter().any(is_another) || changed.keys.upcoming().is_some()) {
             changed.keys.asked = asked.map(str::to_owned);
         }
         Ok(changed)
@@ -278,7 +279,7 @@ mod tests {
     fn a_request_is_noted_when_it_is_followed() {
         let content = Content::default().follow(&[Step::Make { signs: true }], Some("a"), LONG, at(1)).unwrap();
         assert_eq!(content.keys.asked.as_deref(), Some("a"));
-        let removed = content.follow(&[], Some("b"), LONG, at(2)).unwrap();
+        let removed = content.follow(&[Step::Remove("x".into())], Some("b"), LONG, at(2)).unwrap();
         assert_eq!(removed.keys.asked.as_deref(), Some("a"), "nothing was done for it");
     }
 }

@@ -7,6 +7,9 @@ use crate::load::Error;
 use crate::rules::Rule;
 use crate::{Auth, Certificate, CertificateGroups, ClientAuth, Duration, Issuer, Method, Oidc, Tls};
 
+/// What stands in front of service accounts, as a cluster calls them.
+const SYSTEM_PREFIX: &str = "system:";
+
 impl Auth {
     /// Whether what is said here fits together, and with the TLS of the registry's own port: what the server checks when it
     /// starts, for those who write its configuration.
@@ -15,6 +18,23 @@ impl Auth {
     /// [`Error`], which names the key.
     pub fn check(&self, tls: Option<&Tls>) -> Result<(), Error> {
         check(self, tls)
+    }
+
+    /// What stands in front of names that are of one place: who has nothing in front is none of those, whatever an issuer or a
+    /// certificate says.
+    #[must_use]
+    pub fn reserved_prefixes(&self) -> Vec<String> {
+        let Auth { method, certificate, .. } = self;
+        let of_certificates =
+            certificate.as_ref().map(|certificate| certificate.prefix_beside(method.as_ref()).to_owned());
+        let all = self.oidc_prefixes().into_iter().chain(of_certificates).chain([SYSTEM_PREFIX.to_owned()]);
+        all.filter(|prefix| !prefix.is_empty()).collect()
+    }
+
+    /// What stands in front of the users of other issuers, and of their groups.
+    fn oidc_prefixes(&self) -> Vec<String> {
+        let Some(Method::Issuer(issuer)) = &self.method else { return Vec::new() };
+        issuer.oidc.iter().flat_map(|oidc| [oidc.prefix(), format!("{}:", oidc.name)]).collect()
     }
 }
 
@@ -50,7 +70,10 @@ pub(super) fn check(auth: &Auth, tls: Option<&Tls>) -> Result<(), Error> {
             if token.rootcertbundle.is_none() && token.jwks.is_none() {
                 return refuse("auth.token", "names no key to check tokens with: set rootcertbundle or jwks");
             }
-            Ok(())
+            match token.jwks.as_deref().filter(|place| place.starts_with("http://")) {
+                Some(address) => require_trusted_address("auth.token.jwks", address),
+                None => Ok(()),
+            }
         }
         Some(Method::Issuer(issuer)) => {
             check_issuer(issuer)?;
@@ -188,14 +211,17 @@ fn check_oidc(path: &str, oidc: &Oidc, own: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a name could begin as both say. Who has none in front wants names of several places to be one; what is another's
+/// is refused when somebody comes by it.
+fn overlap(prefix: &str, other: &str) -> bool {
+    !prefix.is_empty() && !other.is_empty() && (prefix.starts_with(other) || other.starts_with(prefix))
+}
+
 /// Refuses what would make the users of one issuer those of another, or service accounts.
 fn check_prefix(path: &str, one: &Oidc, all: &[Oidc]) -> Result<(), Error> {
     let prefix = one.prefix();
-    // Who has none in front wants names of several places to be one.
-    let overlaps = |other: &str| {
-        !prefix.is_empty() && !other.is_empty() && (prefix.starts_with(other) || other.starts_with(&prefix))
-    };
-    if overlaps("system:") {
+    let overlaps = |other: &str| overlap(&prefix, other);
+    if overlaps(SYSTEM_PREFIX) {
         return refuse(path, "must not begin as system: does, which is in front of service accounts");
     }
     match all.iter().find(|other| other.name != one.name && overlaps(&other.prefix())) {
@@ -250,6 +276,21 @@ fn check_certificate(certificate: &Certificate, auth: &Auth, tls: Option<&Tls>) 
         );
     }
     let Auth { method, rules, .. } = auth;
+    let prefix = certificate.prefix_beside(method.as_ref());
+    if overlap(prefix, SYSTEM_PREFIX) {
+        return refuse(
+            "auth.certificate.prefix",
+            "must not begin as system: does, which is in front of service accounts",
+        );
+    }
+    if let Some(other) = auth.oidc_prefixes().into_iter().find(|other| overlap(prefix, other)) {
+        return refuse(
+            "auth.certificate.prefix",
+            format!(
+                "{prefix:?} must not begin as {other:?} does, which is in front of what an issuer in auth.issuer.oidc says"
+            ),
+        );
+    }
     if let Some(method @ (Method::Token(_) | Method::Issuer(_))) = method
         && rules.is_empty()
     {
