@@ -260,7 +260,7 @@ fn verified(token: &str, keys: &Keys, issuer: &str, audience: &str, now: i64) ->
     if jws.jwk.is_some() {
         return Err(Untrusted::Unnamed.into());
     }
-    if !keys.signer(&jws, now)?.has_signed(jws.algorithm, jws.signed, &jws.signature) {
+    if !keys.signer(&jws, now)?.key.has_signed(jws.algorithm, jws.signed, &jws.signature) {
         return Err(Refusal::Signature);
     }
     let until = Claims::parse(&jws.payload)?.check(issuer, audience, now)?;

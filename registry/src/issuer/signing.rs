@@ -223,7 +223,7 @@ mod tests {
 
     fn verifies(ring: &Ring, token: &str, header_has: &str) {
         let jws = Jws::parse(token, &Algorithm::ALL).unwrap();
-        let key = ring.keys.signer(&jws, 0).unwrap();
+        let key = ring.keys.signer(&jws, 0).unwrap().key;
         assert!(key.has_signed(jws.algorithm, jws.signed, &jws.signature), "{header_has}");
         assert_eq!(jws.payload, br#"{"sub":"alice"}"#);
         let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
@@ -232,7 +232,7 @@ mod tests {
         // Others know the key from the document.
         let mut keys = Keys::default();
         assert!(keys.add_set(&ring.document).unwrap().is_empty());
-        assert!(keys.signer(&jws, 0).unwrap().has_signed(jws.algorithm, jws.signed, &jws.signature));
+        assert!(keys.signer(&jws, 0).unwrap().key.has_signed(jws.algorithm, jws.signed, &jws.signature));
     }
 
     #[test]

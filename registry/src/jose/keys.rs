@@ -84,6 +84,13 @@ pub(crate) struct Keys {
     issuer: Option<String>,
 }
 
+/// The key that has signed a token if anybody has.
+pub(crate) struct Signer {
+    pub(crate) key: Arc<PublicKey>,
+    /// When a certificate ends that vouches for it, in seconds since 1970.
+    pub(crate) until: i64,
+}
+
 /// What was passed over when keys were read: what each is called, and why.
 pub(crate) type PassedOver = Vec<String>;
 
@@ -173,7 +180,8 @@ impl Keys {
     }
 
     /// The key that has signed a token if anybody has who is believed; `now` in seconds since 1970.
-    pub(crate) fn signer(&self, token: &Jws<'_>, now: i64) -> Result<Arc<PublicKey>, Untrusted> {
+    pub(crate) fn signer(&self, token: &Jws<'_>, now: i64) -> Result<Signer, Untrusted> {
+        let known = |key| Signer { key, until: i64::MAX };
         if let Some(chain) = token.chain.as_ref().filter(|_| !self.roots.is_empty()) {
             return self.vouched(chain, now);
         }
@@ -185,33 +193,41 @@ impl Keys {
             }
             (Some(jwk), _) => {
                 let names = PublicKey::of_jwk(jwk)?.names();
-                let known = by_name(&jwk.kid).or_else(|| names.iter().find_map(|name| by_name(name)));
-                known.ok_or_else(|| Untrusted::Unknown(names.into_iter().next().unwrap_or_default()))
+                let found = by_name(&jwk.kid).or_else(|| names.iter().find_map(|name| by_name(name)));
+                found.map(known).ok_or_else(|| Untrusted::Unknown(names.into_iter().next().unwrap_or_default()))
             }
-            (None, Some(kid)) if !kid.is_empty() => by_name(kid).ok_or_else(|| Untrusted::Unknown(kid.to_owned())),
+            (None, Some(kid)) if !kid.is_empty() => {
+                by_name(kid).map(known).ok_or_else(|| Untrusted::Unknown(kid.to_owned()))
+            }
             (None, _) => Err(Untrusted::Unnamed),
         }
     }
 
     /// The key of a certificate that one of the bundle vouches for, or is.
-    fn vouched(&self, chain: &[CertificateDer<'static>], now: i64) -> Result<Arc<PublicKey>, Untrusted> {
+    fn vouched(&self, chain: &[CertificateDer<'static>], now: i64) -> Result<Signer, Untrusted> {
         let refuse = |reason: &str| Untrusted::Chain(reason.to_owned());
         let (leaf, between) = chain.split_first().ok_or_else(|| refuse("there is none"))?;
-        let mut counting = self.roots.iter().filter(|root| (root.begin..=root.end).contains(&now));
         if let Some(root) = self.roots.iter().find(|root| root.der == *leaf) {
             let counts = (root.begin..=root.end).contains(&now);
             let key = root.key.clone().filter(|_| counts);
-            return key.ok_or_else(|| refuse("it has ended, has not begun, or has a key of another kind"));
+            let key = key.ok_or_else(|| refuse("it has ended, has not begun, or has a key of another kind"))?;
+            return Ok(Signer { key, until: root.end });
         }
+        let counting = || self.roots.iter().filter(|root| (root.begin..=root.end).contains(&now));
         let anchors: Vec<TrustAnchor<'_>> =
-            counting.by_ref().filter_map(|root| webpki::anchor_from_trusted_cert(&root.der).ok()).collect();
+            counting().filter_map(|root| webpki::anchor_from_trusted_cert(&root.der).ok()).collect();
         let time = u64::try_from(now).unwrap_or_default();
         let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(time));
         let certificate = EndEntityCert::try_from(leaf).map_err(|error| refuse(&error.to_string()))?;
         certificate
             .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, between, time, AnyUsage, None, None)
             .map_err(|error| refuse(&error.to_string()))?;
-        Ok(Arc::new(PublicKey::of_spki(&certificate.subject_public_key_info())?))
+        let key = Arc::new(PublicKey::of_spki(&certificate.subject_public_key_info())?);
+        // Which of them have vouched is not said: the first that ends is soon enough to look again.
+        let ends = chain
+            .iter()
+            .filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1.validity().not_after.timestamp()));
+        Ok(Signer { key, until: ends.chain(counting().map(|root| root.end)).min().unwrap_or(now) })
     }
 }
 

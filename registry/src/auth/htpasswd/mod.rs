@@ -203,13 +203,24 @@ impl Htpasswd {
         if is_verified() {
             return Ok(true);
         }
-        let hash = hash.clone();
+        // Nor are those checked that came at once and of which enough have failed meanwhile.
+        if let Some(wait) = self.brake.holds(from, name, Instant::now()) {
+            return Err(AuthError::Braked(wait));
+        }
+        let (hash, rest) = (hash.clone(), users.rest(hash));
         let check = move || {
-            // Held by the thread: who hangs up does not make room for more work than there are processors.
-            let _permit = permit;
-            bcrypt::verify(password, &hash).unwrap_or(false)
+            let matches = |hash: &str| bcrypt::verify(&password, hash).unwrap_or(false);
+            let is_right = matches(&hash);
+            if !is_right {
+                for hash in &rest {
+                    std::hint::black_box(matches(hash));
+                }
+            }
+            // Held by the thread, for who hangs up makes no room for more work than there are processors; and until it is known
+            // of this one what has become of it.
+            (is_right, permit)
         };
-        let matches = tokio::task::spawn_blocking(check).await.map_err(|_| AuthError::Stopped)?;
+        let (matches, _permit) = tokio::task::spawn_blocking(check).await.map_err(|_| AuthError::Stopped)?;
         let is_user = matches && known.is_some();
         match is_user {
             true => self.verified.insert(proof, Instant::now()),
@@ -308,6 +319,22 @@ mod tests {
         for again in ["alice:s3cr3t", "alice:wrong"] {
             assert!(matches!(said(&htpasswd, again).await, Err(AuthError::Stopped)), "{again}");
         }
+    }
+
+    /// One connection has room for hundreds of requests.
+    #[tokio::test]
+    async fn guesses_that_come_at_once_are_braked_as_those_one_after_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("htpasswd");
+        std::fs::write(&path, format!("alice:{}\n", bcrypt::hash("s3cr3t", 4).unwrap())).unwrap();
+        let htpasswd = Htpasswd::open("auth.htpasswd.path", "r".into(), path).await.unwrap();
+        let guesses: Vec<_> = (0..200).map(|number| format!("alice:{number}")).collect();
+        let answers = futures::future::join_all(guesses.iter().map(|guess| said(&htpasswd, guess))).await;
+        let checked = answers.iter().filter(|answer| matches!(answer, Ok(Answer::BadCredentials))).count();
+        let braked = answers.iter().filter(|answer| matches!(answer, Err(AuthError::Braked(_)))).count();
+        let at_once = std::thread::available_parallelism().unwrap().get();
+        assert!((10..=10 + at_once).contains(&checked), "{checked}");
+        assert_eq!(checked + braked, 200);
     }
 
     #[tokio::test]

@@ -17,6 +17,8 @@ pub(super) struct Users {
     hashes: HashMap<String, Arc<str>>,
     /// A hash that no password has, as costly to check as the costliest of the file.
     nobody: Arc<str>,
+    /// The highest cost of a hash.
+    cost: u32,
 }
 
 /// Why a line is no entry. It never holds what the line says.
@@ -53,8 +55,7 @@ impl Users {
             }
         }
         let cost = cost.unwrap_or(DEFAULT_COST);
-        let nobody = format!("$2b${cost:02}${}", ".".repeat(53));
-        Ok(Self { hashes, nobody: nobody.into() })
+        Ok(Self { hashes, nobody: hash_of_nobody(cost).into(), cost })
     }
 
     /// The hash of a user's password.
@@ -67,9 +68,22 @@ impl Users {
         &self.nobody
     }
 
+    /// What else a wrong password is checked against, so that it takes as long for a user whose hash is cheaper than others'
+    /// as for somebody unknown: each cost takes twice as long as the one before, so one check of each from its own on is what
+    /// the highest takes.
+    pub(super) fn rest(&self, hash: &str) -> Vec<String> {
+        let own = hash.parse::<HashParts>().map_or(self.cost, |parts| parts.get_cost());
+        (own..self.cost).map(hash_of_nobody).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.hashes.len()
     }
+}
+
+/// The hash of no password.
+fn hash_of_nobody(cost: u32) -> String {
+    format!("$2b${cost:02}${}", ".".repeat(53))
 }
 
 /// Name, hash and its cost, unless the line is empty or a comment.
@@ -106,6 +120,15 @@ mod tests {
         assert!(users.nobody().starts_with("$2b$06$"), "{}", users.nobody());
         assert!(!bcrypt::verify("", users.nobody()).unwrap());
         assert!(Users::parse(b"").unwrap().nobody().starts_with("$2b$10$"));
+        // What is checked for each takes as long, in units of 2^cost.
+        let work = |hash: &str| -> u32 {
+            let cost = |hash: &str| 1 << hash.parse::<HashParts>().unwrap().get_cost();
+            cost(hash) + users.rest(hash).iter().map(|hash| cost(hash)).sum::<u32>()
+        };
+        for hash in [users.hash("alice").unwrap(), users.hash("bob").unwrap(), users.nobody()] {
+            assert_eq!(work(hash), 1 << 6, "{hash}");
+        }
+        assert!(users.rest(users.hash("alice").unwrap()).iter().all(|hash| !bcrypt::verify("x", hash).unwrap()));
     }
 
     #[test]

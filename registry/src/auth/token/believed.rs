@@ -11,7 +11,9 @@ use crate::jose::Keys;
 
 /// The most tokens that are remembered.
 const MOST: usize = 4096;
-/// How long a token is believed without another look, in seconds: its certificate may end before it does.
+/// How long they are altogether, in bytes: who somebody is takes about as much as the token that says it.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// How long a token is believed without another look, in seconds.
 const LONGEST_SECONDS: i64 = 300;
 
 /// What stands for a token.
@@ -26,7 +28,30 @@ pub(super) struct Believed {
 struct Known {
     /// By which keys the tokens were verified.
     by: Weak<Keys>,
-    until: HashMap<TokenDigest, (Identity, i64)>,
+    until: HashMap<TokenDigest, One>,
+    /// How long the tokens are altogether.
+    bytes: usize,
+}
+
+struct One {
+    identity: Identity,
+    until: i64,
+    bytes: usize,
+}
+
+impl Known {
+    fn is_full(&self, bytes: usize) -> bool {
+        self.until.len() >= MOST || self.bytes + bytes > MOST_BYTES
+    }
+
+    fn retain(&mut self, counts: impl Fn(&One) -> bool) {
+        let bytes = &mut self.bytes;
+        self.until.retain(|_, one| {
+            let stays = counts(one);
+            *bytes -= if stays { 0 } else { one.bytes };
+            stays
+        });
+    }
 }
 
 impl Believed {
@@ -38,24 +63,35 @@ impl Believed {
     /// Who it is about, if it was verified by these keys and counts; `now` in seconds since 1970.
     pub(super) fn find(&self, digest: &TokenDigest, by: &Arc<Keys>, now: i64) -> Option<Identity> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (identity, until) = known.until.get(digest)?;
+        let One { identity, until, .. } = known.until.get(digest)?;
         (std::ptr::eq(known.by.as_ptr(), Arc::as_ptr(by)) && now <= *until).then(|| identity.clone())
     }
 
-    /// Remembers who a token is about that was verified by these keys, and counts `until` then.
-    pub(super) fn insert(&self, digest: TokenDigest, by: &Arc<Keys>, identity: Identity, now: i64, until: i64) {
+    /// Remembers who a token of this length is about that was verified by these keys, and counts `until` then.
+    pub(super) fn insert(
+        &self,
+        (digest, bytes): (TokenDigest, usize),
+        by: &Arc<Keys>,
+        identity: Identity,
+        now: i64,
+        until: i64,
+    ) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::ptr::eq(known.by.as_ptr(), Arc::as_ptr(by)) {
-            *known = Known { by: Arc::downgrade(by), until: HashMap::new() };
+            *known = Known { by: Arc::downgrade(by), ..Known::default() };
         }
-        if known.until.len() >= MOST {
-            known.until.retain(|_, (_, until)| now <= *until);
+        if known.is_full(bytes) {
+            known.retain(|one| now <= one.until);
         }
         // More tokens than there is room for within minutes: they are verified again.
-        if known.until.len() >= MOST {
-            known.until.clear();
+        if known.is_full(bytes) {
+            known.retain(|_| false);
         }
-        known.until.insert(digest, (identity, until.min(now.saturating_add(LONGEST_SECONDS))));
+        let until = until.min(now.saturating_add(LONGEST_SECONDS));
+        known.bytes += bytes;
+        if let Some(before) = known.until.insert(digest, One { identity, until, bytes }) {
+            known.bytes -= before.bytes;
+        }
     }
 }
 
@@ -68,13 +104,13 @@ mod tests {
         let (believed, keys) = (Believed::default(), Arc::new(Keys::default()));
         let (digest, somebody) = (Believed::digest("token"), Identity::new("somebody"));
         assert_eq!(believed.find(&digest, &keys, 0), None);
-        believed.insert(digest, &keys, somebody.clone(), 0, 60);
+        believed.insert((digest, 5), &keys, somebody.clone(), 0, 60);
         assert_eq!(believed.find(&digest, &keys, 60), Some(somebody.clone()));
         assert_eq!(believed.find(&digest, &keys, 61), None);
         assert_eq!(believed.find(&Believed::digest("another"), &keys, 0), None);
         let others = Arc::new(Keys::default());
         assert_eq!(believed.find(&digest, &others, 0), None);
-        believed.insert(digest, &others, somebody, 0, i64::MAX);
+        believed.insert((digest, 5), &others, somebody, 0, i64::MAX);
         assert_eq!(believed.find(&digest, &keys, 0), None);
         assert_eq!(believed.find(&digest, &others, LONGEST_SECONDS + 1), None);
     }
@@ -83,8 +119,16 @@ mod tests {
     fn no_more_are_remembered_than_there_is_room_for() {
         let (believed, keys) = (Believed::default(), Arc::new(Keys::default()));
         for number in 0..2 * MOST {
-            believed.insert(Believed::digest(&number.to_string()), &keys, Identity::new(""), 0, 60);
+            believed.insert((Believed::digest(&number.to_string()), 5), &keys, Identity::new(""), 0, 60);
         }
         assert!(believed.known.lock().unwrap().until.len() <= MOST);
+        // Some are long, and one comes twice.
+        for number in [0, 0].into_iter().chain(0..200) {
+            let token = (Believed::digest(&format!("long {number}")), MOST_BYTES / 100);
+            believed.insert(token, &keys, Identity::new(""), 0, 60);
+            let known = believed.known.lock().unwrap();
+            let bytes: usize = known.until.values().map(|one| one.bytes).sum();
+            assert!(bytes == known.bytes && bytes <= MOST_BYTES, "{bytes} {}", known.bytes);
+        }
     }
 }

@@ -135,17 +135,17 @@ pub(crate) enum Refusal {
     Claims(#[from] ClaimsError),
 }
 
-/// Who a token is about, and until when it counts, in seconds since 1970; pure.
+/// Who a token is about, and until when it counts without another look, in seconds since 1970; pure.
 fn verify(token: &str, settings: &Settings, keys: &Keys, now: i64) -> Result<(Identity, i64), Refusal> {
     let jws = Jws::parse(token, &settings.algorithms)?;
-    let key = keys.signer(&jws, now)?;
-    if !key.has_signed(jws.algorithm, jws.signed, &jws.signature) {
+    let signer = keys.signer(&jws, now)?;
+    if !signer.key.has_signed(jws.algorithm, jws.signed, &jws.signature) {
         return Err(Refusal::Signature);
     }
     let claims = Claims::parse(&jws.payload)?;
     let until = claims.check(&settings.issuer, &settings.service, now)?;
     let name = claims.sub.clone().unwrap_or_default();
-    Ok((Identity::granted(&name, claims.grants()), until))
+    Ok((Identity::granted(&name, claims.grants()), until.min(signer.until)))
 }
 
 impl Token {
@@ -213,7 +213,7 @@ impl Token {
         }
         match outcome {
             Ok((identity, until)) => {
-                self.believed.insert(digest, &by, identity.clone(), now, until);
+                self.believed.insert((digest, token.len()), &by, identity.clone(), now, until);
                 Ok(Answer::Known(identity))
             }
             Err(_) if by.counts() == (0, 0) => Err(AuthError::NoKeys),

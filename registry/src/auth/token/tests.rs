@@ -359,6 +359,39 @@ fn certificates_that_vouch_for_nothing() {
     }
 }
 
+/// A token that was verified is not looked at again for a while: not beyond the end of what vouches for it.
+#[test]
+fn a_token_counts_no_longer_than_the_certificates_that_vouch_for_it() {
+    let ends = |seconds: i64| {
+        move |params: &mut CertificateParams| {
+            params.not_after =
+                date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs((NOW + seconds).unsigned_abs());
+        }
+    };
+    let authority = |seconds: i64, by: Option<&Certified>| {
+        let made = |params: &mut CertificateParams| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            ends(seconds)(params);
+        };
+        Certified::made(made, by)
+    };
+    let lasting = authority(10_000, None);
+    let keys = |root: &Certified| bundle(&[&root.certificate]);
+    let short = authority(30, None);
+    let between = authority(20, Some(&lasting));
+    for (leaf, chain, root, expected) in [
+        (Certified::made(ends(9_000), Some(&lasting)), vec![], &lasting, 300),
+        (Certified::made(ends(10), Some(&lasting)), vec![], &lasting, 10),
+        (Certified::made(ends(9_000), Some(&between)), vec![&between], &lasting, 20),
+        (Certified::made(ends(9_000), Some(&short)), vec![], &short, 30),
+    ] {
+        let chain: Vec<_> = [&leaf].into_iter().chain(chain).map(|one| &one.certificate).collect();
+        let token = token(&leaf.pair(), Algorithm::ES256, &json!({"x5c": x5c(&chain)}), &claims());
+        let (_, until) = verify(&token, &settings(), &keys(root), NOW).unwrap();
+        assert_eq!((until - NOW).min(300), expected);
+    }
+}
+
 #[test]
 fn without_a_bundle_a_chain_is_passed_over() {
     let (stranger, pair) = (Certified::authority(None), Pair::ec(Algorithm::ES256));
