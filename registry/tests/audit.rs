@@ -268,6 +268,14 @@ async fn refresh_tokens_are_told_of_with_their_user() {
     let headers = [("authorization", authorization.as_str())];
     client.send(Method::GET, "/auth/token?service=r", &headers, Bytes::new()).await.expect(200);
     assert_eq!(log.taken(), [] as [Value; 0], "a token alone changes nothing");
+    for wrong in ["Basic !".to_owned(), basic("alice", "wrong"), basic("s3cr3t", "alice")] {
+        let headers = [("authorization", wrong.as_str())];
+        client.send(Method::GET, "/auth/token?service=r", &headers, Bytes::new()).await.expect(401);
+        let events = log.taken();
+        let [event] = &events[..] else { panic!("{wrong}: {events:#?}") };
+        let named = if wrong == basic("alice", "wrong") { json!("alice") } else { Value::Null };
+        assert_eq!((&event["reason"], &event["user"]), (&json!("bad-credentials"), &named), "{wrong}");
+    }
     let target = "/auth/token?service=r&offline_token=true";
     let said = client.send(Method::GET, target, &headers, Bytes::new()).await.expect(200).json();
     let token = said["refresh_token"].as_str().unwrap();

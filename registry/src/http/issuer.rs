@@ -16,6 +16,7 @@ use crate::audit::{OfTokens, Reason, Trail};
 use crate::auth::basic::{self, Basic};
 use crate::auth::{Grant, quoted};
 use crate::issuer::{self, ACCESS_TOKEN, Denial, Endpoint, Issued, Issuer, RequestError, Shown, Wanted};
+use crate::registry::Registry;
 use crate::route::Rejection;
 use crate::server::Peer;
 
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Answers a request for one of the issuer's paths.
 pub(super) async fn handle(
-    issuer: &Issuer,
+    (issuer, registry): (&Issuer, &Registry),
     endpoint: Endpoint,
     request: Request<Incoming>,
     peer: &Peer,
@@ -44,8 +45,8 @@ pub(super) async fn handle(
         (Endpoint::Discovery, &Method::GET | &Method::HEAD) => {
             Ok(answer::json(StatusCode::OK, issuer.discovery().to_string().into(), is_head))
         }
-        (Endpoint::Token, &Method::GET) => by_query(issuer, &parts, peer, trail).await,
-        (Endpoint::Token, &Method::POST) => by_form(issuer, &parts, body, peer, trail).await,
+        (Endpoint::Token, &Method::GET) => by_query((issuer, registry), &parts, peer, trail).await,
+        (Endpoint::Token, &Method::POST) => by_form((issuer, registry), &parts, body, peer, trail).await,
         (Endpoint::Revoke, &Method::POST) => revoke(issuer, &parts, body, peer, trail).await,
         (Endpoint::Keys | Endpoint::Discovery, _) => Err(Rejection::Method { allow: "GET, HEAD" }.into()),
         (Endpoint::Token, _) => Err(Rejection::Method { allow: "GET, POST" }.into()),
@@ -53,10 +54,10 @@ pub(super) async fn handle(
     }
 }
 
-/// Has a token issued, and the decision audited.
+/// Has a token issued, and the decision audited. A registry that is read-only gets no refresh tokens into its store.
 async fn issue(
-    issuer: &Issuer,
-    wanted: Wanted,
+    (issuer, registry): (&Issuer, &Registry),
+    mut wanted: Wanted,
     parts: &Parts,
     peer: &Peer,
     trail: &mut Trail,
@@ -65,7 +66,10 @@ async fn issue(
         Shown::Password { name, .. } if trail.is_on() => Some(name.clone()),
         _ => None,
     };
+    let writing = registry.writable().ok().filter(|_| wanted.offline);
+    wanted.offline = writing.is_some();
     let outcome = issuer.issue(wanted, peer.address.map(|address| address.ip())).await;
+    drop(writing);
     if trail.is_on() {
         let (reason, user, authentication) = match &outcome {
             Ok(Issued { user: None, authentication, .. }) => (Reason::Everybody, None, *authentication),
@@ -90,7 +94,12 @@ async fn issue(
 }
 
 /// Docker's protocol: what is wanted is in the query, and who asks in a header.
-async fn by_query(issuer: &Issuer, parts: &Parts, peer: &Peer, trail: &mut Trail) -> Result<Response<Body>, Failure> {
+async fn by_query(
+    (issuer, registry): (&Issuer, &Registry),
+    parts: &Parts,
+    peer: &Peer,
+    trail: &mut Trail,
+) -> Result<Response<Body>, Failure> {
     let challenge = || format!("Basic realm={}", quoted(issuer.service()));
     let unauthorized = |denial: &Denial| {
         Failure::saying(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, denial.to_string())
@@ -101,11 +110,17 @@ async fn by_query(issuer: &Issuer, parts: &Parts, peer: &Peer, trail: &mut Trail
         Basic::Given { name, password } if name.is_empty() && password.is_empty() => Shown::Nothing,
         Basic::Given { name, password } => Shown::Password { name, password },
         Basic::Absent => Shown::Nothing,
-        Basic::Malformed => return Err(unauthorized(&Denial::Password)),
+        Basic::Malformed => {
+            let Parts { method, headers, .. } = parts;
+            let (action, authentication, user) = ("issue-token", "issuer", None);
+            let asked = OfTokens { action, changes: false, user, authentication, method, headers, peer };
+            trail.token(Reason::BadCredentials, &asked);
+            return Err(unauthorized(&Denial::Password));
+        }
     };
     let query = form_urlencoded(parts.uri.query().unwrap_or_default())?;
     let wanted = issuer::of_query(&query, shown).map_err(|error| bad_request(&error))?;
-    match issue(issuer, wanted, parts, peer, trail).await {
+    match issue((issuer, registry), wanted, parts, peer, trail).await {
         Ok(issued) => {
             let mut fields = fields(&issued);
             fields.insert("token".into(), issued.token.into());
@@ -134,7 +149,7 @@ fn otherwise(denial: Denial) -> Failure {
 
 /// OAuth 2.0: everything is in a form.
 async fn by_form(
-    issuer: &Issuer,
+    (issuer, registry): (&Issuer, &Registry),
     parts: &Parts,
     body: Incoming,
     peer: &Peer,
@@ -146,7 +161,7 @@ async fn by_form(
         Err(problem) => return Ok(refused(StatusCode::BAD_REQUEST, "invalid_request", problem)),
     };
     let is_exchange = wanted.is_exchange;
-    match issue(issuer, wanted, parts, peer, trail).await {
+    match issue((issuer, registry), wanted, parts, peer, trail).await {
         Ok(issued) => {
             let mut fields = fields(&issued);
             fields.insert("token_type".into(), "Bearer".into());

@@ -205,7 +205,7 @@ async fn answer(
         }
         Ok(Route::Issuer(endpoint)) => {
             let Some(issuer) = &app.issuer else { return Err(route::Rejection::NotFound.into()) };
-            return issuer::handle(issuer, endpoint, request, &peer, trail).await;
+            return issuer::handle((issuer, &app.registry), endpoint, request, &peer, trail).await;
         }
         Err(route::Rejection::NotFound) => return Err(route::Rejection::NotFound.into()),
         // Of all else it is told only to who may know what is wrong with the request.

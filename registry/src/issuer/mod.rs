@@ -80,7 +80,7 @@ pub(crate) enum Denial {
     #[error("the name or the password is wrong")]
     Password,
     /// The refresh token counts no more, or never did.
-    #[error("the refresh token has ended, was revoked, or is none")]
+    #[error("the refresh token has ended, was revoked, is for another service, or is none")]
     Refresh,
     /// The token of another issuer is not believed.
     #[error("the token is not believed: it has ended, or is not for this issuer, or not of one that is known here")]
@@ -230,7 +230,13 @@ impl Issuer {
     }
 
     /// Who has shown this; nobody in particular where nothing was shown and something is for everybody.
-    async fn identify(&self, shown: Shown, from: Option<IpAddr>, now: i64) -> Result<Option<Known>, Denial> {
+    async fn identify(
+        &self,
+        shown: Shown,
+        service: &str,
+        from: Option<IpAddr>,
+        now: i64,
+    ) -> Result<Option<Known>, Denial> {
         match shown {
             Shown::Nothing if self.policy.is_for_everybody() => Ok(None),
             Shown::Nothing => Err(Denial::Anonymous),
@@ -241,7 +247,8 @@ impl Issuer {
             Shown::Refresh(token) => {
                 let Some(refresh) = &self.refresh else { return Err(Denial::Refresh) };
                 let now = u64::try_from(now).unwrap_or_default();
-                let Record { subject, by } = refresh.find(&token, now).await?.ok_or(Denial::Refresh)?;
+                let record = refresh.find(&token, now).await?.filter(|record| record.service == service);
+                let Record { subject, by, service: _ } = record.ok_or(Denial::Refresh)?;
                 match self.providers.still(&subject, &by).await? {
                     true => Ok(Some(Known { subject, by, until: None, rule: None })),
                     false => Err(Denial::Refresh),
@@ -260,7 +267,7 @@ impl Issuer {
         }
         let at = jiff::Timestamp::now().as_second();
         let used = if let Shown::Refresh(token) = &shown { Some(token.clone()) } else { None };
-        let known = self.identify(shown, from, at).await?;
+        let known = self.identify(shown, service, from, at).await?;
         let nobody = Subject::default();
         let subject = known.as_ref().map_or(&nobody, |known| &known.subject);
         let grants = match known.as_ref().and_then(|known| known.rule.as_ref()) {
@@ -287,14 +294,15 @@ impl Issuer {
         let user = subject.user.clone();
         let refresh_token = match (used, known) {
             (Some(used), _) => Some(used),
-            (None, Some(known)) if offline => self.refresh_token(known, at).await,
+            (None, Some(known)) if offline => self.refresh_token(known, service, at).await,
             (None, _) => None,
         };
         Ok(Issued { token, refresh_token, at, seconds, grants, user, authentication })
     }
 
     /// A refresh token, where there are any for such as this one. Who gets none has a token all the same.
-    async fn refresh_token(&self, Known { subject, by, until: _, rule: _ }: Known, now: i64) -> Option<String> {
+    async fn refresh_token(&self, known: Known, service: &str, now: i64) -> Option<String> {
+        let Known { subject, by, until: _, rule: _ } = known;
         let refresh = self.refresh.as_ref()?;
         // A service account has a token of its own at any time, which ends with it, and a credential is one.
         let may_have_one = match &by {
@@ -309,7 +317,7 @@ impl Issuer {
         let user = subject.user.clone()?;
         let expiry = self.config.refresh.expiry.as_std().as_secs();
         let end = u64::try_from(now).unwrap_or_default().saturating_add(expiry);
-        match refresh.issue(&user, &Record { subject, by }, end).await {
+        match refresh.issue(&user, &Record { subject, service: service.to_owned(), by }, end).await {
             Ok(token) => Some(token),
             Err(error) => {
                 tracing::warn!(%error, user, "no refresh token can be issued");

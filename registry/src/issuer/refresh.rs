@@ -30,6 +30,8 @@ const MAX_RECORD_BYTES: u64 = 256 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) subject: Subject,
+    /// For which service: tokens for another one are not had by it.
+    pub(super) service: String,
     pub(super) by: By,
 }
 
@@ -164,7 +166,7 @@ mod tests {
 
     fn record(user: &str) -> Record {
         let subject = Subject { user: Some(user.into()), groups: vec!["g".into()], ..Subject::default() };
-        Record { subject, by: By::Password("stamp".into()) }
+        Record { subject, service: "r".into(), by: By::Password("stamp".into()) }
     }
 
     async fn count(store: &Memory) -> usize {

@@ -132,7 +132,7 @@ async fn who_is_not_known_is_told_so() {
     get(&mut client, "", Some("Basic !")).await.expect(401);
     for (query, said) in [
         ("service=other", "service \"other\" is not known"),
-        ("scope=repository", "scope \"repository\" is not TYPE:NAME:ACTIONS"),
+        ("scope=repository", "scope \"repository\" is not TYPE:NAME:ACTIONS, with 16 actions at most"),
         ("service=registry&service=registry", "service is there twice"),
     ] {
         let refused = get(&mut client, query, Some(&basic("alice", "alice's"))).await.expect(400);

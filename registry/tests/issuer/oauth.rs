@@ -153,3 +153,42 @@ async fn there_are_none_where_the_configuration_says_so() {
     refresh(&mut client, "berth-rt-x").await.expect(400);
     lab.server.running.stop().await;
 }
+
+/// RFC 6749, 6: what comes of one is no more than what it was given for.
+#[tokio::test]
+async fn one_that_was_given_for_a_registry_is_none_for_another() {
+    let lab = Lab::start(", services: [other]", RULES).await;
+    let mut client = lab.client().await;
+    let query = "service=other&offline_token=true";
+    let said = get(&mut client, query, Some(&basic("alice", "alice's"))).await.expect(200).json();
+    let token = said["refresh_token"].as_str().unwrap();
+    let refused = refresh(&mut client, token).await.expect(400);
+    assert_eq!(refused.json()["error"], "invalid_grant");
+    let fields = [("grant_type", "refresh_token"), ("service", "other"), ("refresh_token", token)];
+    post(&mut client, "/auth/token", &fields).await.expect(200);
+    lab.server.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_registry_that_is_read_only_takes_no_new_ones() {
+    let lab = Lab::start("", RULES).await;
+    let (mut client, mut debug) = (lab.client().await, lab.server.debug_client().await);
+    let before = refresh_token(&mut client, "alice").await;
+    let bearer = format!("Bearer {TOKEN}");
+    let mut switch = async |on: bool| {
+        let body = Bytes::from(format!("{{\"readOnly\": {on}}}"));
+        debug.send(Method::PUT, "/admin/v1/read-only", &[("authorization", &bearer)], body).await.expect(200);
+    };
+    switch(true).await;
+    // Who asks for one is let in, and keeps the password.
+    let query = format!("service=registry&scope={SCOPE}&offline_token=true");
+    let said = get(&mut client, &query, Some(&basic("alice", "alice's"))).await.expect(200).json();
+    assert_eq!((granted(said["token"].as_str().unwrap()).len(), said.get("refresh_token")), (1, None));
+    refresh(&mut client, &before).await.expect(200);
+    // What is in wrong hands has no time to wait.
+    post(&mut client, "/auth/revoke", &[("token", &before)]).await.expect(200);
+    refresh(&mut client, &before).await.expect(400);
+    switch(false).await;
+    refresh_token(&mut client, "alice").await;
+    lab.server.running.stop().await;
+}
