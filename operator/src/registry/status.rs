@@ -101,14 +101,19 @@ pub fn of_applied(
 #[must_use]
 pub fn of_failure(registry: &Registry, progress: &Progress, now: Timestamp) -> RegistryStatus {
     let previous = registry.status.clone().unwrap_or_default();
-    let mut conditions =
-        conditions::merge(&previous.conditions, progress.conditions(), registry.metadata.generation, now);
+    let mut wanted = progress.conditions();
     // What else was known stays as it was, with the generation of which it was known.
     let mut still_known = vec!["StorageReady", object_store::CONDITION];
     still_known.extend(registry.spec.tls.is_some().then_some("CertificateReady"));
     if registry.spec.auth.is_some() {
-        still_known.extend([auth::CONDITION, token_keys::CONDITION, pull_secrets::CONDITION, issuers::CONDITION]);
+        still_known.extend([auth::CONDITION, token_keys::CONDITION, issuers::CONDITION]);
+        // But for what ends by itself. What will be tried again soon comes in time.
+        match progress {
+            Progress::Stalled { .. } => wanted.extend(access::stalled(&previous.conditions)),
+            Progress::Done { .. } | Progress::Underway { .. } => still_known.push(pull_secrets::CONDITION),
+        }
     }
+    let mut conditions = conditions::merge(&previous.conditions, wanted, registry.metadata.generation, now);
     conditions
         .extend(still_known.into_iter().filter_map(|type_| conditions::find(&previous.conditions, type_)).cloned());
     RegistryStatus { observed_generation: registry.metadata.generation, conditions, ..previous }
@@ -494,5 +499,18 @@ mod tests {
         let status = of_failure(&on_s3(1, &known), &Progress::stalled("X", "x"), Timestamp::UNIX_EPOCH);
         let found: Vec<_> = status.conditions.iter().map(|c| (c.type_.as_str(), c.observed_generation)).collect();
         assert_eq!(found, [("Ready", Some(4)), ("Stalled", Some(4)), ("StorageReachable", Some(3))]);
+    }
+
+    /// They end while nobody makes them anew, whatever was known of them.
+    #[test]
+    fn pull_secrets_of_a_stalled_registry_are_not_said_to_be_good() {
+        let known = json!({"conditions": [{"type": pull_secrets::CONDITION, "status": "True", "reason": "Written",
+            "message": "2 pull secrets are there", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+        let registry = with_auth(&json!({"anonymous": [{"repositories": ["**"], "actions": ["pull"]}]}), &known);
+        for (progress, expected) in [(Progress::stalled("X", "x"), "Unknown"), (Progress::underway("X", "x"), "True")] {
+            let status = of_failure(&registry, &progress, Timestamp::UNIX_EPOCH);
+            let (found, message) = told(&status, pull_secrets::CONDITION).unwrap();
+            assert!(found == expected && message.ends_with("2 pull secrets are there"), "{found}: {message}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! [pure] What is told of who is let in: keys, pull secrets, and the keys of other issuers.
 
 use berth_crds::{RegistryStatus, TokenKeysStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
     conditions::{self, Wanted},
@@ -81,6 +81,7 @@ struct Hindrance {
 }
 
 const PAUSED: Hindrance = Hindrance { reason: "Paused", cause: "spec.paused is true" };
+const STALLED: Hindrance = Hindrance { reason: "Stalled", cause: "the Registry is stalled" };
 const WITHOUT_KEYS: Hindrance = Hindrance { reason: "KeysUnusable", cause: "TokenKeysReady is false" };
 
 /// What was known of pull secrets before they could not be made anew any more.
@@ -93,6 +94,12 @@ fn unrenewed(known: Option<&Wanted>, hindrance: &Hindrance) -> Wanted {
         message = [&message, BEFORE, first].concat();
     }
     Wanted { type_: pull_secrets::CONDITION, holds: None, reason: (*reason).into(), message }
+}
+
+/// What is told of pull secrets while nothing at all can be done for the Registry.
+pub(super) fn stalled(known: &[Condition]) -> Option<Wanted> {
+    let known = conditions::find(known, pull_secrets::CONDITION)?;
+    Some(unrenewed(Some(&Wanted::again(pull_secrets::CONDITION, known)), &STALLED))
 }
 
 fn has_issuer(valid: &ValidRegistry) -> bool {
@@ -142,7 +149,7 @@ mod tests {
             reason: "Written".into(),
             message: message.into(),
         };
-        for (hindrance, reason) in [(PAUSED, "Paused"), (WITHOUT_KEYS, "KeysUnusable")] {
+        for (hindrance, reason) in [(PAUSED, "Paused"), (STALLED, "Stalled"), (WITHOUT_KEYS, "KeysUnusable")] {
             let once = unrenewed(Some(&known("2 pull secrets are there")), &hindrance);
             assert_eq!((once.holds, once.reason.as_str()), (None, reason));
             assert!(
