@@ -61,6 +61,8 @@ pub const HTPASSWD_FILE: &str = "auth/htpasswd";
 pub const HTPASSWD_KEY: &str = "htpasswd";
 /// The keys that sign tokens of another service, inside [`CONFIG_DIRECTORY`].
 pub const JWKS_FILE: &str = "auth/jwks.json";
+/// The file with the authorities that the address of keys is trusted by, inside the configuration's directory.
+pub const JWKS_CA_FILE: &str = "auth/jwks-ca.pem";
 /// The key with them, unless the spec names another.
 pub const JWKS_KEY: &str = "jwks.json";
 /// Certificates that sign tokens of another service, inside [`CONFIG_DIRECTORY`].

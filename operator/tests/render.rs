@@ -34,6 +34,16 @@ fn examples() -> Vec<Source> {
     sources
 }
 
+/// Every Registry of every example, by itself.
+fn registries() -> Vec<Source> {
+    let of = |example: &Source| {
+        let documents = example.text.split("\n---\n").filter(|text| text.contains("kind: Registry\n"));
+        let source = |text: &str| Source { file: example.file.clone(), text: format!("{text}\n") };
+        documents.map(source).collect::<Vec<_>>()
+    };
+    examples().iter().flat_map(of).collect()
+}
+
 /// What the operator would apply for an example; of a policy, what it adds to its Registry.
 fn rendered(example: &Source, main: &Source) -> String {
     let settings = Settings::default();
@@ -68,7 +78,7 @@ fn every_example_says_when_to_use_it() {
 /// The server's parser reads back exactly what the operator wrote, and has nothing to say about it.
 #[test]
 fn every_configuration_reads_back() {
-    for example in examples().iter().filter(|example| example.text.contains("kind: Registry\n")) {
+    for example in &registries() {
         let registry: Registry = serde_saphyr::from_str(&example.text).unwrap();
         let config = build_config(&validate(&registry, &Settings::default()).unwrap());
         let loaded = Config::load(&config.to_yaml(), []).unwrap();
@@ -111,7 +121,7 @@ fn every_pod_is_restricted() {
 #[test]
 fn credentials_are_files() {
     let mut with_secret = 0;
-    for example in examples().iter().filter(|example| example.text.contains("kind: Registry\n")) {
+    for example in &registries() {
         let registry: Registry = serde_saphyr::from_str(&example.text).unwrap();
         let valid = validate(&registry, &Settings::default()).unwrap();
         let text = render(std::slice::from_ref(example), &Settings::default()).unwrap();
@@ -235,7 +245,7 @@ fn what_is_wrong_is_named_with_file_resource_and_field() {
 /// The same input gives the same text: nothing random and no clock is in it.
 #[test]
 fn rendering_is_repeatable() {
-    for example in examples().iter().filter(|example| example.text.contains("kind: Registry\n")) {
+    for example in &registries() {
         let render = || render(std::slice::from_ref(example), &Settings::default()).unwrap();
         assert_eq!(render(), render());
     }

@@ -56,6 +56,7 @@ fn named(config: &Config) -> Vec<(String, PathBuf)> {
     }
     if let Some(Method::Token(token)) = method(config) {
         files.push(("auth.token.rootcertbundle", token.rootcertbundle.as_ref()));
+        files.push(("auth.token.jwkscafile", token.jwkscafile.as_ref()));
     }
     if let Some(Method::Issuer(issuer)) = method(config) {
         files.push(("auth.issuer.keys", Some(&issuer.keys)));

@@ -60,7 +60,7 @@ pub(crate) async fn serve(debug: &Debug, request: Request<Incoming>, peer: Peer)
     }
 }
 
-/// How it stands with the keys of those whose tokens are believed, as far as they are fetched.
+/// How it stands with the keys of others whose tokens are believed.
 async fn issuers(debug: &Debug, head: bool) -> Response<Body> {
     let mut standings = Vec::new();
     if let Some(authenticator) = &debug.authenticator {

@@ -22,6 +22,7 @@ fn token(jwks: impl Into<String>) -> Token {
         issuer: "issuer".into(),
         rootcertbundle: None,
         jwks: Some(jwks.into()),
+        jwkscafile: None,
         signingalgorithms: Vec::new(),
         autoredirect: false,
         autoredirectpath: "/auth/token".into(),
@@ -171,12 +172,19 @@ async fn a_file_of_keys_counts_as_soon_as_it_changes() {
     while Instant::now() < looked_at {
         send(&mut client, &Method::GET, "/v2/", Some(&by_new)).await.expect(200);
     }
+    let mut debug = server.debug_client().await;
+    let mut problem = async || debug.get("/debug/issuers").await.expect(200).json()["issuers"][0]["problem"].clone();
+    let said = problem().await;
+    assert!(said.as_str().unwrap().contains("it is no JSON Web Key Set"), "{said}");
     write(set(&[&new]));
     until(&mut client, &by_old, 401).await;
+    assert_eq!(problem().await, serde_json::Value::Null);
     send(&mut client, &Method::GET, "/v2/", Some(&by_new)).await.expect(200);
     // Who takes out the last one, as it is in wrong hands, wants it believed no more.
     write(set(&[]));
     until(&mut client, &by_new, 503).await;
+    let said = problem().await;
+    assert!(said.as_str().unwrap().ends_with("there is no key in it that could sign a token"), "{said}");
     write(set(&[&old]));
     until(&mut client, &by_old, 200).await;
     send(&mut client, &Method::GET, "/v2/", Some(&by_new)).await.expect(401);

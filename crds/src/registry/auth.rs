@@ -244,17 +244,24 @@ pub struct TokenService {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.url), has(self.configMapRef), has(self.secretRef)].filter(named, named).size() == 1")
-        .message("jwks must be from one place: set exactly one of url, configMapRef and secretRef")
+        .message("jwks must be from one place: set exactly one of url, configMapRef and secretRef"),
+    validation = Rule::new("!has(self.ca) || has(self.url)")
+        .message("jwks.ca says whom url is trusted by: set url, or leave ca out")
 )]
 pub struct KeySet {
     /// An address that it is fetched from, now and then, and for a key that is not known; it begins with https://, and is
-    /// trusted by the authorities of the system.
+    /// trusted by the authorities of the system and those of ca. That of the issuer of another Registry is its url with /keys
+    /// behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new(pattern::rule(pattern::HTTPS_ADDRESS))
         .message("url must be an address such as https://auth.example/keys: with http:// whoever is in between could put other \
             keys there, and it holds no name or password"))]
     pub url: Option<String>,
+    /// Certificates (PEM) of authorities that are trusted in addition, for a url with a certificate of one's own authority. When
+    /// they change, the registry takes them up without a restart. Those of the system alone when it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<CertificateAuthority>,
     /// A ConfigMap. When its content changes, the registry takes it up without a restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<KeySetRef>,

@@ -149,6 +149,11 @@ fn a_token_service() {
         (json!({"jwks": {}}), "jwks must be from one place: set exactly one of url, configMapRef and secretRef"),
         (json!({"jwks": {"url": "https://a", "secretRef": {"name": "a"}}}), "jwks must be from one place"),
         (json!({"jwks": {"configMapRef": {"name": "keys", "key": "keys.json"}}}), ""),
+        (json!({"jwks": {"url": "https://a", "ca": {"configMapRef": {"name": "ca"}}}}), ""),
+        (
+            json!({"jwks": {"secretRef": {"name": "keys"}, "ca": {"configMapRef": {"name": "ca"}}}}),
+            "jwks.ca says whom url is trusted by",
+        ),
         (
             json!({"jwks": {"configMapRef": {"name": "keys", "key": "a/b"}}}),
             "key must be that of a Secret or ConfigMap",

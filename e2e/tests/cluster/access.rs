@@ -17,7 +17,7 @@ use kube::api::{ListParams, LogParams};
 use serde_json::{Value, json};
 
 /// How long the kubelet may take to bring pods what has changed, and the operator to see it.
-const DEADLINE: Duration = Duration::from_secs(150);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(150);
 /// The bcrypt hash of `swordfish`.
 const HASH: &str = "$2b$05$U7G/Cyq35gZmcslXRmdi4.rTnsw6ro5s7xMoOrZ16dCt68f7XNlqe";
 
@@ -48,7 +48,7 @@ fn registry(replicas: i32, more: &Value) -> Value {
     registry
 }
 
-fn users() -> Value {
+pub(crate) fn users() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "users"},
         "stringData": {"htpasswd": format!("alice:{HASH}\n")},
@@ -56,7 +56,7 @@ fn users() -> Value {
 }
 
 /// curl, in the cluster's network; the status and the body.
-fn curl(space: &Space, args: &[&str]) -> Result<(u16, String)> {
+pub(crate) fn curl(space: &Space, args: &[&str]) -> Result<(u16, String)> {
     let mut command = space.cluster.inside("curl")?;
     command.args(["--silent", "--show-error", "--max-time", "20", "--write-out", "\n%{http_code}"]).args(args);
     let printed = run::checked(command)?;

@@ -241,7 +241,9 @@ fn prerequisites_of_auth(auth: &Value) -> Result<Vec<Value>> {
     };
     keyed(&auth["token"]["jwks"], "jwks.json", JWKS);
     let pair = super::tls::Pair::make("example")?;
-    keyed(&auth["token"]["rootCertificates"], "ca.crt", pair.authority());
+    for authority in [&auth["token"]["rootCertificates"], &auth["token"]["jwks"]["ca"]] {
+        keyed(authority, "ca.crt", pair.authority());
+    }
     for oidc in auth["issuer"]["oidc"].as_array().into_iter().flatten() {
         keyed(&oidc["ca"], "ca.crt", pair.authority());
     }

@@ -16,6 +16,7 @@ mod object_store;
 mod other_stores;
 mod permissions;
 mod running;
+mod shared_issuer;
 mod tls;
 mod volume;
 

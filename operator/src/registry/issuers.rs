@@ -1,7 +1,8 @@
 //! [client] A pod of a Registry, asked whether it has the keys of the issuers whose tokens are believed.
 //!
-//! A server answers `GET /debug/issuers` on its debug port, and goes on to fetch keys by itself: an issuer that is away keeps
-//! out its own users alone, so this is told, and the Registry is ready all the same.
+//! A server answers `GET /debug/issuers` on its debug port, and goes on to fetch and read keys by itself: an issuer that is away
+//! keeps out its own users alone, and a file of keys that is none leaves those of before, so this is told, and the Registry is
+//! ready all the same.
 
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// How it stands with the keys of one issuer. Whoever reads it passes over fields that it does not know.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Standing {
-    /// Where the keys are fetched.
+    /// Where the keys are fetched, or the files that they are in.
     pub address: String,
-    /// Why they could not be fetched last.
+    /// Why they could not be fetched or read last.
     #[serde(default)]
     pub problem: Option<String>,
 }
@@ -51,12 +52,15 @@ pub fn condition(standings: Option<&[Standing]>) -> Wanted {
     let (holds, reason, message) = match standings {
         None => (None, "NotAsked", "no pod has said yet whether it has the keys of the issuers".to_owned()),
         Some(standings) => {
-            let problems: Vec<&str> = standings.iter().filter_map(|standing| standing.problem.as_deref()).collect();
+            let problems: Vec<(&Standing, &str)> =
+                standings.iter().filter_map(|standing| Some((standing, standing.problem.as_deref()?))).collect();
             match &problems[..] {
-                [] => (Some(true), "Fetched", format!("the keys of {} issuers are known", standings.len())),
-                [first, rest @ ..] => {
+                [] => (Some(true), "Known", format!("the keys of {} issuers are known", standings.len())),
+                [(standing, first), rest @ ..] => {
                     let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
-                    (Some(false), "NotFetched", format!("{first}{more}"))
+                    let is_fetched = standing.address.contains("://");
+                    let reason = if is_fetched { "NotFetched" } else { "KeysUnusable" };
+                    (Some(false), reason, format!("{first}{more}"))
                 }
             }
         }
@@ -70,14 +74,19 @@ mod tests {
 
     #[test]
     fn what_pods_say_is_told() {
-        let standing = |problem: Option<&str>| Standing { address: "a".into(), problem: problem.map(str::to_owned) };
+        let at = |address: &str, problem: Option<&str>| Standing {
+            address: address.into(),
+            problem: problem.map(str::to_owned),
+        };
+        let standing = |problem| at("https://a", problem);
         for (standings, expected) in [
             (None, (None, "NotAsked", "no pod has said yet")),
-            (Some(vec![standing(None)]), (Some(true), "Fetched", "the keys of 1 issuers are known")),
+            (Some(vec![standing(None)]), (Some(true), "Known", "the keys of 1 issuers are known")),
             (
                 Some(vec![standing(None), standing(Some("cannot fetch x"))]),
                 (Some(false), "NotFetched", "cannot fetch x"),
             ),
+            (Some(vec![at("/jwks", Some("no set"))]), (Some(false), "KeysUnusable", "no set")),
             (Some(vec![standing(Some("one")), standing(Some("two"))]), (Some(false), "NotFetched", "one (and 1 more)")),
         ] {
             let found = condition(standings.as_deref());
@@ -85,7 +94,7 @@ mod tests {
             assert!(found.message.starts_with(expected.2), "{}", found.message);
         }
         let answer: Answer =
-            serde_json::from_str(r#"{"issuers": [{"address": "a", "problem": null, "new": 1}]}"#).unwrap();
+            serde_json::from_str(r#"{"issuers": [{"address": "https://a", "problem": null, "new": 1}]}"#).unwrap();
         assert_eq!(answer.issuers, [standing(None)]);
     }
 }

@@ -235,7 +235,7 @@ async fn told(
         true => context.asks.ask(uid, reach::chosen(&pods)).await,
         false => Some(Vec::new()),
     };
-    let standings = match valid.auth.as_ref().is_some_and(ValidAuth::fetches_keys) {
+    let standings = match valid.auth.as_ref().is_some_and(ValidAuth::believes_others) {
         true => issuers::ask(&pods).await,
         false => None,
     };

@@ -94,6 +94,10 @@ pub struct Token {
     /// Public keys (a JSON Web Key Set) that sign tokens: a file, or an address (`https://…`) that they are fetched from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
+    /// Certificates (PEM) of authorities that are trusted in addition where `jwks` is an address with a certificate of one's own
+    /// authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwkscafile: Option<PathBuf>,
     /// The algorithms a token may be signed with; empty for every asymmetric one that is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signingalgorithms: Vec<String>,

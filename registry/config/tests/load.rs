@@ -336,6 +336,10 @@ const UNFIT: &[(&str, &str)] = &[
         "auth.token.jwks: must begin with https://",
     ),
     (
+        "storage: inmemory\nauth: {token: {realm: 'https://a', service: s, issuer: i, jwks: /keys.json, jwkscafile: /ca}}",
+        "auth.token.jwkscafile: has no effect",
+    ),
+    (
         "storage: inmemory\nauth: {token: {realm: a, service: s, issuer: i, jwks: /k}}",
         "auth.token.realm: is not an address",
     ),

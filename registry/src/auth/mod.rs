@@ -138,7 +138,7 @@ pub trait Authenticator: Send + Sync {
     /// What a client is told in `WWW-Authenticate` that is not let in; none if it has no other way to try.
     fn challenge(&self, challenge: &Challenge<'_>) -> Option<String>;
 
-    /// How it stands with the keys that it fetches from others.
+    /// How it stands with the keys of others by which it believes tokens.
     async fn standings(&self) -> Vec<Standing> {
         Vec::new()
     }

@@ -167,7 +167,7 @@ impl Providers {
     /// How it stands with the keys of other issuers.
     pub(super) async fn standings(&self) -> Vec<Standing> {
         let sources = self.oidc.iter().map(|(_, source)| source).chain(self.accounts.iter().map(|(_, source)| source));
-        futures::future::join_all(sources.map(Source::standing)).await.into_iter().flatten().collect()
+        futures::future::join_all(sources.map(Source::standing)).await
     }
 
     /// A name, if it is that of a user with a password: what else is written there may be a password.

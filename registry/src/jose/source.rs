@@ -88,6 +88,8 @@ pub(crate) struct Source {
     looked: tokio::sync::Mutex<Looked>,
     /// Why the keys at the address are not those of now; none if they are.
     problem: std::sync::Mutex<Option<String>>,
+    /// Why what is in files is not what they hold now; none if it is.
+    unread: std::sync::Mutex<Option<String>>,
     /// When files were last looked at.
     at: std::sync::Mutex<Option<Instant>>,
 }
@@ -102,18 +104,16 @@ struct Looked {
     asked: Option<Instant>,
     asked_for_a_key: Option<Instant>,
     answered: Option<Instant>,
-    /// What the log was told last.
-    told: Option<String>,
     /// Whether keys were read before, be it none.
     begun: bool,
 }
 
-/// How it stands with keys at an address.
+/// How it stands with keys.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Standing {
-    /// Where they are, without what lets somebody in.
+    /// The address that they are fetched from, without what lets somebody in, or the files that they are in.
     pub address: String,
-    /// Why they could not be fetched last; none if they could.
+    /// Why they could not be fetched or read last; none if they could.
     pub problem: Option<String>,
 }
 
@@ -143,6 +143,7 @@ impl Source {
             looked: tokio::sync::Mutex::default(),
             at: std::sync::Mutex::default(),
             problem: std::sync::Mutex::default(),
+            unread: std::sync::Mutex::default(),
         };
         let mut looked = source.looked.lock().await;
         if let Some(remote) = source.remote() {
@@ -182,14 +183,18 @@ impl Source {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem.map(ToString::to_string);
     }
 
-    /// Where the keys are fetched from, and why those that are known are not of now, if they are not; none if they are from
-    /// files.
-    pub(crate) async fn standing(self: &Arc<Self>) -> Option<Standing> {
-        let address = self.remote()?.shown();
-        // Whoever asks has it asked again, where that is due.
+    /// Where the keys are, and why those that are known are not those of now, if they are not.
+    pub(crate) async fn standing(self: &Arc<Self>) -> Standing {
+        // Whoever asks has it looked at again, where that is due.
         self.keys().await;
-        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Some(Standing { address, problem })
+        let files = self.files().map(|(_, path)| path.display().to_string());
+        let places: Vec<String> = self.remote().map(Remote::shown).into_iter().chain(files).collect();
+        let of =
+            |problem: &std::sync::Mutex<Option<String>>| problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (address, has_none) = (places.join(", "), self.keys.load().counts() == (0, 0));
+        let none = || has_none.then(|| format!("{address}: there is no key in it that could sign a token"));
+        let problem = of(&self.problem).or_else(|| of(&self.unread)).or_else(none);
+        Standing { address, problem }
     }
 
     fn is_due(&self) -> bool {
@@ -202,12 +207,11 @@ impl Source {
             && let Ok(mut looked) = self.looked.try_lock()
         {
             self.look_is_over();
-            if let Err(error) = self.read_changed(&mut looked).await {
-                let text = error.to_string();
-                if looked.told.as_ref() != Some(&text) {
-                    tracing::error!(error = text, "the keys of tokens cannot be read again: those of before count");
-                }
-                looked.told = Some(text);
+            let unread = self.read_changed(&mut looked).await.err().map(|error| error.to_string());
+            let before =
+                std::mem::replace(&mut *self.unread.lock().unwrap_or_else(PoisonError::into_inner), unread.clone());
+            if let Some(error) = unread.filter(|now| before.as_ref() != Some(now)) {
+                tracing::error!(error, "the keys of tokens cannot be read again: those of before count");
             }
             let stands = looked.answered.is_some_and(|at| at.elapsed() < STANDS);
             let may_ask = looked.asked.is_none_or(|at| at.elapsed() >= ASK_PAUSE);
@@ -327,7 +331,6 @@ impl Source {
         tracing::info!(keys = count, certificates, "the keys of tokens were read");
         self.keys.store(keys.into());
         looked.stamps = stamps;
-        looked.told = None;
         looked.begun = true;
         Ok(())
     }

@@ -29,15 +29,18 @@ pub fn build_auth(auth: &ValidAuth) -> Auth {
 
 fn build_token(token: &ValidToken) -> Token {
     let ValidToken { realm, service, issuer, jwks, root_certificates } = token.clone();
+    let (jwks, jwkscafile) = match jwks {
+        None => (None, None),
+        Some(ValidKeySet::Url { url, ca }) => (Some(url), ca.map(|_| mounted(names::JWKS_CA_FILE))),
+        Some(ValidKeySet::Object(_)) => (Some(mounted(names::JWKS_FILE).display().to_string()), None),
+    };
     Token {
         realm,
         service,
         issuer,
         rootcertbundle: root_certificates.map(|_| mounted(names::ROOT_CERTIFICATES_FILE)),
-        jwks: jwks.map(|jwks| match jwks {
-            ValidKeySet::Url(url) => url,
-            ValidKeySet::Object(_) => mounted(names::JWKS_FILE).display().to_string(),
-        }),
+        jwks,
+        jwkscafile,
         signingalgorithms: Vec::new(),
         autoredirect: false,
         autoredirectpath: "/auth/token".into(),

@@ -45,7 +45,7 @@ impl Access<'_> {
             }
             None => {}
         }
-        if valid.auth.as_ref().is_some_and(ValidAuth::fetches_keys) {
+        if valid.auth.as_ref().is_some_and(ValidAuth::believes_others) {
             wanted.push(issuers::condition(self.standings));
         }
         wanted

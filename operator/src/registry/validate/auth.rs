@@ -81,7 +81,12 @@ pub struct ValidToken {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValidKeySet {
     /// At an address.
-    Url(String),
+    Url {
+        /// The address.
+        url: String,
+        /// The authorities that it is trusted by, beside those of the system.
+        ca: Option<ValidCa>,
+    },
     /// Under a key of a Secret or ConfigMap.
     Object(ValidCa),
 }
@@ -104,12 +109,12 @@ pub struct ValidFile {
 }
 
 impl ValidAuth {
-    /// Whether the server fetches keys of others.
+    /// Whether the server believes what keys of others have signed.
     #[must_use]
-    pub fn fetches_keys(&self) -> bool {
+    pub fn believes_others(&self) -> bool {
         match &self.method {
             Some(ValidMethod::Issuer(issuer)) => !issuer.oidc.is_empty() || issuer.service_accounts.is_some(),
-            Some(ValidMethod::Token(token)) => matches!(token.jwks, Some(ValidKeySet::Url(_))),
+            Some(ValidMethod::Token(_)) => true,
             Some(ValidMethod::Htpasswd(_)) | None => false,
         }
     }
@@ -131,9 +136,16 @@ impl ValidAuth {
             Some(ValidMethod::Htpasswd(htpasswd)) => vec![users_file(&htpasswd.secret, "spec.auth.htpasswd.secretRef")],
             Some(ValidMethod::Token(ValidToken { jwks, root_certificates, .. })) => {
                 let mut files = Vec::new();
-                if let Some(ValidKeySet::Object(object)) = jwks {
-                    let keys = "a JSON Web Key Set";
-                    files.push(file(object, names::JWKS_FILE.to_owned(), "spec.auth.token.jwks", keys));
+                match jwks {
+                    Some(ValidKeySet::Object(object)) => {
+                        let keys = "a JSON Web Key Set";
+                        files.push(file(object, names::JWKS_FILE.to_owned(), "spec.auth.token.jwks", keys));
+                    }
+                    Some(ValidKeySet::Url { ca: Some(object), .. }) => {
+                        let (path, field) = (names::JWKS_CA_FILE.to_owned(), "spec.auth.token.jwks.ca");
+                        files.push(file(object, path, field, CERTIFICATES));
+                    }
+                    Some(ValidKeySet::Url { ca: None, .. }) | None => {}
                 }
                 if let Some(object) = root_certificates {
                     let (path, field) = (names::ROOT_CERTIFICATES_FILE, "spec.auth.token.rootCertificates");
@@ -241,11 +253,15 @@ fn token_of(token: TokenService, problems: &mut Problems) -> ValidToken {
 
 fn key_set_of(jwks: KeySet, problems: &mut Problems) -> Option<ValidKeySet> {
     const FIELD: &str = "spec.auth.token.jwks";
-    let KeySet { url, config_map_ref, secret_ref } = jwks;
+    let KeySet { url, ca, config_map_ref, secret_ref } = jwks;
+    if ca.is_some() && url.is_none() {
+        problems.add(format!("{FIELD}.ca"), "says whom url is trusted by: set url, or leave ca out");
+    }
     let (kind, field, reference) = match (url, config_map_ref, secret_ref) {
         (Some(url), None, None) => {
             check_https(&format!("{FIELD}.url"), &url, problems);
-            return Some(ValidKeySet::Url(url));
+            let ca = ca.and_then(|ca| super::object_store::ca_of(ca, &format!("{FIELD}.ca"), problems));
+            return Some(ValidKeySet::Url { url, ca });
         }
         (None, Some(reference), None) => (ObjectKind::ConfigMap, "configMapRef", reference),
         (None, None, Some(reference)) => (ObjectKind::Secret, "secretRef", reference),
@@ -289,7 +305,7 @@ pub(super) fn check_as_server(auth: &berth_config::Auth, problems: &mut Problems
 
 /// What the server calls a key, in the words of the Registry.
 fn in_registry(text: &str) -> String {
-    const FIELDS: [(&str, &str); 15] = [
+    const FIELDS: [(&str, &str); 16] = [
         ("auth.issuer.issuer", "auth.issuer.url"),
         ("auth.issuer.expiry", "auth.issuer.tokenExpiry"),
         ("auth.issuer.refresh", "auth.issuer.refreshTokens"),
@@ -298,6 +314,7 @@ fn in_registry(text: &str) -> String {
         ("usernameclaim", "usernameClaim"),
         ("usernameprefix", "usernamePrefix"),
         ("groupsclaim", "groupsClaim"),
+        ("jwkscafile", "jwks.ca"),
         ("cafile", "ca"),
         ("rootcertbundle", "rootCertificates"),
         ("auth.token", "spec.auth.token"),

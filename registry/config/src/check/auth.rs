@@ -70,6 +70,12 @@ pub(super) fn check(auth: &Auth, tls: Option<&Tls>) -> Result<(), Error> {
             if token.rootcertbundle.is_none() && token.jwks.is_none() {
                 return refuse("auth.token", "names no key to check tokens with: set rootcertbundle or jwks");
             }
+            if token.jwkscafile.is_some() && !token.jwks.as_deref().is_some_and(|place| place.starts_with("https://")) {
+                return refuse(
+                    "auth.token.jwkscafile",
+                    "has no effect: auth.token.jwks is no address that begins with https://",
+                );
+            }
             match token.jwks.as_deref().filter(|place| place.starts_with("http://")) {
                 Some(address) => require_trusted_address("auth.token.jwks", address),
                 None => Ok(()),

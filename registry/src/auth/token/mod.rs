@@ -5,13 +5,14 @@ mod believed;
 pub(crate) mod claims;
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{HeaderMap, Uri, header};
 
 use super::{Answer, AuthError, Authenticator, Challenge, Identity, Standing, quoted};
-use crate::fetch::Document;
+use crate::fetch::{Document, Trust};
 use crate::issuer::Keyring;
 pub use crate::jose::SourceError;
 use crate::jose::{Algorithm, Jws, JwsError, Keys, Place, Remote, Source, Untrusted};
@@ -102,19 +103,20 @@ fn algorithms(names: &[String]) -> Result<Vec<Algorithm>, SettingsError> {
 }
 
 /// Where a set of keys is; pure.
-fn place(text: &str) -> Result<Place, SettingsError> {
+fn place(text: &str, authorities: Option<&Path>) -> Result<Place, SettingsError> {
     if !text.starts_with("http://") && !text.starts_with("https://") {
         return Ok(Place::File(text.into()));
     }
     let address = text.parse::<Uri>().ok().filter(|address| address.host().is_some());
-    let remote = |address| Place::Remote(Remote::Set(Document::new(SET, address)).into());
+    let trust = authorities.map_or(Trust::System, |file| Trust::Also(file.to_owned()));
+    let remote = |address| Place::Remote(Remote::Set(Document { trust, ..Document::new(SET, address) }).into());
     address.map(remote).ok_or_else(|| SettingsError::Address(text.to_owned()))
 }
 
 /// Checks settings without reading what they name.
 pub(crate) fn check(token: &berth_config::Token) -> Result<(), SettingsError> {
     algorithms(&token.signingalgorithms)?;
-    token.jwks.as_deref().map(place).transpose()?;
+    token.jwks.as_deref().map(|text| place(text, token.jwkscafile.as_deref())).transpose()?;
     Ok(())
 }
 
@@ -160,6 +162,7 @@ impl Token {
             issuer,
             rootcertbundle,
             jwks,
+            jwkscafile,
             signingalgorithms,
             autoredirect,
             autoredirectpath,
@@ -178,7 +181,7 @@ impl Token {
             algorithms: algorithms(&signingalgorithms)?,
             redirect_path: autoredirect.then_some(autoredirectpath),
         };
-        let set = jwks.as_deref().map(place).transpose()?;
+        let set = jwks.as_deref().map(|text| place(text, jwkscafile.as_deref())).transpose()?;
         let bundle = rootcertbundle.map(|path| (BUNDLE, path));
         let source = Arc::new(Source::open(bundle, set.map(|set| (SET, set))).await?);
         Ok(Token { settings, trusted: Trusted::Others(source), believed: Believed::default() })
@@ -254,7 +257,7 @@ impl Authenticator for Token {
 
     async fn standings(&self) -> Vec<Standing> {
         match &self.trusted {
-            Trusted::Others(source) => source.standing().await.into_iter().collect(),
+            Trusted::Others(source) => vec![source.standing().await],
             Trusted::Own(_) => Vec::new(),
         }
     }

@@ -170,6 +170,7 @@ async fn a_token_that_was_verified_is_not_verified_again() {
             issuer: "issuer".into(),
             rootcertbundle: None,
             jwks: Some(file.display().to_string()),
+            jwkscafile: None,
             signingalgorithms: Vec::new(),
             autoredirect: false,
             autoredirectpath: String::new(),
@@ -472,13 +473,16 @@ fn only_algorithms_with_public_keys_are_taken() {
 
 #[test]
 fn keys_lie_in_a_file_or_at_an_address() {
-    assert_eq!(place("/etc/keys.json"), Ok(Place::File("/etc/keys.json".into())));
+    assert_eq!(place("/etc/keys.json", None), Ok(Place::File("/etc/keys.json".into())));
     assert_eq!(
-        place("https://id.example/keys"),
+        place("https://id.example/keys", None),
         Ok(Place::Remote(Remote::Set(Document::new(SET, Uri::from_static("https://id.example/keys"))).into()))
     );
+    let trusted = place("https://id.example/keys", Some(Path::new("/ca.pem")));
+    let Ok(Place::Remote(remote)) = trusted else { panic!("{trusted:?}") };
+    assert!(matches!(*remote, Remote::Set(Document { trust: Trust::Also(file), .. }) if file == Path::new("/ca.pem")));
     for text in ["https://", "http://a b/"] {
-        assert_eq!(place(text), Err(SettingsError::Address(text.into())));
+        assert_eq!(place(text, None), Err(SettingsError::Address(text.into())));
     }
 }
 

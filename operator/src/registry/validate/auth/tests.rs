@@ -150,6 +150,12 @@ fn a_token_service() {
         json!({"token": with(token, &fields)})
     };
     check_auth(&of(json!({"jwks": {"url": "https://auth.example/keys"}})), &[]);
+    let trusted = json!({"url": "https://auth.example/keys", "ca": {"configMapRef": {"name": "ca"}}});
+    check_auth(&of(json!({"jwks": trusted})), &[]);
+    check_auth(
+        &of(json!({"jwks": {"secretRef": {"name": "keys"}, "ca": {"secretRef": {"name": "ca"}}}})),
+        &["spec.auth.token.jwks.ca: says whom url is trusted by: set url, or leave ca out"],
+    );
     check_auth(&of(json!({"rootCertificates": {"secretRef": {"name": "ca"}}})), &[]);
     check_auth(&of(json!({})), &["spec.auth.token: names no key to check tokens with: set jwks or rootCertificates"]);
     check_auth(
