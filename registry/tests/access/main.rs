@@ -5,19 +5,32 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[expect(dead_code, reason = "other tests use more of it")]
+#[path = "../issuer/lab.rs"]
+mod lab;
+#[expect(dead_code, reason = "other tests use more of it")]
+#[path = "../transport/pki.rs"]
+mod pki;
+#[expect(dead_code, reason = "other tests use more of it")]
+#[path = "../transport/wire.rs"]
+mod wire;
+
+mod caller;
 mod judged;
 mod page;
 mod paths;
 mod schemes;
+mod ways;
 
 use std::path::Path;
 
 use berth_registry::{IssuerEndpoint, route};
 use http::Method;
 
+use caller::Caller;
 use paths::{API, Content, DEBUG, ISSUER, Kind, admin_token, body, kind, methods};
 use schemes::{Class, Scheme};
-use support::{Answer, Client, Server};
+use support::Answer;
 
 /// One request, and its answer.
 pub(crate) struct Cell {
@@ -26,64 +39,75 @@ pub(crate) struct Cell {
     pub(crate) kind: Kind,
     pub(crate) credentials: &'static str,
     pub(crate) class: Class,
-    pub(crate) answer: Answer,
+    /// None if there was no connection.
+    pub(crate) answer: Option<Answer>,
     /// The answer to the same about what is not there, where nobody is to see whether it is.
     pub(crate) twin: Option<Answer>,
 }
 
 impl Cell {
+    pub(crate) fn answer(&self) -> &Answer {
+        self.answer.as_ref().unwrap_or_else(|| panic!("{}", self.label()))
+    }
+
     pub(crate) fn status(&self) -> u16 {
-        self.answer.status.as_u16()
+        self.answer().status.as_u16()
     }
 
     pub(crate) fn is_refused(&self) -> bool {
-        matches!(self.status(), 401 | 403)
+        self.answer.as_ref().is_some_and(is_refused)
+    }
+
+    /// The status as the page has it.
+    pub(crate) fn shown(&self) -> String {
+        self.answer.as_ref().map_or_else(|| "–".to_owned(), |answer| answer.status.as_u16().to_string())
     }
 
     pub(crate) fn label(&self) -> String {
-        format!("{} {} with {}: {}", self.method, self.path, self.credentials, self.answer.status)
+        format!("{} {} with {}: {}", self.method, self.path, self.credentials, self.shown())
     }
 }
 
+fn is_refused(answer: &Answer) -> bool {
+    matches!(answer.status.as_u16(), 401 | 403)
+}
+
 async fn send(
-    client: &mut Client,
+    caller: &mut Caller,
     method: &Method,
     path: &paths::Path,
     content: &Content,
     authorization: Option<&str>,
-) -> Answer {
+) -> Option<Answer> {
     let target = (path.of)(content);
     let (body, media_type) = body(method, &target, content);
     let mut headers = vec![paths::ACCEPT, ("content-type", media_type)];
     headers.extend(authorization.map(|value| ("authorization", value)));
-    client.send(method.clone(), &target, &headers, body).await
+    caller.send(method, &target, &headers, body).await
 }
 
 /// Asks for everything with all that the scheme has.
 async fn walk(scheme: &Scheme, directory: &Path) -> Vec<Cell> {
     let (server, mut content) = scheme.serve(directory).await;
-    let (mut client, absent, mut cells) = (server.client().await, Content::absent(), Vec::new());
+    let (address, absent, mut cells) = (server.running.address(), Content::absent(), Vec::new());
+    let mut callers = Vec::new();
+    for credentials in &scheme.credentials {
+        callers.push(Caller::of(address, &credentials.proof.handshake).await);
+    }
     for path in API {
         for method in methods() {
-            for credentials in &scheme.credentials {
-                let header = credentials.header.as_deref();
-                let answer = send(&mut client, &method, path, &content, header).await;
-                let is_refused = matches!(answer.status.as_u16(), 401 | 403);
+            for (credentials, caller) in scheme.credentials.iter().zip(&mut callers) {
+                let header = credentials.proof.header.as_deref();
+                let answer = send(caller, &method, path, &content, header).await;
                 let is_beside = credentials.class == Class::Other && path.is_by_way_of_another();
-                let twin = match is_refused || is_beside {
-                    true => Some(send(&mut client, &method, path, &absent, header).await),
+                let twin = match is_beside || answer.as_ref().is_some_and(is_refused) {
+                    true => send(caller, &method, path, &absent, header).await,
                     false => None,
                 };
                 let target = (path.of)(&content);
                 let kind = kind(&route::parse(&method, target.split('?').next().unwrap(), ""));
-                if answer.status.is_success() && judged::writes(kind) {
-                    let root = scheme.root.as_ref().unwrap_or_else(|| panic!("{method} {}: a write", path.shown));
-                    // Also what was mounted goes.
-                    let headers: Vec<_> = root.as_deref().map(|value| ("authorization", value)).into_iter().collect();
-                    for name in [paths::NAME, paths::OTHER] {
-                        client.send(Method::DELETE, &format!("/v2/{name}/"), &headers, "".into()).await;
-                    }
-                    content = Content::make(&mut client, root.as_deref()).await;
+                if answer.as_ref().is_some_and(|answer| answer.status.is_success()) && judged::writes(kind) {
+                    content = anew(scheme, address, &format!("{method} {}", path.shown)).await;
                 }
                 let (credentials, class) = (credentials.shown, credentials.class);
                 cells.push(Cell { path: path.shown, method: method.clone(), kind, credentials, class, answer, twin });
@@ -95,10 +119,22 @@ async fn walk(scheme: &Scheme, directory: &Path) -> Vec<Cell> {
     cells
 }
 
+/// What requests are about, once more after one has changed it.
+async fn anew(scheme: &Scheme, address: std::net::SocketAddr, label: &str) -> Content {
+    let root = scheme.root.as_ref().unwrap_or_else(|| panic!("{label}: a write"));
+    let mut caller = Caller::of(address, &root.handshake).await;
+    // Also what was mounted goes.
+    let headers: Vec<_> = root.header.as_deref().map(|value| ("authorization", value)).into_iter().collect();
+    for name in [paths::NAME, paths::OTHER] {
+        caller.send(&Method::DELETE, &format!("/v2/{name}/"), &headers, "".into()).await;
+    }
+    Content::make(&mut caller, root.header.as_deref()).await
+}
+
 async fn walk_debug(scheme: &Scheme, directory: &Path) -> Vec<Cell> {
     let (server, content) = scheme.serve(directory).await;
-    let (mut client, mut cells) = (server.debug_client().await, Vec::new());
-    let somebody = scheme.root.clone().flatten();
+    let (mut caller, mut cells) = (Caller::plain(server.running.debug_address().unwrap()), Vec::new());
+    let somebody = scheme.root.as_ref().and_then(|root| root.header.clone());
     let (wrong, right) = (Some("Bearer wrong".to_owned()), Some(admin_token()));
     let credentials = [
         ("none", Class::None, None),
@@ -110,27 +146,9 @@ async fn walk_debug(scheme: &Scheme, directory: &Path) -> Vec<Cell> {
     for path in DEBUG {
         for method in methods() {
             for (shown, class, header) in &credentials {
-                let answer = send(&mut client, &method, path, &content, header.as_deref()).await;
+                let answer = send(&mut caller, &method, path, &content, header.as_deref()).await;
                 let (kind, class, method) = (Kind::Elsewhere, *class, method.clone());
                 cells.push(Cell { path: path.shown, method, kind, credentials: shown, class, answer, twin: None });
-            }
-        }
-    }
-    server.running.stop().await;
-    cells
-}
-
-async fn walk_issuer(directory: &Path) -> Vec<Cell> {
-    let scheme = schemes::issuer(directory);
-    let server = Server::start_on(support::Kind::Memory, |config| config.auth = scheme.auth.clone()).await;
-    let (mut client, content, mut cells) = (server.client().await, Content::absent(), Vec::new());
-    for path in ISSUER {
-        for method in methods() {
-            for credentials in &scheme.credentials {
-                let answer = send(&mut client, &method, path, &content, credentials.header.as_deref()).await;
-                let (shown, class, method) = (credentials.shown, credentials.class, method.clone());
-                let (path, kind) = (path.shown, Kind::Elsewhere);
-                cells.push(Cell { path, method, kind, credentials: shown, class, answer, twin: None });
             }
         }
     }
@@ -150,17 +168,19 @@ fn every_path_of_the_issuer_is_in_the_table() {
 #[tokio::test]
 async fn every_path_with_every_kind_of_credentials() {
     let directory = tempfile::tempdir().unwrap();
-    let schemes = schemes::all(directory.path());
+    let schemes = schemes::all(directory.path()).await;
     let mut sections = Vec::new();
     for scheme in &schemes {
         let cells = walk(scheme, directory.path()).await;
         judged::api(scheme, &cells);
-        sections.push((scheme.shown, cells));
+        sections.push((scheme, cells));
     }
-    let debug = walk_debug(&schemes[0], directory.path()).await;
-    judged::debug(&debug);
+    judged::debug(false, &walk_debug(&schemes[0], directory.path()).await);
+    let with_issuer = schemes.iter().find(|scheme| scheme.has_issuer()).unwrap();
+    let debug = walk_debug(with_issuer, directory.path()).await;
+    judged::debug(true, &debug);
 
-    let issuer = walk_issuer(directory.path()).await;
+    let issuer = ways::walk(&directory.path().join("ways")).await;
     judged::issuer(&issuer);
 
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/access-table.md");

@@ -5,7 +5,8 @@ use berth_registry::route::{BlobAction, ManifestAction, Rejection, Route, Upload
 use bytes::Bytes;
 use http::Method;
 
-use crate::support::{self, Client, Document, TOKEN, config_of};
+use crate::caller::Caller;
+use crate::support::{self, Answer, Document, TOKEN, config_of};
 
 /// The repository that requests are about.
 pub(crate) const NAME: &str = "team/app";
@@ -40,28 +41,41 @@ impl Content {
     }
 
     /// Makes it, as somebody who may.
-    pub(crate) async fn make(client: &mut Client, authorization: Option<&str>) -> Content {
+    pub(crate) async fn make(caller: &mut Caller, authorization: Option<&str>) -> Content {
         let headers: Vec<_> = authorization.map(|value| ("authorization", value)).into_iter().collect();
         let tag = "v1".to_owned();
         let (manifest, other) = (Document::image(&tag, &[LAYER]), Document::image(OTHER, &["another layer"]));
         let of_other = [config_of(OTHER), "another layer".to_owned()].map(|content| (OTHER, content));
         for (name, content) in [(NAME, config_of(&tag)), (NAME, LAYER.to_owned())].into_iter().chain(of_other) {
             let path = format!("/v2/{name}/blobs/uploads/?digest={}", Digest::sha256(content.as_bytes()));
-            client.send(Method::POST, &path, &headers, content.into()).await.expect(201);
+            sent(caller, &Method::POST, &path, &headers, content.into(), 201).await;
         }
         let typed = [&headers[..], &[("content-type", manifest.media_type)]].concat();
         for (name, tag, manifest) in [(NAME, tag.as_str(), &manifest), (NAME, HIDDEN, &manifest), (OTHER, "v1", &other)]
         {
             let path = format!("/v2/{name}/manifests/{tag}");
-            client.send(Method::PUT, &path, &typed, manifest.raw.clone()).await.expect(201);
+            sent(caller, &Method::PUT, &path, &typed, manifest.raw.clone(), 201).await;
         }
-        let begun = client.send(Method::POST, &format!("/v2/{NAME}/blobs/uploads/"), &headers, Bytes::new()).await;
-        let begun = begun.expect(202).header("location").to_owned();
-        let sent = client.send(Method::PATCH, &begun, &headers, ARRIVED.into()).await.expect(202);
-        let upload = sent.header("location").replace(&format!("http://{}", client.address), "");
+        // A location names the host that was asked.
+        let path_of =
+            |answer: Answer| answer.header("location").split_once("/v2/").map(|(_, rest)| format!("/v2/{rest}"));
+        let path = format!("/v2/{NAME}/blobs/uploads/");
+        let begun = path_of(sent(caller, &Method::POST, &path, &headers, Bytes::new(), 202).await).unwrap();
+        let upload = path_of(sent(caller, &Method::PATCH, &begun, &headers, ARRIVED.into(), 202).await).unwrap();
         let (digest, layer) = (manifest.digest(), Digest::sha256(LAYER.as_bytes()));
         Content { name: NAME.into(), tag, manifest, digest, layer, upload }
     }
+}
+
+async fn sent(
+    caller: &mut Caller,
+    method: &Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+    expected: u16,
+) -> Answer {
+    caller.send(method, path, headers, body).await.unwrap_or_else(|| panic!("{method} {path}")).expect(expected)
 }
 
 /// A path, in the words of the page, and as it is asked for.
@@ -172,9 +186,9 @@ pub(crate) fn body(method: &Method, path: &str, content: &Content) -> (Bytes, &'
         Method::PUT if path.contains("/manifests/") => (content.manifest.raw.clone(), media_type::OCI_IMAGE),
         Method::PATCH => ("def".into(), "application/octet-stream"),
         Method::POST if path == "/admin/v1/gc" => ("{\"dryRun\": true}".into(), "application/json"),
-        Method::POST if path.starts_with("/auth/") => {
-            ("grant_type=refresh_token&refresh_token=x&token=x".into(), "application/x-www-form-urlencoded")
-        }
+        // Who asks is in a header beside it, if anywhere.
+        Method::POST if path.starts_with("/auth/") => ("grant_type=password&token=x".into(), FORM),
+        Method::POST if path == "/admin/v1/revoke-tokens" => ("{\"user\": \"alice\"}".into(), "application/json"),
         Method::PUT if path == "/admin/v1/read-only" => ("{\"readOnly\": false}".into(), "application/json"),
         _ => (Bytes::new(), "application/octet-stream"),
     }
@@ -231,6 +245,9 @@ pub(crate) fn kind(route: &Result<Route, Rejection>) -> Kind {
         ) => Kind::Rejected,
     }
 }
+
+/// The media type of forms.
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The header of the administration.
 pub(crate) fn admin_token() -> String {

@@ -1,5 +1,7 @@
 //! What must hold of the answers, whatever they are.
 
+mod ports;
+
 use http::Method;
 use serde_json::Value;
 
@@ -7,6 +9,8 @@ use crate::Cell;
 use crate::paths::{Content, HIDDEN, Kind, LAYER, NAME, is_by_way_of_another};
 use crate::schemes::{Class, Everybody, Scheme};
 use crate::support::{Answer, Client};
+
+pub(crate) use ports::{debug, issuer};
 
 /// What a request does with the repository of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub(crate) fn api(scheme: &Scheme, cells: &[Cell]) {
     }
     for cell in cells {
         let label = format!("{}: {}", scheme.shown, cell.label());
+        assert_eq!(cell.answer.is_none(), cell.class == Class::Shut, "{label}");
+        let Some(answer) = &cell.answer else { continue };
         assert!(cell.status() < 500, "{label}");
         admittance(scheme, cell, &label);
         if cell.is_refused() {
@@ -53,10 +59,10 @@ pub(crate) fn api(scheme: &Scheme, cells: &[Cell]) {
         if is_by_way_of_another(cell.path) {
             by_way_of_another(scheme, cell, &label);
         }
-        if cell.kind == Kind::UploadProgress && cell.answer.status.is_success() {
-            progress(&cell.answer, &label);
+        if cell.kind == Kind::UploadProgress && answer.status.is_success() {
+            progress(answer, &label);
         }
-        if cell.kind == Kind::Catalog && cell.method == Method::GET && cell.answer.status.is_success() {
+        if cell.kind == Kind::Catalog && cell.method == Method::GET && answer.status.is_success() {
             catalog(scheme, cell, &label);
         }
     }
@@ -66,26 +72,28 @@ pub(crate) fn api(scheme: &Scheme, cells: &[Cell]) {
 /// Who is let in, and who is not.
 fn admittance(scheme: &Scheme, cell: &Cell, label: &str) {
     let wants = wants(cell.kind);
-    if wants == Wants::Nothing {
-        return assert!(!cell.is_refused(), "{label}");
-    }
-    if scheme.everybody == Everybody::Everything {
+    if wants == Wants::Nothing || scheme.everybody == Everybody::Everything {
         return assert!(!cell.is_refused(), "{label}");
     }
     // What everybody may do is of NAME alone.
     let is_other = cell.path.contains("OTHER/");
     let for_everybody =
         scheme.everybody == Everybody::Pull && !is_other && matches!(wants, Wants::Reading | Wants::Catalog);
-    let has_method = scheme.auth.as_ref().is_some_and(|auth| auth.method.is_some());
+    let has_method = scheme.has_method();
+    // A certificate cannot be asked for.
+    let refused = if has_method { 401 } else { 403 };
+    let identifies = has_method || scheme.tls.is_some();
     match cell.class {
-        Class::Bad => assert_eq!(cell.status(), 401, "{label}"),
-        Class::None if for_everybody => assert!(!cell.is_refused(), "{label}"),
+        Class::Shut => panic!("{label}"),
+        Class::Bad => assert_eq!(cell.status(), refused, "{label}"),
+        _ if for_everybody => assert!(!cell.is_refused(), "{label}"),
         // There is nothing that could be asked for.
-        Class::None if !has_method && wants == Wants::Entrance => assert!(!cell.is_refused(), "{label}"),
-        Class::None => assert_eq!(cell.status(), if has_method { 401 } else { 403 }, "{label}"),
+        Class::None if !identifies && wants == Wants::Entrance => assert!(!cell.is_refused(), "{label}"),
+        Class::None => assert_eq!(cell.status(), refused, "{label}"),
         _ if wants == Wants::Entrance => assert!(!cell.is_refused(), "{label}"),
         // Of a token, the catalog is a scope of its own; by rules, everybody sees their own.
         _ if wants == Wants::Catalog => {}
+        Class::Nothing => assert!(cell.is_refused(), "{label}"),
         Class::Other if !is_other => assert!(cell.is_refused(), "{label}"),
         Class::Other => {}
         Class::Pull if is_other || writes(cell.kind) => assert!(cell.is_refused(), "{label}"),
@@ -98,7 +106,7 @@ fn admittance(scheme: &Scheme, cell: &Cell, label: &str) {
 
 /// Who is refused is shown nothing, and cannot tell whether there is anything.
 fn refusal(cell: &Cell, label: &str) {
-    let Cell { answer, twin, .. } = cell;
+    let (answer, twin) = (cell.answer(), &cell.twin);
     let text = format!("{:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));
     for hidden in [LAYER, HIDDEN, "docker-content-digest", "\"etag\"", "\"location\"", "\"link\"", "docker-upload-uuid"]
     {
@@ -116,23 +124,21 @@ fn refusal(cell: &Cell, label: &str) {
 
 /// What belongs to a repository is not in another one, whoever may do everything there.
 fn by_way_of_another(scheme: &Scheme, cell: &Cell, label: &str) {
-    let (everything, path) = (scheme.everybody == Everybody::Everything, cell.path);
-    // Whoever may do everything everywhere may also mount from anywhere.
-    let may_pull = everything || (cell.class == Class::Right && scheme.everybody == Everybody::Pull);
-    if may_pull && path.contains("mount=") {
+    // Where everybody may pull from NAME, whoever may push to OTHER may also mount from there.
+    if scheme.everybody != Everybody::Nothing && cell.path.contains("mount=") {
         return;
     }
-    let text = String::from_utf8_lossy(&cell.answer.body);
+    let text = String::from_utf8_lossy(&cell.answer().body);
     assert!(!text.contains(LAYER) && !text.contains(HIDDEN), "{label}: {text}");
     if cell.class == Class::Other {
         let twin = cell.twin.as_ref().unwrap_or_else(|| panic!("{label}: it has no twin"));
-        assert_eq!(cell.answer.codes(), twin.codes(), "{label}: one can tell that it is there");
+        assert_eq!(cell.answer().codes(), twin.codes(), "{label}: one can tell that it is there");
     }
     match cell.kind {
         // Of what refers to something that is not there, the specification wants an empty list.
         Kind::Referrers if !cell.is_refused() => {
             assert!(
-                cell.method == Method::HEAD || cell.answer.json()["manifests"] == Value::Array(Vec::new()),
+                cell.method == Method::HEAD || cell.answer().json()["manifests"] == Value::Array(Vec::new()),
                 "{label}"
             );
         }
@@ -155,14 +161,13 @@ fn progress(answer: &Answer, label: &str) {
 
 /// The catalog has what one may list.
 fn catalog(scheme: &Scheme, cell: &Cell, label: &str) {
-    let text = String::from_utf8_lossy(&cell.answer.body).into_owned();
+    let text = String::from_utf8_lossy(&cell.answer().body).into_owned();
     let sees = |name: &str| text.contains(&format!("\"{name}\""));
-    let of_the_token = scheme.shown == "Tokens";
     let may = match cell.class {
-        Class::Other => (false, true),
-        // Whoever has the scope of the catalog sees all of it, and without rules a name is enough.
-        Class::Right if of_the_token || scheme.everybody == Everybody::Pull => (true, true),
+        Class::Other => (scheme.everybody == Everybody::Pull, true),
         _ if scheme.everybody == Everybody::Everything => (true, true),
+        Class::Right => (true, scheme.lists_everything),
+        Class::Nothing => (scheme.everybody == Everybody::Pull, false),
         _ => (true, false),
     };
     assert_eq!((sees(NAME), sees(crate::paths::OTHER)), may, "{label}: {text}");
@@ -175,7 +180,7 @@ fn spelling(cells: &[Cell]) {
         let same =
             |other: &&Cell| other.path == plain && other.method == cell.method && other.credentials == cell.credentials;
         let plain = cells.iter().find(same).unwrap();
-        assert_eq!(plain.status(), cell.status(), "{}", cell.label());
+        assert_eq!(plain.shown(), cell.shown(), "{}", cell.label());
     }
 }
 
@@ -192,54 +197,4 @@ pub(crate) async fn metrics(client: &mut Client, content: &Content) {
     }
     assert_eq!(id.len(), 36, "{id}");
     assert!(!text.to_lowercase().contains("propfind"), "whoever asks can make series up: {text}");
-}
-
-/// A token is issued to whoever shows who they are, and what is published is for everybody.
-pub(crate) fn issuer(cells: &[Cell]) {
-    for cell in cells {
-        let label = cell.label();
-        let is_read = matches!(cell.method, Method::GET | Method::HEAD);
-        let expected = match (cell.path, cell.method.as_str()) {
-            ("/auth/elsewhere", _) => 404,
-            ("/auth/token", "GET") if matches!(cell.class, Class::None | Class::Bad) => 401,
-            ("/auth/token", "GET") | ("/auth/revoke", "POST") => 200,
-            // A refresh token that is none, whoever shows it.
-            ("/auth/token", "POST") => 400,
-            ("/auth/token" | "/auth/revoke", _) => 405,
-            (_, _) if is_read => 200,
-            (_, _) => 405,
-        };
-        assert_eq!(cell.status(), expected, "{label}");
-        let text = String::from_utf8_lossy(&cell.answer.body);
-        let has_token = text.contains("\"access_token\"");
-        assert_eq!(has_token, cell.path == "/auth/token" && cell.status() == 200, "{label}: {text}");
-        assert!(!text.contains("PRIVATE KEY") && !text.contains("\"d\""), "{label}: {text}");
-        if has_token {
-            let token = cell.answer.json()["token"].as_str().unwrap().to_owned();
-            let granted = &crate::support::jwt::claims(&token)["access"];
-            let may_pull = cell.class == Class::Right;
-            assert_eq!(granted.as_array().unwrap().len(), usize::from(may_pull), "{label}: {granted}");
-        }
-    }
-}
-
-pub(crate) fn debug(cells: &[Cell]) {
-    for cell in cells {
-        let label = cell.label();
-        assert!(cell.status() < 500, "{label}");
-        let has = match cell.path {
-            "/admin/v1/gc" => &["POST"][..],
-            "/admin/v1/read-only" => &["GET", "HEAD", "PUT"],
-            "/admin/v1/revoke-tokens" => &["POST"],
-            _ => &[],
-        };
-        if has.contains(&cell.method.as_str()) {
-            // Without an issuer there are no tokens to revoke.
-            let right = if cell.path == "/admin/v1/revoke-tokens" { 409 } else { 200 };
-            let expected = if cell.class == Class::Right { right } else { 401 };
-            assert_eq!(cell.status(), expected, "{label}");
-        }
-        let text = String::from_utf8_lossy(&cell.answer.body);
-        assert!(!text.contains(NAME) && !text.contains("alice"), "{label}: {text}");
-    }
 }
