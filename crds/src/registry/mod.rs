@@ -206,8 +206,9 @@ pub struct RegistrySpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64))]
     pub pod_annotations: BTreeMap<String, String>,
-    /// The ServiceAccount that the pods run as; its token is not mounted. One with the Registry's name is made when it is
-    /// left out.
+    /// The ServiceAccount that the pods run as. Its token is mounted where auth.issuer.serviceAccounts is set alone: by it the
+    /// server asks the cluster for its keys, which needs no right, so let it have none. One with the Registry's name is made
+    /// when it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account: Option<ServiceAccount>,
     /// What the registry logs. Level info as JSON when it is left out.

@@ -320,21 +320,58 @@ async fn signing(space: &Space) -> Result<String> {
     Ok(status.token_keys.context("no keys")?.signing)
 }
 
-/// Every client gets a token and pulls with it, and with the one before, from one replica or the other.
+/// The statuses of requests that go out at once, each by a connection of its own, so that every replica gets some.
+fn at_once(space: &Space, token: &str, method: &str, urls: &[String]) -> Result<Vec<u16>> {
+    let mut command = space.cluster.inside("curl")?;
+    command.args([
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "20",
+        "--no-keepalive",
+        "--parallel",
+        "--parallel-immediate",
+    ]);
+    command.args(["--request", method, "--header", &format!("Authorization: Bearer {token}")]);
+    command.args(["--write-out", "%{http_code}\n"]);
+    for url in urls {
+        command.args(["--output", "/dev/null", url]);
+    }
+    run::checked(command)?.lines().map(|line| line.parse().with_context(|| line.to_owned())).collect()
+}
+
+/// Whether every replica signs by a key.
+async fn every_replica_signs_by(space: &Space, key: &str) -> Result<()> {
+    let pods = space.api::<Pod>().list(&ListParams::default().labels("berth.dev/registry=main")).await?;
+    ensure!(pods.items.len() == 2, "{} pods", pods.items.len());
+    for pod in pods {
+        let ip = pod.status.and_then(|status| status.pod_ip).context("a pod without an address")?;
+        let found = kid(&token(space, &format!("{ip}:5000"), "repository:team/app:pull")?)?;
+        ensure!(found == key, "{ip} signs by {found}");
+    }
+    Ok(())
+}
+
+/// Clients get tokens, and pull and begin pushes with them and with the ones before, from one replica or the other.
 async fn rotated_under_load(space: &Space, address: &str) -> Result<()> {
     let first = signing(space).await?;
     let (requests, done) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let scope = "repository:team/app:pull";
+    let scope = "repository:team/app:pull,push";
+    let at = |path: &str| format!("http://{address}/v2/team/app/{path}");
+    let pulls: Vec<_> = ["tags/list", "manifests/v1"].iter().flat_map(|path| vec![at(path); 6]).collect();
+    let pushes = vec![at("blobs/uploads/"); 4];
+    every_replica_signs_by(space, &first).await?;
     let load = async {
         let mut before = token(space, address, scope)?;
         while !done.load(Ordering::Relaxed) {
             let now = token(space, address, scope)?;
             for token in [&before, &now] {
-                let bearer = format!("Authorization: Bearer {token}");
-                let url = format!("http://{address}/v2/team/app/tags/list");
-                let (status, body) = curl(space, &["--header", &bearer, &url])?;
-                ensure!(status == 200, "request {}: {status} {body}", requests.load(Ordering::Relaxed));
-                requests.fetch_add(1, Ordering::Relaxed);
+                for (method, urls, expected) in [("GET", &pulls, 200), ("POST", &pushes, 202)] {
+                    let found = at_once(space, token, method, urls)?;
+                    let made = requests.fetch_add(found.len(), Ordering::Relaxed);
+                    let is_right = found.len() == urls.len() && found.iter().all(|status| *status == expected);
+                    ensure!(is_right, "after {made} requests, {method}: {found:?}");
+                }
             }
             before = now;
             tokio::task::yield_now().await;
@@ -352,13 +389,10 @@ async fn rotated_under_load(space: &Space, address: &str) -> Result<()> {
             .await?;
             // Until every replica signs by it, and for some requests more.
             until("tokens are signed by it", DEADLINE, async || {
-                let now = signing(space).await?;
-                let token = token(space, address, scope)?;
-                ensure!(kid(&token)? == now, "{} signs", kid(&token)?);
-                Ok(())
+                every_replica_signs_by(space, &signing(space).await?).await
             })
             .await?;
-            let enough = requests.load(Ordering::Relaxed) + 40;
+            let enough = requests.load(Ordering::Relaxed) + 200;
             until("clients go on", DEADLINE, async || {
                 ensure!(requests.load(Ordering::Relaxed) >= enough, "not yet");
                 Ok(())

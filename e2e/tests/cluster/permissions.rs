@@ -106,14 +106,36 @@ async fn told_its_namespaces_the_operator_has_no_rights_outside_them() -> Result
     .await
 }
 
+/// A Registry that lets service accounts in.
+const KNOWS_PODS: &str = "
+apiVersion: berth.dev/v1alpha1
+kind: Registry
+metadata: {name: knows-pods}
+spec:
+  storage: {emptyDir: {}}
+  auth:
+    issuer: {serviceAccounts: {}}
+    rules: [{serviceAccounts: ['*/*'], repositories: ['{namespace}/**'], actions: [pull]}]
+";
+
 #[tokio::test]
 async fn the_pods_of_a_registry_may_do_nothing() -> Result<()> {
     in_namespace("powerless", async |space| {
         space.apply(super::TRANSIENT)?;
-        berth_e2e::kit::ready(space, "main").await?;
-        let account = format!("{}:main", space.name);
-        for (verb, resource) in [("get", "secrets"), ("list", "pods"), ("get", "registries.berth.dev")] {
-            ensure!(!may(space, &account, verb, resource, &space.name).await?, "{verb} {resource}");
+        // The pods of this one have a token of their account, by which they ask for the keys of the cluster.
+        space.apply(KNOWS_PODS)?;
+        for name in ["main", "knows-pods"] {
+            berth_e2e::kit::ready(space, name).await?;
+            let account = format!("{}:{name}", space.name);
+            for (verb, resource) in [
+                ("get", "secrets"),
+                ("list", "pods"),
+                ("get", "registries.berth.dev"),
+                ("create", "tokenreviews.authentication.k8s.io"),
+                ("create", "serviceaccounts/token"),
+            ] {
+                ensure!(!may(space, &account, verb, resource, &space.name).await?, "{name}: {verb} {resource}");
+            }
         }
         let token = space.kubectl(&[
             "get",

@@ -3,11 +3,10 @@
 
 use std::cell::LazyCell;
 
-use berth_config::rules::{self, Action, RepositoryPattern, Rule, Subject};
+use berth_config::rules::{self, Action, Rule, Subject};
 use berth_config::{Auth, Config, Method};
-use berth_oci::RepositoryName;
 
-use super::{Access, Identity};
+use super::{Access, Identity, Listed};
 
 /// What somebody has who is let in by a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,20 +151,16 @@ impl Policy {
 
     /// Which repositories somebody is told of; none if it is all of them.
     #[must_use]
-    pub fn listed<'a>(&'a self, identity: Option<&Identity>) -> Option<impl Fn(&RepositoryName) -> bool + Send + 'a> {
+    pub fn listed(&self, identity: Option<&Identity>) -> Option<Listed> {
         let catalog = Access::of("registry", "catalog", "*");
-        let is_granted = identity.and_then(Identity::grants).is_some_and(|grants| grants.has(&catalog));
-        if is_granted || self.has_everything(identity) {
+        let grants = identity.and_then(Identity::grants);
+        if grants.is_some_and(|grants| grants.has(&catalog)) || self.has_everything(identity) {
             return None;
         }
-        let (subject, rules) = (subject(identity), self.rules_for(identity));
-        let granted: Vec<_> =
-            identity.and_then(Identity::grants).map(|grants| grants.listed().cloned().collect()).unwrap_or_default();
-        Some(move |name: &RepositoryName| {
-            // What a token lists has no placeholder left.
-            granted.iter().any(|pattern: &RepositoryPattern| pattern.matches(name.as_str(), &Subject::default()))
-                || rules::allows(rules, &subject, name.as_str(), Action::List)
-        })
+        // What a token lists has no placeholder left.
+        let by_token = grants.into_iter().flat_map(|grants| grants.listed().cloned());
+        let by_rules = rules::granted(self.rules_for(identity), &subject(identity), Action::List);
+        Some(Listed::new(by_token.chain(by_rules).collect()))
     }
 }
 
@@ -281,7 +276,7 @@ mod tests {
         );
         let name = |text: &str| text.parse::<RepositoryName>().unwrap();
         let listed = policy.listed(Some(&token)).expect("not all of them");
-        assert!(listed(&name("public/a")) && !listed(&name("home/alice/a")));
+        assert!(listed.has(&name("public/a")) && !listed.has(&name("home/alice/a")));
         let shown = Identity::of_certificate("alice", Vec::new());
         check(
             &policy,
@@ -323,7 +318,7 @@ mod tests {
         assert_eq!(policy.grounds(Some(&alice), &both[..1]), Some(Grounds::Token));
         let name = |text: &str| text.parse::<RepositoryName>().unwrap();
         let listed = policy.listed(Some(&alice)).expect("not all of them");
-        assert!(listed(&name("public/a")) && listed(&name("home/alice/a")) && !listed(&name("home/bob/a")));
+        assert!(listed.has(&name("public/a")) && listed.has(&name("home/alice/a")) && !listed.has(&name("home/bob/a")));
         let catalog = Identity::granted("", Grants::new(vec![grant("registry", "catalog")]));
         assert!(policy.listed(Some(&catalog)).is_none());
         let some = Grant {
@@ -335,8 +330,8 @@ mod tests {
         let grounds = policy.grounds(Some(&some), &[Access::of("registry", "catalog", "*")]);
         assert_eq!(grounds, Some(Grounds::Token));
         let listed = policy.listed(Some(&some)).expect("not all of them");
-        assert!(listed(&name("team/a")) && listed(&name("home/bob/a")) && listed(&name("public/a")));
-        assert!(!listed(&name("bob/a")) && !listed(&name("home/alice/a")), "a token has no placeholders");
-        assert!(!policy.listed(None).expect("not all of them")(&name("home/alice/a")));
+        assert!(listed.has(&name("team/a")) && listed.has(&name("home/bob/a")) && listed.has(&name("public/a")));
+        assert!(!listed.has(&name("bob/a")) && !listed.has(&name("home/alice/a")), "a token has no placeholders");
+        assert!(!policy.listed(None).expect("not all of them").has(&name("home/alice/a")));
     }
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::Context;
 use super::answer::{self, Body};
 use super::errors::{Failure, bad_request};
+use crate::auth::Listed;
 use crate::catalog::Paged;
 
 /// How many repositories are given to whoever does not say.
@@ -23,7 +24,7 @@ pub(crate) async fn catalog(context: &Context<'_>) -> Result<Response<Body>, Fai
     }
     let page = match context.app.policy.listed(context.actor) {
         None => context.app.registry.catalog(limit, context.query("last")).await?,
-        Some(is_listed) => listed(context, limit, is_listed).await?,
+        Some(told) => listed(context, limit, &told).await?,
     };
     let body = json!({ "repositories": page.entries });
     let mut response = answer::json(StatusCode::OK, format!("{body}\n").into(), context.is_head());
@@ -34,22 +35,20 @@ pub(crate) async fn catalog(context: &Context<'_>) -> Result<Response<Body>, Fai
 }
 
 /// A page of those repositories that somebody is told of. The store is read on until the page is full: where it goes on must
-/// be told by a name that is listed.
-async fn listed(
-    context: &Context<'_>,
-    limit: usize,
-    is_listed: impl Fn(&RepositoryName) -> bool,
-) -> Result<Paged<RepositoryName>, Failure> {
+/// be told by a name that is listed. It is read only where there may be some.
+async fn listed(context: &Context<'_>, limit: usize, told: &Listed) -> Result<Paged<RepositoryName>, Failure> {
     let mut listed = Paged { entries: Vec::new(), more: false };
     let mut last = context.query("last").map(str::to_owned);
     while listed.entries.len() < limit {
-        let page = context.app.registry.catalog(context.app.max_catalog_entries, last.as_deref()).await?;
+        let Some(behind) = told.next(last.as_deref()) else { break };
+        let page = context.app.registry.catalog(context.app.max_catalog_entries, behind.as_deref()).await?;
         last = page.entries.last().map(ToString::to_string);
+        let is_more = page.more && told.next(last.as_deref()).is_some();
         let room = limit - listed.entries.len();
-        let mut found = page.entries.into_iter().filter(|name| is_listed(name));
+        let mut found = page.entries.into_iter().filter(|name| told.has(name));
         listed.entries.extend(found.by_ref().take(room));
-        listed.more = found.next().is_some() || page.more;
-        if !page.more {
+        listed.more = found.next().is_some() || is_more;
+        if !is_more {
             break;
         }
     }

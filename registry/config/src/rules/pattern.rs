@@ -220,6 +220,14 @@ impl RepositoryPattern {
         self.parts_of(known).is_some_and(|parts| are(&parts, &components))
     }
 
+    /// What every name that it matches begins with; of a pattern of everything, nothing.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        let text = &self.text[..self.text.find(['*', '{']).unwrap_or(self.text.len())];
+        // No component may be behind the last slash.
+        text.strip_suffix('/').unwrap_or(text)
+    }
+
     /// The pattern with what is known in place of the placeholders; none if something is not known or may not stand there.
     #[must_use]
     pub fn of(&self, known: &dyn Known) -> Option<Self> {
