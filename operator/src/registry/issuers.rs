@@ -28,6 +28,9 @@ pub struct Standing {
     /// Why they could not be fetched or read last.
     #[serde(default)]
     pub problem: Option<String>,
+    /// Whether they were there, and are none that can be used.
+    #[serde(default)]
+    pub unusable: bool,
 }
 
 #[derive(Deserialize)]
@@ -58,8 +61,7 @@ pub fn condition(standings: Option<&[Standing]>) -> Wanted {
                 [] => (Some(true), "Known", format!("the keys of {} issuers are known", standings.len())),
                 [(standing, first), rest @ ..] => {
                     let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
-                    let is_fetched = standing.address.contains("://");
-                    let reason = if is_fetched { "NotFetched" } else { "KeysUnusable" };
+                    let reason = if standing.unusable { "KeysUnusable" } else { "NotFetched" };
                     (Some(false), reason, format!("{first}{more}"))
                 }
             }
@@ -74,11 +76,12 @@ mod tests {
 
     #[test]
     fn what_pods_say_is_told() {
-        let at = |address: &str, problem: Option<&str>| Standing {
-            address: address.into(),
+        let at = |problem: Option<&str>, unusable| Standing {
+            address: "https://a".into(),
             problem: problem.map(str::to_owned),
+            unusable,
         };
-        let standing = |problem| at("https://a", problem);
+        let standing = |problem| at(problem, false);
         for (standings, expected) in [
             (None, (None, "NotAsked", "no pod has said yet")),
             (Some(vec![standing(None)]), (Some(true), "Known", "the keys of 1 issuers are known")),
@@ -86,7 +89,7 @@ mod tests {
                 Some(vec![standing(None), standing(Some("cannot fetch x"))]),
                 (Some(false), "NotFetched", "cannot fetch x"),
             ),
-            (Some(vec![at("/jwks", Some("no set"))]), (Some(false), "KeysUnusable", "no set")),
+            (Some(vec![at(Some("no set"), true)]), (Some(false), "KeysUnusable", "no set")),
             (Some(vec![standing(Some("one")), standing(Some("two"))]), (Some(false), "NotFetched", "one (and 1 more)")),
         ] {
             let found = condition(standings.as_deref());

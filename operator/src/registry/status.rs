@@ -74,7 +74,7 @@ pub fn of_applied(
     }
     let counts = deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
     let ready = counts.and_then(|status| status.ready_replicas).unwrap_or(0);
-    let (token_keys, pull_secrets) = (access.token_keys(valid, &previous), access.pull_secrets(valid, &previous));
+    let (token_keys, pull_secrets) = (access.token_keys(valid, &previous), access.pull_secrets(&previous));
     RegistryStatus {
         observed_generation: generation,
         conditions: conditions::merge(&previous.conditions, wanted, generation, now),

@@ -168,6 +168,7 @@ impl Policy {
 mod tests {
     use super::super::{Grant, Grants};
     use super::*;
+    use berth_oci::RepositoryName;
 
     fn policy(auth: &str) -> Policy {
         let text = format!("version: 0.1\nstorage: inmemory\nauth: {auth}");

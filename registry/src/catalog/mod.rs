@@ -62,10 +62,21 @@ impl Registry {
     /// # Errors
     /// What the store says.
     pub async fn catalog(&self, limit: usize, last: Option<&str>) -> Result<Paged<RepositoryName>, Error> {
+        self.catalog_behind(limit, last, last.is_none()).await
+    }
+
+    /// As [`Registry::catalog`], of a listing that `begins` here or goes on: what of the catalog nobody is to be told is not
+    /// read, so one may begin somewhere in it.
+    pub(crate) async fn catalog_behind(
+        &self,
+        limit: usize,
+        behind: Option<&str>,
+        begins: bool,
+    ) -> Result<Paged<RepositoryName>, Error> {
         if limit == 0 {
             return Ok(Paged { entries: Vec::new(), more: false });
         }
-        self.catalog.page(self.store.as_ref(), limit, last.map(plain).as_deref()).await
+        self.catalog.page(self.store.as_ref(), limit, behind.map(plain).as_deref(), begins).await
     }
 }
 

@@ -93,22 +93,25 @@ impl Windows {
         self.notes().deleted = true;
     }
 
-    /// The repositories behind `last`, at most `limit` of them.
+    /// The repositories behind `last`, at most `limit` of them. A listing that begins, wherever it does, is not served from
+    /// what was read long ago.
     pub(super) async fn page(
         &self,
         store: &dyn Store,
         limit: usize,
         last: Option<&str>,
+        begins: bool,
     ) -> Result<Paged<RepositoryName>, Error> {
         let mut remembered = self.remembered.lock().await;
         let notes = std::mem::take(&mut *self.notes());
         let now = Instant::now();
         remembered.take(notes, now);
-        let found = remembered.windows.iter().rposition(|window| window.serves(last, now));
+        let max_age = if begins { FRESH } else { MAX_AGE };
+        let found = remembered.windows.iter().rposition(|window| window.serves(last, max_age, now));
         // Taken out: if the walk fails or the client goes away meanwhile, the window is lost.
         let mut window = match found {
             Some(at) => remembered.windows.remove(at),
-            None => remembered.begin(store, last, now).await?,
+            None => remembered.begin(store, last, max_age, now).await?,
         };
         let page = window.page(store, limit, last).await?;
         remembered.keep(window);
@@ -135,9 +138,14 @@ impl Remembered {
         }
     }
 
-    /// A window for a listing that no other serves. One that begins must not begin with what was read long ago.
-    async fn begin(&mut self, store: &dyn Store, last: Option<&str>, now: Instant) -> Result<Window, Error> {
-        let max_age = if last.is_none() { FRESH } else { MAX_AGE };
+    /// A window for a listing that no other serves.
+    async fn begin(
+        &mut self,
+        store: &dyn Store,
+        last: Option<&str>,
+        max_age: Duration,
+        now: Instant,
+    ) -> Result<Window, Error> {
         self.top.take_if(|top| now.saturating_duration_since(top.read) >= max_age);
         let top = match self.top.take() {
             Some(top) => top,
@@ -173,9 +181,8 @@ impl Window {
     }
 
     /// Whether a page behind `last` can be cut from this window without a long way to it.
-    fn serves(&self, last: Option<&str>, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.begun);
-        let is_young = age < if last.is_none() { FRESH } else { MAX_AGE };
+    fn serves(&self, last: Option<&str>, max_age: Duration, now: Instant) -> bool {
+        let is_young = now.saturating_duration_since(self.begun) < max_age;
         is_young && self.behind.as_deref() <= last && (self.has_ended || last <= self.reach())
     }
 
@@ -217,7 +224,7 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use berth_storage::Memory;
+    use berth_storage::{Memory, layout};
 
     use super::*;
 
@@ -234,5 +241,29 @@ mod tests {
             remembered.keep(window(count));
             assert_eq!(remembered.windows.len(), kept, "one with {count} names");
         }
+    }
+
+    /// Who may list what begins with `team` begins there, and not at the first name.
+    #[tokio::test]
+    async fn a_listing_that_begins_further_on_is_as_fresh_as_one_at_the_first_name() {
+        let (store, windows) = (Memory::new(), Windows::default());
+        let push = async |name: &str| {
+            let link = format!("{name}/_manifests/tags/v1/current/link");
+            store.put(&layout::repositories().join(&link).unwrap(), "x".into()).await.unwrap();
+        };
+        let page = async |begins: bool| {
+            let page = windows.page(&store, 10, Some("teal~"), begins).await.unwrap();
+            page.entries.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        push("team/a").await;
+        assert_eq!(page(true).await, ["team/a"]);
+        // By another process.
+        push("team/b").await;
+        let mut remembered = windows.remembered.lock().await;
+        remembered.windows.iter_mut().for_each(|window| window.begun -= FRESH);
+        remembered.top.iter_mut().for_each(|top| top.read -= FRESH);
+        drop(remembered);
+        assert_eq!(page(false).await, ["team/a"], "it goes on as it began");
+        assert_eq!(page(true).await, ["team/a", "team/b"]);
     }
 }

@@ -39,9 +39,12 @@ pub(crate) async fn catalog(context: &Context<'_>) -> Result<Response<Body>, Fai
 async fn listed(context: &Context<'_>, limit: usize, told: &Listed) -> Result<Paged<RepositoryName>, Failure> {
     let mut listed = Paged { entries: Vec::new(), more: false };
     let mut last = context.query("last").map(str::to_owned);
+    let at_once = limit.max(DEFAULT_CATALOG_ENTRIES);
+    let mut begins = last.is_none();
     while listed.entries.len() < limit {
         let Some(behind) = told.next(last.as_deref()) else { break };
-        let page = context.app.registry.catalog(context.app.max_catalog_entries, behind.as_deref()).await?;
+        let page = context.app.registry.catalog_behind(at_once, behind.as_deref(), begins).await?;
+        begins = false;
         last = page.entries.last().map(ToString::to_string);
         let is_more = page.more && told.next(last.as_deref()).is_some();
         let room = limit - listed.entries.len();

@@ -85,7 +85,7 @@ pub(crate) struct Source {
     set: Option<Named<Place>>,
     keys: ArcSwap<Keys>,
     /// Held by the one who looks; others go on with what there is.
-    looked: tokio::sync::Mutex<Looked>,
+    looked: Arc<tokio::sync::Mutex<Looked>>,
     /// Why the keys at the address are not those of now; none if they are.
     problem: std::sync::Mutex<Option<String>>,
     /// Why what is in files is not what they hold now; none if it is.
@@ -115,6 +115,8 @@ pub struct Standing {
     pub address: String,
     /// Why they could not be fetched or read last; none if they could.
     pub problem: Option<String>,
+    /// Whether they were there, and are none that can be used.
+    pub unusable: bool,
 }
 
 /// Why an address is asked again.
@@ -140,7 +142,7 @@ impl Source {
             bundle,
             set,
             keys: ArcSwap::default(),
-            looked: tokio::sync::Mutex::default(),
+            looked: Arc::default(),
             at: std::sync::Mutex::default(),
             problem: std::sync::Mutex::default(),
             unread: std::sync::Mutex::default(),
@@ -193,8 +195,10 @@ impl Source {
             |problem: &std::sync::Mutex<Option<String>>| problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (address, has_none) = (places.join(", "), self.keys.load().counts() == (0, 0));
         let none = || has_none.then(|| format!("{address}: there is no key in it that could sign a token"));
-        let problem = of(&self.problem).or_else(|| of(&self.unread)).or_else(none);
-        Standing { address, problem }
+        let unfetched = of(&self.problem);
+        let unusable = unfetched.is_none();
+        let problem = unfetched.or_else(|| of(&self.unread)).or_else(none);
+        Standing { address, unusable: unusable && problem.is_some(), problem }
     }
 
     fn is_due(&self) -> bool {
@@ -235,9 +239,10 @@ impl Source {
         (!Arc::ptr_eq(&keys, known)).then_some(keys)
     }
 
-    async fn ask_again(&self, because: Because) {
-        let Some(remote) = self.remote() else { return };
-        let mut looked = self.looked.lock().await;
+    /// Asks the address, in a task of its own: whoever asks for it and hangs up ends no ask that others wait for, and makes no
+    /// room for another one.
+    async fn ask_again(self: &Arc<Self>, because: Because) {
+        let looked = self.looked.clone().lock_owned().await;
         // A key may be a new one however shortly before the address was asked because of the time.
         let before = match because {
             Because::Time => looked.asked,
@@ -246,6 +251,14 @@ impl Source {
         if before.is_some_and(|at| at.elapsed() < ASK_PAUSE) {
             return;
         }
+        let source = self.clone();
+        let asking = tokio::spawn(async move { source.ask(looked, because).await });
+        // It ends without being waited for where the server stops.
+        asking.await.unwrap_or_default();
+    }
+
+    async fn ask(&self, mut looked: tokio::sync::OwnedMutexGuard<Looked>, because: Because) {
+        let Some(remote) = self.remote() else { return };
         let asked = remote.ask().await;
         // From the end of it on, so that whoever has waited meanwhile does not ask again, and wait as long once more.
         looked.asked = Some(Instant::now());
@@ -382,5 +395,28 @@ mod tests {
         let waiting = (0..20).map(|_| source.other_than(&known));
         assert!(futures::future::join_all(waiting).await.iter().all(Option::is_none));
         assert!(begin.elapsed() < ASK_PAUSE * 2, "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hangs_up_has_the_address_asked_no_more_often() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/keys", silent.local_addr().unwrap()).parse().unwrap();
+        let remote = Place::Remote(Remote::Set(Document::new("key", address)).into());
+        let source = Arc::new(Source::open(None, Some(("key", remote))).await.unwrap());
+        let asked = async || {
+            let mut count = 0;
+            while tokio::time::timeout(Duration::from_millis(1), silent.accept()).await.is_ok() {
+                count += 1;
+            }
+            count
+        };
+        assert_eq!(asked().await, 1, "the start has asked");
+        tokio::time::advance(ASK_PAUSE).await;
+        let known = source.keys.load_full();
+        for _ in 0..20 {
+            let hung_up = tokio::time::timeout(Duration::from_millis(100), source.other_than(&known)).await;
+            assert!(hung_up.is_err(), "it waits for the address");
+        }
+        assert_eq!(asked().await, 1);
     }
 }

@@ -63,12 +63,11 @@ impl Access<'_> {
         }
     }
 
-    /// Those that were written before and could not be emptied are written still.
-    pub(super) fn pull_secrets(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Vec<String> {
+    /// Those that were written before and could not be emptied are written still; also while nobody looks at them.
+    pub(super) fn pull_secrets(&self, previous: &RegistryStatus) -> Vec<String> {
         match self.tokens.and_then(|tokens| tokens.pull_secrets.as_ref()) {
             Some(written) => [written.there.as_slice(), &written.left].concat(),
-            None if has_issuer(valid) => previous.pull_secrets.clone(),
-            None => Vec::new(),
+            None => previous.pull_secrets.clone(),
         }
     }
 }
@@ -134,7 +133,7 @@ mod tests {
         let tokens = Tokens { keys: None, pull_secrets: Some(written) };
         let access = Access { tokens: Some(&tokens), standings: None };
         let previous = RegistryStatus::default();
-        assert_eq!(access.pull_secrets(&valid, &previous), ["a/x", "b/x"]);
+        assert_eq!(access.pull_secrets(&previous), ["a/x", "b/x"]);
         // Also when none is wanted any more.
         let told = access.conditions(&valid, &previous);
         let condition = told.iter().find(|wanted| wanted.type_ == pull_secrets::CONDITION).unwrap();
@@ -175,6 +174,7 @@ mod tests {
         let expected =
             [(token_keys::CONDITION, Some(false), "KeysUnusable"), (pull_secrets::CONDITION, None, "KeysUnusable")];
         assert_eq!(told, expected);
-        assert_eq!(access.pull_secrets(&valid, &previous), ["apps/pull"], "they are there still");
+        assert_eq!(access.pull_secrets(&previous), ["apps/pull"], "they are there still");
+        assert_eq!(Access::default().pull_secrets(&previous), ["apps/pull"], "a paused Registry forgets none");
     }
 }
