@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cluster::{self, Error},
-    conditions::{self, Progress},
+    conditions::{self, Progress, Wanted},
     context::Context,
 };
 
@@ -87,6 +87,9 @@ pub(crate) fn parse<K: DeserializeOwned>(raw: &Value) -> Result<Stored<K>, serde
     })))
 }
 
+/// What of the conditions that are known is true no more while a resource cannot be read.
+pub type Also = fn(&[Condition]) -> Vec<Wanted>;
+
 impl<K> Unreadable<K> {
     /// Which field cannot be read, and why.
     #[must_use]
@@ -99,11 +102,14 @@ impl<K> Unreadable<K> {
         serde_json::from_value(conditions).unwrap_or_default()
     }
 
-    /// [pure] The status that says `progress`; what else it holds stays as it is.
-    fn status(&self, progress: &Progress, now: Timestamp) -> Value {
+    /// [pure] The status that says `progress`, and `also` of what was known; what else it holds stays as it is.
+    fn status(&self, progress: &Progress, also: Also, now: Timestamp) -> Value {
         let (before, generation) = (self.conditions(), self.metadata.generation);
-        let said = ["Ready", "Reconciling", "Stalled"];
-        let mut conditions = conditions::merge(&before, progress.conditions(), generation, now);
+        let also = also(&before);
+        let said: Vec<_> =
+            ["Ready", "Reconciling", "Stalled"].into_iter().chain(also.iter().map(|one| one.type_)).collect();
+        let wanted = progress.conditions().into_iter().chain(also).collect();
+        let mut conditions = conditions::merge(&before, wanted, generation, now);
         conditions.extend(before.into_iter().filter(|condition| !said.contains(&condition.type_.as_str())));
         let mut status = self.status.clone();
         status.insert("conditions".into(), json!(conditions));
@@ -116,11 +122,16 @@ impl<K> Unreadable<K> {
 ///
 /// # Errors
 /// [`Error::Update`].
-pub async fn report<K>(unreadable: &Unreadable<K>, progress: &Progress, context: &Context) -> Result<(), Error>
+pub async fn report<K>(
+    unreadable: &Unreadable<K>,
+    progress: &Progress,
+    also: Also,
+    context: &Context,
+) -> Result<(), Error>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug,
 {
-    let status = unreadable.status(progress, Timestamp::now());
+    let status = unreadable.status(progress, also, Timestamp::now());
     if unreadable.status == *status.as_object().unwrap_or(&unreadable.status) {
         return Ok(());
     }
@@ -186,7 +197,20 @@ mod tests {
             "metadata": {"name": "main", "generation": 7}, "spec": {"storage": {}, "replicas": "one"},
             "status": {"url": "http://main", "conditions": [ready, storage]}});
         let Stored::Unreadable(unreadable) = parse::<Registry>(&raw).unwrap() else { panic!("{raw}") };
-        let status = unreadable.status(&unreadable.progress(), "2026-01-02T00:00:00Z".parse().unwrap());
+        let status = unreadable.status(&unreadable.progress(), |_| Vec::new(), "2026-01-02T00:00:00Z".parse().unwrap());
         insta::assert_yaml_snapshot!(status);
+        let also: Also = |known| {
+            let other = Wanted {
+                type_: "StorageReady",
+                holds: None,
+                reason: "Unread".into(),
+                message: known.len().to_string(),
+            };
+            vec![other]
+        };
+        let status = unreadable.status(&unreadable.progress(), also, "2026-01-02T00:00:00Z".parse().unwrap());
+        let found: Vec<_> =
+            status["conditions"].as_array().unwrap().iter().filter(|one| one["type"] == "StorageReady").collect();
+        assert!(matches!(&found[..], [one] if one["status"] == "Unknown" && one["message"] == "2"), "{found:?}");
     }
 }

@@ -323,15 +323,7 @@ async fn signing(space: &Space) -> Result<String> {
 /// The statuses of requests that go out at once, each by a connection of its own, so that every replica gets some.
 fn at_once(space: &Space, token: &str, method: &str, urls: &[String]) -> Result<Vec<u16>> {
     let mut command = space.cluster.inside("curl")?;
-    command.args([
-        "--silent",
-        "--show-error",
-        "--max-time",
-        "20",
-        "--no-keepalive",
-        "--parallel",
-        "--parallel-immediate",
-    ]);
+    command.args(["--silent", "--show-error", "--max-time", "20", "--parallel", "--parallel-immediate"]);
     command.args(["--request", method, "--header", &format!("Authorization: Bearer {token}")]);
     command.args(["--write-out", "%{http_code}\n"]);
     for url in urls {

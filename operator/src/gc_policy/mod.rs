@@ -200,7 +200,7 @@ async fn stall(
         Ok(()) => (unreadable.progress(), Ok(Action::requeue(REVISIT))),
         Err(error) => (unreadable.progress().also(&still_starts(&error)), Err(error)),
     };
-    stored::report(unreadable, &progress, context).await?;
+    stored::report(unreadable, &progress, |_| Vec::new(), context).await?;
     result
 }
 

@@ -117,7 +117,9 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
         Some(Stored::Readable(registry)) => *registry,
         // What runs goes on to run as it was asked for last.
         Some(Stored::Unreadable(unreadable)) => {
-            stored::report(&unreadable, &unreadable.progress(), &context).await?;
+            // But what ends by itself is not made anew.
+            let also: stored::Also = |known| status::access::stalled(known).into_iter().collect();
+            stored::report(&unreadable, &unreadable.progress(), also, &context).await?;
             return Ok(Action::requeue(REVISIT));
         }
         None => {
@@ -131,8 +133,9 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
         return Ok(Action::await_change());
     }
     let now = Timestamp::now();
-    let (status, result) = match advance(&api, &registry, &context, &announcer, now).await {
-        Ok(Advanced { valid, applied, pods, tokens, standings, answers }) => {
+    let mut tokens = None;
+    let (status, result) = match advance(&api, &registry, &context, &announcer, now, &mut tokens).await {
+        Ok(Advanced { valid, applied, pods, standings, answers }) => {
             let access = Access { tokens: tokens.as_ref(), standings: standings.as_deref() };
             let status = status::of_applied(&registry, &valid, &applied, &pods, answers.as_deref(), &access, now);
             let revisit = match &answers {
@@ -144,7 +147,7 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
             (status, Ok(revisit))
         }
         Err(failure) => {
-            let status = status::of_failure(&registry, &failure.progress(), now);
+            let status = status::of_failure(&registry, &failure.progress(), tokens.as_ref(), now);
             let result = match failure {
                 Failure::Invalid(_) => Ok(REVISIT),
                 Failure::Taken(_) => Ok(REVISIT_BLOCKED),
@@ -161,8 +164,12 @@ pub async fn reconcile(cached: Arc<PartialObjectMeta<Registry>>, context: Arc<Co
 
 /// [pure] When a Registry whose objects are applied is looked at again.
 fn revisit(valid: &ValidRegistry, status: &RegistryStatus) -> Duration {
-    let keys = conditions::find(&status.conditions, issuers::CONDITION);
-    let keys = keys.map_or(REVISIT, |known| if known.status == "True" { REVISIT } else { REVISIT_UNREACHED });
+    let keys = match conditions::find(&status.conditions, issuers::CONDITION) {
+        _ if valid.replicas == 0 => REVISIT,
+        None => REVISIT,
+        Some(known) if known.status == "True" => REVISIT,
+        Some(_) => REVISIT_UNREACHED,
+    };
     let store = match conditions::find(&status.conditions, object_store::CONDITION) {
         // There is nobody to ask, until a change of the spec starts somebody.
         _ if valid.replicas == 0 => REVISIT,
@@ -178,31 +185,31 @@ struct Advanced {
     valid: ValidRegistry,
     applied: Applied,
     pods: Vec<Pod>,
-    /// What the registry's own issuer has; none if it has none, or nothing may be changed.
-    tokens: Option<Tokens>,
     /// How it stands with the keys of other issuers; none if no pod says.
     standings: Option<Vec<Standing>>,
     /// What the pods say of their object store, if they have one; none while they are still asked.
     answers: Option<Vec<Answer>>,
 }
 
+/// `tokens` are what the registry's own issuer has, as soon as that is kept: none if it has none, or nothing may be changed.
 async fn advance(
     api: &Api<Registry>,
     registry: &Registry,
     context: &Context,
     announcer: &Announcer<'_>,
     now: Timestamp,
+    tokens: &mut Option<Tokens>,
 ) -> Result<Advanced, Failure> {
     let valid = validate::validate(registry, &context.settings)?;
     let observed = fetch::fetch(&context.client, &valid).await?;
     if valid.paused {
         let applied = Applied::nothing(&valid, &observed);
-        return Ok(told(context, valid, applied, observed.pods, None).await);
+        return Ok(told(context, valid, applied, observed.pods).await);
     }
     let owner = owner_of(registry);
     apply::check_names(&owner, &valid, &observed)?;
     // Before the pods, which cannot start without the keys.
-    let tokens = tokens::keep(&context.client, &owner, registry, &valid, now, announcer).await?;
+    *tokens = tokens::keep(&context.client, &owner, registry, &valid, now, announcer).await?;
     let deletes_volume =
         valid.deletion_policy == DeletionPolicy::Delete && matches!(valid.storage, ValidStorage::OwnClaim { .. });
     cluster::set_finalizer(api, registry, names::VOLUME_FINALIZER, deletes_volume).await?;
@@ -212,23 +219,17 @@ async fn advance(
     let is_held = apply::held(&valid, &Sources::of(&valid, &observed)).is_some();
     if !is_held && context.settled.holds(uid, print) {
         let applied = Applied::nothing(&valid, &observed);
-        return Ok(told(context, valid, applied, observed.pods, tokens).await);
+        return Ok(told(context, valid, applied, observed.pods).await);
     }
     let applied = apply::apply(&context.client, &owner, &valid, rendered, &observed, announcer).await?;
     if applied.is_whole() {
         context.settled.note(uid, print);
     }
-    Ok(told(context, valid, applied, observed.pods, tokens).await)
+    Ok(told(context, valid, applied, observed.pods).await)
 }
 
 /// Asks the pods of a Registry on an object store what they say of it, unless what it needs is known to be missing.
-async fn told(
-    context: &Context,
-    valid: ValidRegistry,
-    applied: Applied,
-    pods: Vec<Pod>,
-    tokens: Option<Tokens>,
-) -> Advanced {
+async fn told(context: &Context, valid: ValidRegistry, applied: Applied, pods: Vec<Pod>) -> Advanced {
     let asked = valid.storage.object_store().is_some() && applied.sources.storage.is_ok();
     let uid = valid.owner.as_ref().map(|owner| owner.uid.as_str()).unwrap_or_default();
     let answers = match asked {
@@ -239,7 +240,7 @@ async fn told(
         true => issuers::ask(&pods).await,
         false => None,
     };
-    Advanced { valid, applied, pods, tokens, standings, answers }
+    Advanced { valid, applied, pods, standings, answers }
 }
 
 fn owner_of(registry: &Registry) -> Owner<'_> {

@@ -6,6 +6,7 @@ mod effective;
 use berth_crds::{Registry, RegistryStatus, Summary};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
 
 use self::{
     access::Access,
@@ -19,6 +20,7 @@ use super::{
     reach::Answer,
     rollout::{Rollout, rollout},
     token_keys,
+    tokens::Tokens,
     validate::ValidRegistry,
     volume::{self, VolumeState},
 };
@@ -74,7 +76,8 @@ pub fn of_applied(
     }
     let counts = deployment.as_ref().and_then(|deployment| deployment.status.as_ref());
     let ready = counts.and_then(|status| status.ready_replicas).unwrap_or(0);
-    let (token_keys, pull_secrets) = (access.token_keys(valid, &previous), access.pull_secrets(&previous));
+    let token_keys = access.token_keys(access::has_issuer(valid), &previous);
+    let pull_secrets = access.pull_secrets(&previous);
     RegistryStatus {
         observed_generation: generation,
         conditions: conditions::merge(&previous.conditions, wanted, generation, now),
@@ -97,26 +100,40 @@ pub fn of_applied(
     }
 }
 
-/// The status when nothing more could be applied: what was known, and why it is not what the spec asks for.
+/// The status when nothing more could be applied: what was known, and why it is not what the spec asks for. `tokens` are what was
+/// kept before.
 #[must_use]
-pub fn of_failure(registry: &Registry, progress: &Progress, now: Timestamp) -> RegistryStatus {
+pub fn of_failure(registry: &Registry, progress: &Progress, tokens: Option<&Tokens>, now: Timestamp) -> RegistryStatus {
     let previous = registry.status.clone().unwrap_or_default();
     let mut wanted = progress.conditions();
     // What else was known stays as it was, with the generation of which it was known.
     let mut still_known = vec!["StorageReady", object_store::CONDITION];
     still_known.extend(registry.spec.tls.is_some().then_some("CertificateReady"));
     if registry.spec.auth.is_some() {
-        still_known.extend([auth::CONDITION, token_keys::CONDITION, issuers::CONDITION]);
-        // But for what ends by itself. What will be tried again soon comes in time.
-        match progress {
-            Progress::Stalled { .. } => wanted.extend(access::stalled(&previous.conditions)),
-            Progress::Done { .. } | Progress::Underway { .. } => still_known.push(pull_secrets::CONDITION),
+        still_known.extend([auth::CONDITION, issuers::CONDITION]);
+        match (tokens, progress) {
+            (Some(tokens), _) => {
+                let (name, has_pull_secrets) = (registry.name_any(), !registry.spec.pull_secrets.is_empty());
+                wanted.extend(access::of_tokens(tokens, &name, has_pull_secrets, &previous));
+            }
+            // They end by themselves.
+            (None, Progress::Stalled { .. }) => {
+                still_known.push(token_keys::CONDITION);
+                wanted.extend(access::stalled(&previous.conditions));
+            }
+            // What will be tried again soon comes in time.
+            (None, Progress::Done { .. } | Progress::Underway { .. }) => {
+                still_known.extend([token_keys::CONDITION, pull_secrets::CONDITION]);
+            }
         }
     }
+    let access = Access { tokens, standings: None };
+    let (token_keys, pull_secrets) = (access.token_keys(true, &previous), access.pull_secrets(&previous));
     let mut conditions = conditions::merge(&previous.conditions, wanted, registry.metadata.generation, now);
     conditions
         .extend(still_known.into_iter().filter_map(|type_| conditions::find(&previous.conditions, type_)).cloned());
-    RegistryStatus { observed_generation: registry.metadata.generation, conditions, ..previous }
+    let observed_generation = registry.metadata.generation;
+    RegistryStatus { observed_generation, conditions, token_keys, pull_secrets, ..previous }
 }
 
 /// What is known of where the content is kept.
@@ -450,7 +467,7 @@ mod tests {
         let known = json!({"conditions": [{"type": "AuthReady", "status": "True", "reason": "Found", "message": "known",
             "observedGeneration": 3, "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
         let registry = with_auth(&json!({"htpasswd": {"secretRef": {"name": "users"}}}), &known);
-        let status = of_failure(&registry, &Progress::stalled("X", "x"), Timestamp::UNIX_EPOCH);
+        let status = of_failure(&registry, &Progress::stalled("X", "x"), None, Timestamp::UNIX_EPOCH);
         let found = conditions::find(&status.conditions, "AuthReady").unwrap();
         assert_eq!(found.observed_generation, Some(3));
     }
@@ -496,7 +513,7 @@ mod tests {
             "lastTransitionTime": "2026-01-01T00:00:00Z"})
         };
         let known = json!({"conditions": [condition("StorageReachable"), condition("CertificateReady")]});
-        let status = of_failure(&on_s3(1, &known), &Progress::stalled("X", "x"), Timestamp::UNIX_EPOCH);
+        let status = of_failure(&on_s3(1, &known), &Progress::stalled("X", "x"), None, Timestamp::UNIX_EPOCH);
         let found: Vec<_> = status.conditions.iter().map(|c| (c.type_.as_str(), c.observed_generation)).collect();
         assert_eq!(found, [("Ready", Some(4)), ("Stalled", Some(4)), ("StorageReachable", Some(3))]);
     }
@@ -508,9 +525,20 @@ mod tests {
             "message": "2 pull secrets are there", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
         let registry = with_auth(&json!({"anonymous": [{"repositories": ["**"], "actions": ["pull"]}]}), &known);
         for (progress, expected) in [(Progress::stalled("X", "x"), "Unknown"), (Progress::underway("X", "x"), "True")] {
-            let status = of_failure(&registry, &progress, Timestamp::UNIX_EPOCH);
+            let status = of_failure(&registry, &progress, None, Timestamp::UNIX_EPOCH);
             let (found, message) = told(&status, pull_secrets::CONDITION).unwrap();
             assert!(found == expected && message.ends_with("2 pull secrets are there"), "{found}: {message}");
         }
+        // What was done before is done, and not forgotten.
+        let written = pull_secrets::Written {
+            there: vec!["a/x".into()],
+            left: vec![],
+            problems: vec![pull_secrets::Problem { reason: "NameTaken", message: "taken".into() }],
+            revisit: Timestamp::MAX,
+        };
+        let tokens = Tokens { keys: None, pull_secrets: Some(written) };
+        let status = of_failure(&registry, &Progress::stalled("X", "x"), Some(&tokens), Timestamp::UNIX_EPOCH);
+        assert_eq!(told(&status, pull_secrets::CONDITION), Some(("False", "taken")));
+        assert_eq!(status.pull_secrets, ["a/x"]);
     }
 }

@@ -96,6 +96,10 @@ pub async fn keep(
             let (site, wanted) = (site(valid, issuer), wanted(&valid.pull_secrets));
             Some(pull_secrets::keep(client, valid, &site, &wanted, before, kept, now).await?)
         }
+        // To empty those that are not wanted any more takes no key.
+        Err(_) if valid.pull_secrets.is_empty() && !before.is_empty() => {
+            Some(pull_secrets::empty_all(client, &whose(valid), before, now).await?)
+        }
         Ok(_) | Err(_) => None,
     };
     Ok(Some(Tokens { keys: Some(keys), pull_secrets }))

@@ -312,7 +312,9 @@ const UNFIT: &[(&str, &str)] = &[
         "auth.certificate.prefix: must be at most 64 bytes of text without * { and }",
     ),
     (
-        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}\nauth: {certificate: {prefix: 'system:node:'}}",
+        "storage: inmemory\nhttp: {tls: {certificate: /c, key: /k, clientcas: [/ca]}}\n\
+         auth: {certificate: {prefix: 'system:node:'}, rules: [{users: [a], repositories: b, actions: [pull]}], \
+         issuer: {service: r, issuer: 'https://r/auth', keys: /k, htpasswd: {path: /p}}}",
         "auth.certificate.prefix: must not begin as system: does",
     ),
     (

@@ -57,7 +57,7 @@ pub(super) async fn handle(
 /// Has a token issued, and the decision audited. A registry that is read-only gets no refresh tokens into its store.
 async fn issue(
     (issuer, registry): (&Issuer, &Registry),
-    mut wanted: Wanted,
+    wanted: Wanted,
     parts: &Parts,
     peer: &Peer,
     trail: &mut Trail,
@@ -66,10 +66,7 @@ async fn issue(
         Shown::Password { name, .. } if trail.is_on() => Some(name.clone()),
         _ => None,
     };
-    let writing = registry.writable().ok().filter(|_| wanted.offline);
-    wanted.offline = writing.is_some();
-    let outcome = issuer.issue(wanted, peer.address.map(|address| address.ip())).await;
-    drop(writing);
+    let outcome = issuer.issue(wanted, peer.address.map(|address| address.ip()), || registry.writable().ok()).await;
     if trail.is_on() {
         let (reason, user, authentication) = match &outcome {
             Ok(Issued { user: None, authentication, .. }) => (Reason::Everybody, None, *authentication),

@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use crate::audit::Reason;
 use crate::auth::{AuthError, Grant, Standing};
+use crate::gate::Writing;
 use crate::jose::DISCOVERY;
 use decide::Policy;
 pub(crate) use keyring::Keyring;
@@ -257,8 +258,14 @@ impl Issuer {
         }
     }
 
-    /// Issues a token for as much of what is wanted as may be had.
-    pub(crate) async fn issue(&self, wanted: Wanted, from: Option<IpAddr>) -> Result<Issued, Denial> {
+    /// Issues a token for as much of what is wanted as may be had; a refresh token beside it only where the store may be written
+    /// now, as `writing` says.
+    pub(crate) async fn issue(
+        &self,
+        wanted: Wanted,
+        from: Option<IpAddr>,
+        writing: impl Fn() -> Option<Writing>,
+    ) -> Result<Issued, Denial> {
         let Wanted { shown, service, scopes, offline, is_exchange: _ } = wanted;
         let config = &self.config;
         let service = service.as_deref().unwrap_or(&config.service);
@@ -294,14 +301,20 @@ impl Issuer {
         let user = subject.user.clone();
         let refresh_token = match (used, known) {
             (Some(used), _) => Some(used),
-            (None, Some(known)) if offline => self.refresh_token(known, service, at).await,
+            (None, Some(known)) if offline => self.refresh_token(known, service, at, writing).await,
             (None, _) => None,
         };
         Ok(Issued { token, refresh_token, at, seconds, grants, user, authentication })
     }
 
     /// A refresh token, where there are any for such as this one. Who gets none has a token all the same.
-    async fn refresh_token(&self, known: Known, service: &str, now: i64) -> Option<String> {
+    async fn refresh_token(
+        &self,
+        known: Known,
+        service: &str,
+        now: i64,
+        writing: impl Fn() -> Option<Writing>,
+    ) -> Option<String> {
         let Known { subject, by, until: _, rule: _ } = known;
         let refresh = self.refresh.as_ref()?;
         // A service account has a token of its own at any time, which ends with it, and a credential is one.
@@ -317,7 +330,14 @@ impl Issuer {
         let user = subject.user.clone()?;
         let expiry = self.config.refresh.expiry.as_std().as_secs();
         let end = u64::try_from(now).unwrap_or_default().saturating_add(expiry);
-        match refresh.issue(&user, &Record { subject, service: service.to_owned(), by }, end).await {
+        let (refresh, writing, name) = (refresh.clone(), writing()?, user.clone());
+        let record = Record { subject, service: service.to_owned(), by };
+        // A client that goes away does not end the write.
+        let issuing = tokio::spawn(async move {
+            let _writing = writing;
+            refresh.issue(&name, &record, end).await
+        });
+        match issuing.await.ok()? {
             Ok(token) => Some(token),
             Err(error) => {
                 tracing::warn!(%error, user, "no refresh token can be issued");

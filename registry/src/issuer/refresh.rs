@@ -77,6 +77,7 @@ impl Token {
 }
 
 /// The refresh tokens in a store.
+#[derive(Clone)]
 pub(super) struct RefreshTokens {
     store: Arc<dyn Store>,
 }

@@ -27,16 +27,8 @@ impl Access<'_> {
     pub(super) fn conditions(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Vec<Wanted> {
         let mut wanted = Vec::new();
         let known = |type_| conditions::find(&previous.conditions, type_).map(|known| Wanted::again(type_, known));
-        let is_told = |written: &&Written| !valid.pull_secrets.is_empty() || !written.problems.is_empty();
         match self.tokens {
-            Some(Tokens { keys, pull_secrets }) => {
-                wanted.extend(keys.as_ref().map(|keys| token_keys::condition(&valid.name, keys.as_ref())));
-                match pull_secrets {
-                    Some(written) => wanted.extend(Some(written).filter(is_told).map(pull_secrets::condition)),
-                    None if valid.pull_secrets.is_empty() => {}
-                    None => wanted.push(unrenewed(known(pull_secrets::CONDITION).as_ref(), &WITHOUT_KEYS)),
-                }
-            }
+            Some(tokens) => wanted.extend(of_tokens(tokens, &valid.name, !valid.pull_secrets.is_empty(), previous)),
             // What was known goes on to be known while nothing may be changed.
             None if has_issuer(valid) => {
                 wanted.extend(known(token_keys::CONDITION));
@@ -51,7 +43,7 @@ impl Access<'_> {
         wanted
     }
 
-    pub(super) fn token_keys(&self, valid: &ValidRegistry, previous: &RegistryStatus) -> Option<TokenKeysStatus> {
+    pub(super) fn token_keys(&self, has_issuer: bool, previous: &RegistryStatus) -> Option<TokenKeysStatus> {
         match self.tokens.and_then(|tokens| tokens.keys.as_ref()) {
             Some(Ok(Kept { signing, published, next_rotation, .. })) => Some(TokenKeysStatus {
                 signing: signing.clone(),
@@ -59,7 +51,7 @@ impl Access<'_> {
                 next_rotation: next_rotation.map(Time),
             }),
             Some(Err(_)) => previous.token_keys.clone(),
-            None => previous.token_keys.clone().filter(|_| has_issuer(valid)),
+            None => previous.token_keys.clone().filter(|_| has_issuer),
         }
     }
 
@@ -72,10 +64,27 @@ impl Access<'_> {
     }
 }
 
+/// The conditions of what was kept for the Registry of this name, which asks for pull secrets or does not.
+pub(super) fn of_tokens(tokens: &Tokens, name: &str, has_pull_secrets: bool, previous: &RegistryStatus) -> Vec<Wanted> {
+    let Tokens { keys, pull_secrets } = tokens;
+    let is_told = |written: &&Written| has_pull_secrets || !written.problems.is_empty();
+    let mut wanted: Vec<Wanted> = keys.iter().map(|keys| token_keys::condition(name, keys.as_ref())).collect();
+    match pull_secrets {
+        Some(written) => wanted.extend(Some(written).filter(is_told).map(pull_secrets::condition)),
+        None if !has_pull_secrets => {}
+        None => {
+            let known = conditions::find(&previous.conditions, pull_secrets::CONDITION);
+            let known = known.map(|known| Wanted::again(pull_secrets::CONDITION, known));
+            wanted.push(unrenewed(known.as_ref(), &WITHOUT_KEYS));
+        }
+    }
+    wanted
+}
+
 /// Why pull secrets are not made anew.
 struct Hindrance {
     reason: &'static str,
-    /// While what this is so.
+    /// What has to end before they are: what stands behind "while".
     cause: &'static str,
 }
 
@@ -96,12 +105,12 @@ fn unrenewed(known: Option<&Wanted>, hindrance: &Hindrance) -> Wanted {
 }
 
 /// What is told of pull secrets while nothing at all can be done for the Registry.
-pub(super) fn stalled(known: &[Condition]) -> Option<Wanted> {
+pub(in crate::registry) fn stalled(known: &[Condition]) -> Option<Wanted> {
     let known = conditions::find(known, pull_secrets::CONDITION)?;
     Some(unrenewed(Some(&Wanted::again(pull_secrets::CONDITION, known)), &STALLED))
 }
 
-fn has_issuer(valid: &ValidRegistry) -> bool {
+pub(super) fn has_issuer(valid: &ValidRegistry) -> bool {
     valid.auth.as_ref().and_then(ValidAuth::issuer).is_some()
 }
 

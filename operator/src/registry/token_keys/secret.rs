@@ -119,20 +119,26 @@ impl Content {
         now: Timestamp,
     ) -> Result<Self, SecretError> {
         let mut changed = self.clone();
-        changed.lengthen(retain_for);
         for step in steps {
             match step {
-                Step::Make { signs } => changed.make(*signs, now)?,
-                Step::Promote(name) => changed.promote(name, now)?,
-                // That is done for whichever signs, before and after.
-                Step::Lengthen(_) => {}
+                Step::Make { signs } => {
+                    let name = changed.make(now)?;
+                    if *signs {
+                        changed.promote(&name, now)?;
+                        changed.lengthen(&name, retain_for);
+                    }
+                }
+                Step::Promote(name) => {
+                    changed.promote(name, now)?;
+                    changed.lengthen(name, retain_for);
+                }
+                Step::Lengthen(name) => changed.lengthen(name, retain_for),
                 Step::Remove(name) => {
                     changed.keys.keys.retain(|key| key.name != *name);
                     changed.files.remove(&file(name));
                 }
             }
         }
-        changed.lengthen(retain_for);
         // One that is on its way is the one that was asked for.
         let is_another = |step: &Step| matches!(step, Step::Make { .. } | Step::Promote(_));
         if asked.is_some() && (steps.iter().any(is_another) || changed.keys.upcoming().is_some()) {
@@ -141,28 +147,22 @@ impl Content {
         Ok(changed)
     }
 
-    fn lengthen(&mut self, retain_for: SignedDuration) {
-        for key in self.keys.keys.iter_mut().filter(|key| key.signs_since.is_some() && key.retired.is_none()) {
+    fn lengthen(&mut self, name: &str, retain_for: SignedDuration) {
+        for key in self.keys.keys.iter_mut().filter(|key| key.name == name) {
             key.retain_for = key.retain_for.max(retain_for);
         }
     }
 
-    fn make(&mut self, signs: bool, now: Timestamp) -> Result<(), SecretError> {
+    /// Makes a key, which does not sign yet; its name.
+    fn make(&mut self, now: Timestamp) -> Result<String, SecretError> {
         let pair = Pair::make()?;
         let kid = pair.kid();
         // Part of the thumbprint, so that it is never that of another.
         let name = format!("key-{}", names::digest(kid.as_bytes()));
         self.files.insert(file(&name), pair.private()?.into_bytes());
-        let key = Key {
-            name: name.clone(),
-            kid,
-            created: now,
-            signs_since: None,
-            retired: None,
-            retain_for: SignedDuration::ZERO,
-        };
-        self.keys.keys.push(key);
-        if signs { self.promote(&name, now) } else { Ok(()) }
+        let (retain_for, signs_since, retired) = (SignedDuration::ZERO, None, None);
+        self.keys.keys.push(Key { name: name.clone(), kid, created: now, signs_since, retired, retain_for });
+        Ok(name)
     }
 
     fn promote(&mut self, name: &str, now: Timestamp) -> Result<(), SecretError> {

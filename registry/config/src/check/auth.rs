@@ -27,7 +27,9 @@ impl Auth {
         let Auth { method, certificate, .. } = self;
         let of_certificates =
             certificate.as_ref().map(|certificate| certificate.prefix_beside(method.as_ref()).to_owned());
-        let all = self.oidc_prefixes().into_iter().chain(of_certificates).chain([SYSTEM_PREFIX.to_owned()]);
+        // There are service accounts where somebody knows them.
+        let of_cluster = matches!(method, Some(Method::Issuer(_))).then(|| SYSTEM_PREFIX.to_owned());
+        let all = self.oidc_prefixes().into_iter().chain(of_certificates).chain(of_cluster);
         all.filter(|prefix| !prefix.is_empty()).collect()
     }
 
@@ -283,7 +285,7 @@ fn check_certificate(certificate: &Certificate, auth: &Auth, tls: Option<&Tls>) 
     }
     let Auth { method, rules, .. } = auth;
     let prefix = certificate.prefix_beside(method.as_ref());
-    if overlap(prefix, SYSTEM_PREFIX) {
+    if overlap(prefix, SYSTEM_PREFIX) && matches!(method, Some(Method::Issuer(_))) {
         return refuse(
             "auth.certificate.prefix",
             "must not begin as system: does, which is in front of service accounts",

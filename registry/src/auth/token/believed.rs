@@ -11,8 +11,9 @@ use crate::jose::Keys;
 
 /// The most tokens that are remembered.
 const MOST: usize = 4096;
-/// How long they are altogether, in bytes: who somebody is takes about as much as the token that says it.
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// How long they are altogether, in bytes. Who somebody is takes several times as much as the token that says it, so this may be
+/// some tens of MiB.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How long a token is believed without another look, in seconds.
 const LONGEST_SECONDS: i64 = 300;
 
