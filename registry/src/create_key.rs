@@ -19,7 +19,7 @@ pub(crate) struct CreateKey {
     algorithm: Kind,
     /// Also make a certificate of this name, which then goes with each token: for registries that know an issuer by its
     /// certificate (auth.token.rootcertbundle), as Docker Registry 2.8 does. It is printed.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     certificate: Option<String>,
     /// For how many days the certificate counts.
     #[arg(long, value_name = "N", default_value_t = 365, requires = "certificate", value_parser = clap::value_parser!(u32).range(1..=36500))]

@@ -86,7 +86,7 @@ pub struct Auth {
     /// the service in token says, they add. When it is left out, whoever has a name and a password may do everything. A change
     /// makes other pods, one after the other; a token that was issued before counts until it ends.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128))]
+    #[schemars(length(min = 1, max = 128))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub rules: Vec<AccessRule>,
     /// Names and passwords from a Secret, sent with every request.

@@ -260,6 +260,17 @@ async fn pull_by_secret(space: &Space, other: &str, closed: &str) -> Result<()> 
     space.apply(&pod("again", &format!("{address}/team/app:v1"), Some("registry")).to_string())?;
     println!("renewed: {}", kit::pod_pulled(space, "again").await?);
 
+    // When the first one has ended, it is good for nothing, and the kubelet pulls on.
+    until("the first credential is refused", DEADLINE * 2, async || {
+        let (status, body) = curl(space, &["--user", &format!("x:{first}"), &scope])?;
+        ensure!(status == 401, "{status} {body}");
+        Ok(())
+    })
+    .await?;
+    space.cluster.forget_image(&format!("{address}/team/app"))?;
+    space.apply(&pod("later", &format!("{address}/team/app:v1"), Some("registry")).to_string())?;
+    println!("after the end of the first: {}", kit::pod_pulled(space, "later").await?);
+
     // A namespace that does not let the Registry in is told of.
     let closed_too = json!({"pullSecrets": [
         {"name": "registry", "namespaces": [space.name, closed], "repositories": ["team/**"], "lifetime": "2m"},

@@ -137,8 +137,8 @@ struct Fields {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     anonymous: Vec<Everybody>,
     /// Who may do what. Without rules, whoever is let in by a name and a password may do everything.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    rules: Vec<Rule>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rules: Option<Vec<Rule>>,
 }
 
 impl TryFrom<Fields> for Auth {
@@ -147,6 +147,15 @@ impl TryFrom<Fields> for Auth {
     fn try_from(
         Fields { silly, htpasswd, token, issuer, certificate, anonymous, rules }: Fields,
     ) -> Result<Self, Self::Error> {
+        // Somebody who writes that means that nobody may do anything; left out, they let everybody do everything.
+        if rules.as_ref().is_some_and(Vec::is_empty) {
+            return Err(
+                "auth.rules has no rule: add one, or leave it out, and whoever has a name and a password may do \
+                        everything"
+                    .into(),
+            );
+        }
+        let rules = rules.unwrap_or_default();
         let (silly, htpasswd) = (silly.map(Method::Silly), htpasswd.map(Method::Htpasswd));
         let methods = [silly, htpasswd, token.map(Method::Token), issuer.map(Method::Issuer)];
         let mut methods = methods.into_iter().flatten();
@@ -167,6 +176,7 @@ impl TryFrom<Fields> for Auth {
 
 impl From<Auth> for Fields {
     fn from(Auth { method, certificate, anonymous, rules }: Auth) -> Self {
+        let rules = Some(rules).filter(|rules| !rules.is_empty());
         let fields = Fields { certificate, anonymous, rules, ..Fields::default() };
         match method {
             None => fields,

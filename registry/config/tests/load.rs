@@ -284,6 +284,7 @@ const UNFIT: &[(&str, &str)] = &[
          auth: {certificate: {groups: none}, rules: [{groups: [a], repositories: b, actions: [pull]}]}",
         "auth.rules.0.groups: nobody has any",
     ),
+    ("storage: inmemory\nauth: {htpasswd: {realm: r, path: /p}, rules: []}", "auth: auth.rules has no rule: add one"),
     (
         "storage: inmemory\nauth: {htpasswd: {realm: r, path: /p}, certificate: {}}",
         "auth.certificate: needs http.tls.clientcas",

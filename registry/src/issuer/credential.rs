@@ -36,7 +36,7 @@ struct Claims {
 
 /// Whose it is, and what it is good for.
 pub(super) fn read(payload: &[u8]) -> Result<(Subject, Rule), CredentialError> {
-    let claims = serde_json::from_slice(payload).map_err(|error| CredentialError::Form(error.to_string()))?;
+    let claims = crate::jose::strict::from_slice(payload).map_err(|error| CredentialError::Form(error.to_string()))?;
     let Claims { sub, repositories, actions } = claims;
     if !sub.starts_with(PREFIX) {
         return Err(CredentialError::Name(sub));

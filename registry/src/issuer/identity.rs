@@ -6,13 +6,15 @@ use berth_config::rules::Subject;
 use berth_config::{Oidc, ServiceAccounts};
 use serde_json::{Map, Value};
 
+use crate::jose::strict;
+
 /// How the API server calls a service account: `system:serviceaccount:NAMESPACE:NAME`.
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// Why a token makes nobody known, though its signature is right.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ClaimError {
-    #[error("its claims are no JSON object")]
+    #[error("its claims are no JSON object, or one of them is there twice")]
     Form,
     #[error("it has no claim {0:?} that is a text")]
     Missing(String),
@@ -27,7 +29,7 @@ pub(super) enum ClaimError {
 type Claims = Map<String, Value>;
 
 pub(super) fn claims(payload: &[u8]) -> Result<Claims, ClaimError> {
-    serde_json::from_slice(payload).map_err(|_| ClaimError::Form)
+    strict::from_slice(payload).map_err(|_| ClaimError::Form)
 }
 
 fn text<'a>(claims: &'a Claims, name: &str) -> Result<&'a str, ClaimError> {
@@ -147,6 +149,18 @@ mod tests {
         );
         let none = json!({"sub": "s", "groups": null});
         assert!(subject(&oidc("sub", None), &none).unwrap().groups.is_empty());
+    }
+
+    /// Its issuer has checked one of the two, and who knows which.
+    #[test]
+    fn a_claim_that_is_there_twice_makes_nobody_known() {
+        for text in [
+            r#"{"sub": "s", "preferred_username": "alice", "preferred_username": "bob"}"#,
+            r#"{"sub": "s", "groups": ["people"], "groups": ["platform"]}"#,
+            r#"{"sub": "s", "address": {"city": "x", "city": "y"}}"#,
+        ] {
+            assert_eq!(claims(text.as_bytes()), Err(ClaimError::Form), "{text}");
+        }
     }
 
     #[test]

@@ -94,8 +94,9 @@ fn look(path: &Path) -> Result<Found, KeyringError> {
     Ok(found)
 }
 
-/// Reads the files; blocks.
-fn read(path: &Path, found: &Found) -> Result<Ring, KeyringError> {
+/// Reads the files; blocks. Where it is not said which key signs, that of `before` goes on, if it is there still: a key that
+/// is added is published, and signs when it is said to.
+fn read(path: &Path, found: &Found, before: Option<&str>) -> Result<Ring, KeyringError> {
     let content = |path: &Path| std::fs::read(path).map_err(unreadable(path));
     let mut files = Vec::new();
     for (file, _) in &found.keys {
@@ -105,7 +106,18 @@ fn read(path: &Path, found: &Found) -> Result<Ring, KeyringError> {
     let current = found.current.as_ref().map(|(file, _)| content(file)).transpose()?;
     let current = current.map(|content| String::from_utf8_lossy(&content).trim().to_owned());
     let problem = |error: SigningError| KeyringError::Keys { path: path.to_owned(), problem: error.to_string() };
-    ring(&files, current.as_deref()).map_err(problem)
+    let outcome = ring(&files, current.as_deref());
+    match (outcome, before) {
+        (Err(SigningError::Which(names)), Some(before)) if names.iter().any(|name| name == before) => {
+            tracing::warn!(
+                signs = before,
+                file = %path.join(CURRENT).display(),
+                "several keys could sign: write the name of one into this file before the next start, which would fail"
+            );
+            ring(&files, Some(before)).map_err(problem)
+        }
+        (outcome, _) => outcome.map_err(problem),
+    }
 }
 
 impl Keyring {
@@ -118,7 +130,7 @@ impl Keyring {
             let path = path.clone();
             move || {
                 let found = look(&path)?;
-                let ring = read(&path, &found)?;
+                let ring = read(&path, &found, None)?;
                 Ok((found, ring))
             }
         })
@@ -167,9 +179,9 @@ impl Keyring {
         if found == looked.found {
             return Ok(());
         }
-        let path = self.path.clone();
+        let (path, before) = (self.path.clone(), self.ring.load().file.clone());
         let (found, ring) = on_a_thread(move || {
-            let ring = read(&path, &found)?;
+            let ring = read(&path, &found, Some(&before))?;
             Ok((found, ring))
         })
         .await?;
@@ -251,6 +263,14 @@ mod tests {
         write("3", &[("a.pem", &old), ("b.pem", &new), ("current", "b")]);
         let third = later(&keyring).await;
         assert_eq!((&third.names[0], &third.names[1]), (&second.names[1], &second.names[0]));
+        // Without a word about it, the one that signs goes on, and another is published.
+        write("3a", &[("a.pem", &old), ("b.pem", &new)]);
+        assert_eq!(later(&keyring).await.names, third.names);
+        write("3b", &[("b.pem", &new)]);
+        assert_eq!(later(&keyring).await.names, third.names[..1]);
+        write("3c", &[("a.pem", &old), ("b.pem", &new)]);
+        let third = later(&keyring).await;
+        assert_eq!(third.names.len(), 2);
         write("4", &[("b.pem", &new), ("current", "c")]);
         assert!(Arc::ptr_eq(&third, &later(&keyring).await), "what cannot be used changes nothing");
         write("5", &[("b.pem", &new)]);

@@ -154,6 +154,8 @@ impl SigningKey {
 /// The key that signs, and all by which tokens are believed.
 pub(crate) struct Ring {
     pub(crate) signer: SigningKey,
+    /// The name of its file.
+    pub(crate) file: String,
     pub(crate) keys: Arc<Keys>,
     /// The set of public keys, as others fetch it.
     pub(crate) document: Bytes,
@@ -189,7 +191,8 @@ pub(crate) fn ring(files: &[(String, Vec<u8>)], current: Option<&str>) -> Result
             at.ok_or_else(|| SigningError::Current(current.to_owned()))?
         }
     };
-    let (_, signer) = private.swap_remove(at);
+    let (file, signer) = private.swap_remove(at);
+    let file = file.clone();
     let mut published = vec![signer.public.clone()];
     for key in private.into_iter().map(|(_, key)| key.public).chain(public) {
         if !published.contains(&key) {
@@ -203,7 +206,7 @@ pub(crate) fn ring(files: &[(String, Vec<u8>)], current: Option<&str>) -> Result
     let set: Vec<Value> = published.iter().map(PublicKey::jwk).collect();
     let names = published.iter().map(PublicKey::name).collect();
     let document = json!({ "keys": set }).to_string().into();
-    Ok(Ring { signer, keys: keys.into(), document, names })
+    Ok(Ring { signer, file, keys: keys.into(), document, names })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
 
 use super::key::{Algorithm, Jwk};
+use super::strict;
 
 /// The longest token in bytes. With a few thousand scopes it has as many.
 pub(crate) const MAX_TOKEN_BYTES: usize = 128 * 1024;
@@ -79,7 +80,7 @@ impl<'a> Jws<'a> {
         let (header, payload) = signed.split_once('.').ok_or(JwsError::Form)?;
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| JwsError::Form);
         let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
-        let fields: Fields = serde_json::from_slice(&header).map_err(|error| JwsError::Header(error.to_string()))?;
+        let fields: Fields = strict::from_slice(&header).map_err(|error| JwsError::Header(error.to_string()))?;
         let Fields { alg, kid, jwk, x5c, crit } = fields;
         if crit.is_some() {
             return Err(JwsError::Critical);

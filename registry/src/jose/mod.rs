@@ -6,6 +6,7 @@ mod key;
 mod keys;
 mod remote;
 mod source;
+pub(crate) mod strict;
 
 pub(crate) use jws::{Jws, JwsError};
 pub(crate) use key::{Algorithm, PublicKey};

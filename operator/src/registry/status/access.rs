@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn pull_secrets_without_keys_are_told_of() {
-        let auth = json!({"rules": [], "issuer": {"url": "https://registry.example/auth",
+        let auth = json!({"issuer": {"url": "https://registry.example/auth",
             "htpasswd": {"secretRef": {"name": "users"}}}});
         let valid = valid(&json!({"storage": {"emptyDir": {}}, "auth": auth,
             "pullSecrets": [{"name": "pull", "namespaces": ["apps"], "repositories": ["**"]}]}));

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
 use crate::auth::{Grant, Grants};
+use crate::jose::strict;
 
 /// How far two clocks may differ, in seconds.
 pub(crate) const LEEWAY_SECONDS: i64 = 60;
@@ -112,7 +113,7 @@ impl<'de> Deserialize<'de> for Date {
 
 impl Claims {
     pub(crate) fn parse(payload: &[u8]) -> Result<Self, ClaimsError> {
-        serde_json::from_slice(payload).map_err(|error| ClaimsError::Form(error.to_string()))
+        strict::from_slice(payload).map_err(|error| ClaimsError::Form(error.to_string()))
     }
 
     /// Whether the token is one of this issuer, for this service, and counts `now`; until when it does, in seconds since 1970.
