@@ -402,7 +402,7 @@ func main() {
 	add("iss twice", twice("iss", "https://attacker.example"), invalid)
 	add("aud twice", twice("aud", "other.example"), invalid)
 	add("access twice", twice("access", []any{access("repository", "team/app", "*")}), invalid)
-	add("a claim of nobody's, and again", byHand(`{"alg":"ES256","kid":"key of ES256"}`,
+	add("an unknown claim twice", byHand(`{"alg":"ES256","kid":"key of ES256"}`,
 		`{"zz":1,"zz":2,`+strings.TrimPrefix(text(usual()), "{"), es256), invalid)
 	add("alg twice", byHand(`{"alg":"none","alg":"ES256","kid":"key of ES256"}`, text(usual()), es256), invalid)
 	add("crit", byHand(`{"alg":"ES256","kid":"key of ES256","crit":["b64"],"b64":true}`, text(usual()), es256), invalid)
