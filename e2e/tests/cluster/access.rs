@@ -326,7 +326,8 @@ async fn a_key_is_rotated_under_load_and_a_refresh_token_revoked() -> Result<()>
     .await
 }
 
-async fn signing(space: &Space) -> Result<String> {
+/// The key that signs the tokens of the Registry `main`, as its status has it.
+pub(crate) async fn signing(space: &Space) -> Result<String> {
     let status = space.api::<Registry>().get("main").await?.status.context("no status")?;
     Ok(status.token_keys.context("no keys")?.signing)
 }

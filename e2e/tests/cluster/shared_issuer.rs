@@ -8,7 +8,7 @@ use berth_crds::{ROTATE_KEY_ANNOTATION, Registry};
 use berth_e2e::kit::{self, Space, condition, in_namespace, until};
 use serde_json::{Value, json};
 
-use super::access::{DEADLINE, curl, users};
+use super::access::{DEADLINE, curl, signing, users};
 use super::tls::Pair;
 
 /// The Registry that issues the tokens, and the one that believes them.
@@ -33,11 +33,6 @@ fn registries(issuer: &str) -> [Value; 2] {
         }},
     });
     [of("main", main), of("second", second)]
-}
-
-async fn signing(space: &Space) -> Result<String> {
-    let status = space.api::<Registry>().get("main").await?.status.context("no status")?;
-    Ok(status.token_keys.context("no keys")?.signing)
 }
 
 /// A token for the second registry with these scopes, by the password of alice.

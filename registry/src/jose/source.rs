@@ -383,13 +383,19 @@ mod tests {
     use super::*;
     use crate::fetch::Document;
 
-    /// Whoever waits for an address that does not answer waits for one ask, and not for those of all who came before.
-    #[tokio::test(start_paused = true)]
-    async fn many_wait_for_one_ask() {
+    /// An address that takes requests and does not answer, and a source that was opened with it.
+    async fn silent() -> (tokio::net::TcpListener, Arc<Source>) {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/keys", silent.local_addr().unwrap()).parse().unwrap();
         let remote = Place::Remote(Remote::Set(Document::new("key", address)).into());
         let source = Arc::new(Source::open(None, Some(("key", remote))).await.unwrap());
+        (silent, source)
+    }
+
+    /// Whoever waits for an address that does not answer waits for one ask, and not for those of all who came before.
+    #[tokio::test(start_paused = true)]
+    async fn many_wait_for_one_ask() {
+        let (_silent, source) = silent().await;
         tokio::time::advance(ASK_PAUSE).await;
         let (begin, known) = (Instant::now(), source.keys.load_full());
         let waiting = (0..20).map(|_| source.other_than(&known));
@@ -399,10 +405,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_hangs_up_has_the_address_asked_no_more_often() {
-        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}/keys", silent.local_addr().unwrap()).parse().unwrap();
-        let remote = Place::Remote(Remote::Set(Document::new("key", address)).into());
-        let source = Arc::new(Source::open(None, Some(("key", remote))).await.unwrap());
+        let (silent, source) = silent().await;
         let asked = async || {
             let mut count = 0;
             while tokio::time::timeout(Duration::from_millis(1), silent.accept()).await.is_ok() {
