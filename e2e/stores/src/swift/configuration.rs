@@ -70,6 +70,8 @@ log_address = /dev/null
     )
 }
 
+/// Where the servers of accounts and containers are slow for a moment, on a busy machine, Swift would answer without them
+/// and leave it to its updater, which does not run here, to have listings show what is there.
 fn server(kind: &Kind, root: &Path) -> String {
     let (name, root) = (kind.name, root.display());
     format!(
@@ -80,6 +82,9 @@ pipeline = {name}-server
 [app:{name}-server]
 use = egg:swift#{name}
 recon_cache_path = {root}/cache
+conn_timeout = 20
+node_timeout = 20
+container_update_timeout = 20
 "
     )
 }

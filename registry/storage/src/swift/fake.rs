@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -15,12 +16,15 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::wire::decoded;
 use super::{Swift, SwiftOptions};
 
 /// The container.
 const CONTAINER: &str = "images";
+/// How long something may take to come about.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running one. Clones are the same.
 #[derive(Clone)]
@@ -39,12 +43,49 @@ pub(super) struct State {
     pub(super) page: usize,
     /// Names that only listings have.
     pub(super) hidden: Vec<String>,
+    /// What the names begin with that listings do not have yet.
+    pub(super) unlisted: Option<String>,
+    /// What waits before it is answered.
+    pub(super) gate: Option<Arc<Gate>>,
     /// The headers of the container.
     pub(super) container: HeaderMap,
     /// How long its tokens last, as it says.
     pub(super) lasts: Option<String>,
     /// What was asked, as method and address behind the account's.
     pub(super) asked: Vec<String>,
+}
+
+/// Holds up requests to write objects whose headers or query have a text, until they are let through.
+pub(super) struct Gate {
+    text: &'static str,
+    arrived: Semaphore,
+    open: Semaphore,
+}
+
+impl Gate {
+    pub(super) fn new(text: &'static str) -> Arc<Self> {
+        Arc::new(Self { text, arrived: Semaphore::new(0), open: Semaphore::new(0) })
+    }
+
+    /// Waits until so many requests are held up.
+    pub(super) async fn arrived(&self, count: u32) {
+        tokio::time::timeout(PATIENCE, self.arrived.acquire_many(count)).await.unwrap().unwrap().forget();
+    }
+
+    /// Lets all through, those that come later as well.
+    pub(super) fn open(&self) {
+        self.open.close();
+    }
+
+    async fn pass(&self, head: &Parts) {
+        let is_held =
+            head.headers.contains_key(self.text) || head.uri.query().is_some_and(|query| query.contains(self.text));
+        if head.method == Method::PUT && is_held {
+            self.arrived.add_permits(1);
+            let closed = self.open.acquire().await;
+            assert!(closed.is_err());
+        }
+    }
 }
 
 /// An object.
@@ -113,6 +154,10 @@ impl Fake {
         let content = body.collect().await.unwrap().to_bytes();
         let path = decoded(head.uri.path());
         let query = head.uri.query().unwrap_or_default().to_owned();
+        let gate = self.state().gate.clone();
+        if let Some(gate) = gate {
+            gate.pass(&head).await;
+        }
         let mut state = self.state();
         if path == "/auth/v1.0" {
             let answer = Response::builder().header("x-auth-token", "t");
@@ -174,7 +219,9 @@ impl State {
         let (prefix, marker) = (value("prefix").unwrap_or_default(), value("marker").unwrap_or_default());
         let limit = value("limit").map_or(10_000, |limit| limit.parse().unwrap()).min(self.page);
         let mut rows: BTreeMap<String, Value> = BTreeMap::new();
-        for (name, stored) in self.objects.iter().filter(|(name, _)| name.starts_with(&prefix)) {
+        let is_listed = |name: &str| !self.unlisted.as_ref().is_some_and(|unlisted| name.starts_with(unlisted));
+        let listed = self.objects.iter().filter(|(name, _)| name.starts_with(&prefix) && is_listed(name));
+        for (name, stored) in listed {
             let end = value("delimiter").and_then(|_| name[prefix.len()..].find('/'));
             let row = match end {
                 Some(end) => {

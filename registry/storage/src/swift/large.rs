@@ -16,6 +16,7 @@
 //! seen by nobody.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -262,6 +263,11 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether segments are what is under a name, or could be: then they are not to be removed.
+    async fn may_be_these(&self, to: &Key, assembly: &Assembly) -> Result<bool, StoreError> {
+        Ok(matches!(self.found(to, assembly).await?, Found::These | Found::Unknown))
+    }
+
     /// Makes an object as new as one that is written now. False if it is not there any more.
     async fn touch(&self, key: &Key) -> Result<bool, StoreError> {
         let ask = Ask::new(Method::POST, self.path(&self.root.name(key)), "write", key).known(&[StatusCode::NOT_FOUND]);
@@ -384,25 +390,35 @@ pub(super) async fn copy(inner: &Arc<Inner>, from: &Key, to: &Key) -> Result<(),
     };
     let assembly = new_assembly();
     let name = inner.root.name(to);
-    let pieces = TaskTracker::new();
-    let mut unfinished =
-        Unfinished { inner: inner.clone(), key: to.clone(), assembly: Some(assembly.clone()), pieces: pieces.clone() };
+    let unfinished = Unfinished {
+        inner: inner.clone(),
+        key: to.clone(),
+        assembly: Some(assembly.clone()),
+        pieces: TaskTracker::new(),
+        begun: AtomicUsize::new(0),
+    };
     let starts = (0..size).step_by(usize::try_from(piece).unwrap_or(usize::MAX));
     let copies = starts.enumerate().map(|(index, start)| {
         let (number, end) = (index + 1, size.min(start + piece));
         let segment = segments::segment(&name, &assembly, number);
         let (owned, from) = (inner.clone(), from.clone());
         // To its end, whoever waits for it: what the store has begun to copy is there later, and has to be removed then.
-        let copy = pieces.spawn(async move { owned.duplicate(&from, Some((start, end)), &segment).await });
+        unfinished.begun.store(number, Ordering::Relaxed);
+        let copy = unfinished.pieces.spawn(async move { owned.duplicate(&from, Some((start, end)), &segment).await });
         async move {
             let copied = copy.await.map_err(|stopped| StoreError::unreachable(to, "copy", stopped))?;
             Ok::<_, StoreError>(Part { number, size: end - start, tag: copied? }.to_tag())
         }
     });
     let tags: Vec<PartTag> = stream::iter(copies).buffered(COPIES_AT_ONCE).try_collect().await?;
-    complete(inner, to, &assembly, &tags, size).await?;
-    unfinished.assembly = None;
-    Ok(())
+    // From here on to its end too: segments are not removed while they are made an object.
+    let (owned, to) = (inner.clone(), to.clone());
+    let complete = async move {
+        complete(&owned, &to, &assembly, &tags, size).await?;
+        unfinished.finish();
+        Ok(())
+    };
+    inner.to_the_end(complete).await
 }
 
 /// In which pieces an object is copied; none if it is copied at once.
@@ -418,13 +434,11 @@ pub(super) fn new_assembly() -> Assembly {
 
 /// Forgets the parts of an object that is not complete. If it is after all, because an answer was lost, they stay.
 pub(super) async fn abort(inner: &Arc<Inner>, to: &Key, assembly: &Assembly) -> Result<(), StoreError> {
-    match inner.found(to, assembly).await? {
-        Found::These | Found::Unknown => Ok(()),
-        Found::Nothing | Found::NotStatic(_) | Found::Others(_) => {
-            let names = inner.names(to, &segments::of(&inner.root.name(to), assembly)).await?;
-            inner.remove_names(to.as_str(), names).await
-        }
+    if inner.may_be_these(to, assembly).await? {
+        return Ok(());
     }
+    let names = inner.names(to, &segments::of(&inner.root.name(to), assembly)).await?;
+    inner.remove_names(to.as_str(), names).await
 }
 
 /// Segments that nobody will make an object of, if this is dropped before it is emptied.
@@ -434,6 +448,25 @@ struct Unfinished {
     assembly: Option<Assembly>,
     /// What is on its way.
     pieces: TaskTracker,
+    /// The number of the last segment that was begun.
+    begun: AtomicUsize,
+}
+
+impl Unfinished {
+    /// An object was made of them.
+    fn finish(mut self) {
+        self.assembly = None;
+    }
+
+    /// Removes the segments by their names: a container may list an object later than it is there.
+    async fn remove(inner: &Inner, to: &Key, assembly: &Assembly, begun: usize) -> Result<(), StoreError> {
+        if inner.may_be_these(to, assembly).await? {
+            return Ok(());
+        }
+        let name = inner.root.name(to);
+        let names = (1..=begun).map(|number| segments::segment(&name, assembly, number)).collect();
+        inner.remove_names(to.as_str(), names).await
+    }
 }
 
 impl Drop for Unfinished {
@@ -442,10 +475,11 @@ impl Drop for Unfinished {
             return;
         };
         let (inner, key, pieces) = (self.inner.clone(), self.key.clone(), self.pieces.clone());
+        let begun = self.begun.load(Ordering::Relaxed);
         runtime.spawn(async move {
             pieces.close();
             pieces.wait().await;
-            if let Err(error) = abort(&inner, &key, &assembly).await {
+            if let Err(error) = Self::remove(&inner, &key, &assembly, begun).await {
                 tracing::warn!(driver = "swift", %key, %error, "segments of a copy that failed are left over");
             }
         });

@@ -1,13 +1,15 @@
 //! The driver on a store that behaves as others do that speak the protocol, and as the real one does at times.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use http::HeaderValue;
 use serde_json::json;
 
-use super::fake::Fake;
+use super::fake::{Fake, Gate, PATIENCE};
+use super::options::MIN_CHUNK_BYTES;
 use super::*;
 use crate::bucket::{Listing, Start};
 
@@ -226,4 +228,55 @@ async fn a_part_is_copied_of_a_range() {
     }
     swift.complete_parts(&to, &assembly, tags, 18).await.unwrap();
     assert_eq!(read(&swift, &to).await, "one twoone and two");
+}
+
+/// An object of so many segments, and a copy of it that is dropped as soon as as many requests are held up at the gate.
+async fn drop_a_copy(fake: &Fake, gate: &Arc<Gate>, held_up: u32) -> (Swift, Key, Bytes) {
+    let swift = fake.open().await;
+    let (from, to) = (key("from"), key("to"));
+    let content = Bytes::from(vec![7; 6 * usize::try_from(MIN_CHUNK_BYTES).unwrap()]);
+    fake.state().put(&swift.inner.root.name(&from), content.clone(), SystemTime::now());
+    fake.state().gate = Some(gate.clone());
+    tokio::select! {
+        copied = swift.copy(&from, &to) => panic!("{copied:?}"),
+        () = gate.arrived(held_up) => {}
+    }
+    // Time for what is cleared away too early.
+    for _ in 0..100 {
+        swift.head(&from).await.unwrap();
+    }
+    gate.open();
+    (swift, to, content)
+}
+
+async fn until(fake: &Fake, so: impl Fn(&[String]) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !so(&fake.names()) {
+        assert!(Instant::now() < deadline, "{:?}", fake.names());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn segments_of_a_dropped_copy_go_though_no_listing_has_them_yet() {
+    let fake = Fake::start().await;
+    fake.state().unlisted = Some("files/.berth-segments/".into());
+    let gate = Gate::new("x-copy-from");
+    let (_swift, ..) = drop_a_copy(&fake, &gate, 4).await;
+    // They are written after all, and removed.
+    until(&fake, |_| {
+        let removed = |line: &&String| line.starts_with("DELETE");
+        fake.state().asked.iter().filter(removed).count() == 4
+    })
+    .await;
+    assert_eq!(fake.names(), ["files/from"]);
+}
+
+#[tokio::test]
+async fn a_copy_that_is_dropped_while_its_segments_become_an_object_is_whole() {
+    let fake = Fake::start().await;
+    let gate = Gate::new("multipart-manifest");
+    let (swift, to, content) = drop_a_copy(&fake, &gate, 1).await;
+    until(&fake, |names| names.len() == 8).await;
+    assert_eq!(read(&swift, &to).await, content);
 }
