@@ -91,7 +91,8 @@ container_update_timeout = 20
 
 /// The middleware of an installation that keeps a registry: tokens, temporary URLs, large objects, copies, bulk deletes.
 ///
-/// Where memcached is slow for a moment, on a busy machine, Swift would do without it for a minute, and believe no token.
+/// Where memcached is slow for a moment, on a busy machine, Swift would do without it for a minute, and believe no token;
+/// and do without a server of the ring, of which there is one each.
 fn proxy(memcached: SocketAddrV4) -> String {
     format!(
         "\
@@ -101,6 +102,9 @@ pipeline = catch_errors healthcheck cache bulk tempurl tempauth copy slo dlo ver
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+conn_timeout = 20
+node_timeout = 60
+error_suppression_limit = 1000000
 
 [filter:catch_errors]
 use = egg:swift#catch_errors
