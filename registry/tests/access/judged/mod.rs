@@ -124,8 +124,9 @@ fn refusal(cell: &Cell, label: &str) {
 
 /// What belongs to a repository is not in another one, whoever may do everything there.
 fn by_way_of_another(scheme: &Scheme, cell: &Cell, label: &str) {
-    // Where everybody may pull from NAME, whoever may push to OTHER may also mount from there.
-    if scheme.everybody != Everybody::Nothing && cell.path.contains("mount=") {
+    // Where everybody may pull from NAME, whoever may push to OTHER may also mount from there; and whoever may do everything.
+    let may_pull = scheme.everybody != Everybody::Nothing || (cell.class == Class::Right && scheme.lists_everything);
+    if may_pull && cell.path.contains("mount=") {
         return;
     }
     let text = String::from_utf8_lossy(&cell.answer().body);

@@ -105,10 +105,10 @@ fn auth(text: &str) -> Option<Auth> {
 
 /// Every way; files are put into the directory.
 pub(crate) async fn all(directory: &Path) -> Vec<Scheme> {
-    let [ruled, for_everybody, nameless, open] = passwords::schemes(directory);
+    let [ruled, for_everybody, nameless, silly, open] = passwords::schemes(directory);
     let [own, own_for_everybody] = issued::schemes(directory).await;
     let [alone, beside] = certificates::schemes(directory).await;
-    vec![ruled, signed::scheme(directory), own, alone, beside, for_everybody, own_for_everybody, nameless, open]
+    vec![ruled, signed::scheme(directory), own, alone, beside, for_everybody, own_for_everybody, nameless, silly, open]
 }
 
 impl Scheme {

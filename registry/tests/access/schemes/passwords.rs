@@ -20,8 +20,8 @@ fn credentials(good: Vec<(&'static str, Class, Option<String>)>) -> Vec<Credenti
     headers([bad, good].concat())
 }
 
-/// With rules; where everybody may pull; the same without names; and where nobody is asked for one.
-pub(super) fn schemes(directory: &Path) -> [Scheme; 4] {
+/// With rules; where everybody may pull; the same without names; where any will do; and where nobody is asked for one.
+pub(super) fn schemes(directory: &Path) -> [Scheme; 5] {
     write_users(directory, &USERS);
     let htpasswd = format!("htpasswd: {{realm: docks, path: {}}}", directory.join("htpasswd").display());
     let root = || Some(Proof { header: user("root"), handshake: Handshake::Plain });
@@ -62,6 +62,20 @@ pub(super) fn schemes(directory: &Path) -> [Scheme; 4] {
             credentials: any(),
             everybody: Everybody::Pull,
             lists_everything: false,
+        },
+        Scheme {
+            shown: "Anything at all (`silly`)",
+            about: "For tests of clients: whoever sends any `Authorization` may do everything.\n",
+            auth: auth("{silly: {realm: 'http://localhost/token', service: docks}}"),
+            tls: None,
+            root: root(),
+            credentials: headers(vec![
+                ("none", Class::None, None),
+                ("any", Class::Right, Some("anything".to_owned())),
+                ("a password", Class::Right, user("alice")),
+            ]),
+            everybody: Everybody::Nothing,
+            lists_everything: true,
         },
         Scheme {
             shown: "No `auth`",
