@@ -167,18 +167,30 @@ impl NamePattern {
     }
 }
 
+/// Whether this is a letter or a digit of a repository's name, and no separator.
+fn is_plain(character: char) -> bool {
+    character.is_ascii_lowercase() || character.is_ascii_digit()
+}
+
+/// Whether a text can stand in a component of a repository's name: what is between letters and digits is one separator.
+fn is_within(text: &str) -> bool {
+    text.split(is_plain)
+        .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-'))
+}
+
 /// Whether a text can be one component of a repository's name, or several with slashes between.
 fn is_path(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    text.split('/').all(|component| {
-        let bytes = component.as_bytes();
-        let ends =
-            bytes.first().is_some_and(|byte| is_plain(*byte)) && bytes.last().is_some_and(|byte| is_plain(*byte));
-        let separators = component.split(|character: char| character.is_ascii() && is_plain(character as u8));
-        ends && separators
-            .into_iter()
-            .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-'))
-    })
+    text.split('/')
+        .all(|component| component.starts_with(is_plain) && component.ends_with(is_plain) && is_within(component))
+}
+
+/// Whether pieces can be a component of a repository's name, with something for what is not said.
+fn is_component(pieces: &[Piece]) -> bool {
+    let begins = |piece: &Piece| !matches!(piece, Piece::Text(text) if !text.starts_with(is_plain));
+    let ends = |piece: &Piece| !matches!(piece, Piece::Text(text) if !text.ends_with(is_plain));
+    pieces.first().is_some_and(begins)
+        && pieces.last().is_some_and(ends)
+        && pieces.iter().all(|piece| !matches!(piece, Piece::Text(text) if !is_within(text)))
 }
 
 impl FromStr for RepositoryPattern {
@@ -196,13 +208,7 @@ impl FromStr for RepositoryPattern {
                 return Err(PatternError::Stars);
             }
             let pieces = pieces(component)?;
-            let is_text = |piece: &Piece| match piece {
-                Piece::Text(text) => text.bytes().all(|byte| {
-                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-')
-                }),
-                Piece::Of(_) | Piece::Star => true,
-            };
-            match !pieces.is_empty() && pieces.iter().all(is_text) {
+            match is_component(&pieces) {
                 true => Ok(Part::Component(pieces)),
                 false => Err(PatternError::Component(component.to_owned())),
             }
@@ -371,6 +377,7 @@ mod tests {
             ("a-*-z/x", "a-b-c-z/x", true),
             ("a*/x", "a/x", true),
             ("a*b*c", "aXbXc", true),
+            ("a-*__b.{user}---c", "a-x__b.alice---c", true),
             ("a*b*c", "aXc", false),
             ("{namespace}/**", "team-a/app", true),
             ("{namespace}/**", "team-b/app", false),
@@ -435,6 +442,15 @@ mod tests {
             ("Team/**", component("Team")),
             ("a b", component("a b")),
             ("ä", component("ä")),
+            ("a/../b", component("..")),
+            ("./a", component(".")),
+            ("a/-b", component("-b")),
+            ("a_/b", component("a_")),
+            ("a..b", component("a..b")),
+            ("a._b", component("a._b")),
+            ("a/.*", component(".*")),
+            ("{user}-/a", component("{user}-")),
+            ("a.__*", component("a.__*")),
         ] {
             assert_eq!(text.parse::<RepositoryPattern>().unwrap_err(), expected, "{text}");
         }
