@@ -12,7 +12,7 @@ use crate::bench::Bench;
 
 /// How long it may take on a busy machine until a replica knows what another has deleted; by itself it would find out after
 /// half a minute.
-const NOTICED: Duration = Duration::from_secs(10);
+const NOTICED: Duration = Duration::from_secs(20);
 
 /// Content of so many bytes that is nowhere the same.
 fn content(bytes: usize) -> Vec<u8> {

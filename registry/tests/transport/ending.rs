@@ -49,7 +49,7 @@ async fn a_push_in_flight_ends_well_and_nothing_new_begins() {
         sender.send("wo".into()).await.unwrap();
         drop(sender);
         pushing.await.unwrap().unwrap().expect(201);
-        tokio::time::timeout(Duration::from_secs(10), stopping).await.expect("it does not stop").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), stopping).await.expect("it does not stop").unwrap();
     }
 }
 
@@ -62,8 +62,8 @@ async fn what_is_still_in_flight_after_the_drain_timeout_is_cut() {
         let target = format!("/v2/a/blobs/uploads/?digest={digest}");
         let pushing = tokio::spawn(async move { wire.send(Method::POST, &target, body).await });
         sender.send("nev".into()).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(10), server.running.stop()).await.expect("it does not stop");
-        let cut = tokio::time::timeout(Duration::from_secs(10), pushing).await.expect("it is not cut");
+        tokio::time::timeout(Duration::from_secs(60), server.running.stop()).await.expect("it does not stop");
+        let cut = tokio::time::timeout(Duration::from_secs(60), pushing).await.expect("it is not cut");
         assert!(cut.unwrap().is_err());
     }
 }

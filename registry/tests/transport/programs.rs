@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How soon most things must happen.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// Waits until something is so, and says how long it took.
 pub(crate) async fn until(so: impl AsyncFnMut() -> bool) -> Duration {
