@@ -21,6 +21,7 @@ use berth_oci::{Digest, Hasher};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use tracing::Instrument;
 
 use crate::bucket::{Assembly, Bucket, PartTag};
 use crate::layout::UploadKey;
@@ -408,10 +409,21 @@ impl Assembling {
         Ok(Assembling { bucket, to: to.clone(), assembly, is_open: true })
     }
 
-    async fn complete(mut self, parts: Vec<PartTag>, size: u64) -> Result<(), StoreError> {
-        let outcome = self.bucket.complete_parts(&self.to, &self.assembly, parts, size).await;
-        self.is_open = outcome.is_err();
-        outcome
+    fn close(mut self) {
+        self.is_open = false;
+    }
+
+    /// To its end, whoever waits for it: parts are not forgotten while they are made an object.
+    async fn complete(self, parts: Vec<PartTag>, size: u64) -> Result<(), StoreError> {
+        let to = self.to.clone();
+        let complete = async move {
+            self.bucket.complete_parts(&self.to, &self.assembly, parts, size).await?;
+            self.close();
+            Ok(())
+        };
+        tokio::spawn(complete.in_current_span())
+            .await
+            .unwrap_or_else(|stopped| Err(StoreError::unreachable(to, "finish the work", stopped)))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use berth_oci::Digest;
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use http::HeaderValue;
 use serde_json::json;
 
@@ -12,6 +13,8 @@ use super::fake::{Fake, Gate, PATIENCE};
 use super::options::MIN_CHUNK_BYTES;
 use super::*;
 use crate::bucket::{Listing, Start};
+use crate::store::Incoming;
+use crate::{ObjectStore, Store};
 
 fn key(text: &str) -> Key {
     text.parse().unwrap()
@@ -278,5 +281,30 @@ async fn a_copy_that_is_dropped_while_its_segments_become_an_object_is_whole() {
     let gate = Gate::new("multipart-manifest");
     let (swift, to, content) = drop_a_copy(&fake, &gate, 1).await;
     until(&fake, |names| names.len() == 8).await;
+    assert_eq!(read(&swift, &to).await, content);
+}
+
+/// The same for a body that is written in parts, whose sender goes away when it has sent everything.
+#[tokio::test]
+async fn a_body_whose_sender_goes_away_while_its_parts_become_an_object_is_whole() {
+    let fake = Fake::start().await;
+    let swift = Arc::new(fake.open().await);
+    let gate = Gate::new("multipart-manifest");
+    fake.state().gate = Some(gate.clone());
+    let (store, to) = (ObjectStore::new(swift.clone()), key("to"));
+    let piece = Bytes::from(vec![7; usize::try_from(MIN_CHUNK_BYTES).unwrap()]);
+    let content = piece.repeat(3);
+    let digest = Digest::sha256(&content);
+    let body = Incoming::new(stream::iter(vec![piece; 3]).map(Ok));
+    tokio::select! {
+        written = store.write(&to, &digest, body) => panic!("{written:?}"),
+        () = gate.arrived(1) => {}
+    }
+    // Time for what is cleared away too early.
+    for _ in 0..100 {
+        swift.head(&to).await.unwrap_err();
+    }
+    gate.open();
+    until(&fake, |names| names.len() == 4).await;
     assert_eq!(read(&swift, &to).await, content);
 }
