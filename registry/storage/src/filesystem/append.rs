@@ -127,15 +127,18 @@ impl Turn {
 struct Syncing {
     file: Arc<File>,
     key: Key,
-    /// Up to here everything is on the disk, or was there before.
+    /// Up to here everything is on the disk. What was there before may not be, whoever wrote it.
     synced: u64,
+    /// Where the sync ended that was begun last.
+    followed: u64,
     /// The sync that runs, and how far it goes.
     running: Option<(u64, JoinHandle<io::Result<()>>)>,
 }
 
 impl Syncing {
     fn behind(writer: &Writer) -> Self {
-        Syncing { file: writer.file.clone(), key: writer.key.clone(), synced: writer.offset, running: None }
+        let (file, key) = (writer.file.clone(), writer.key.clone());
+        Syncing { file, key, synced: 0, followed: writer.offset, running: None }
     }
 
     /// Begins to sync what was written up to byte `end`, if that is much and nothing is being synced. Nobody may be writing.
@@ -143,8 +146,9 @@ impl Syncing {
         if self.running.as_ref().is_some_and(|(_, sync)| sync.is_finished()) {
             self.settle().await?;
         }
-        if self.running.is_none() && end - self.synced >= SYNC_BYTES {
+        if self.running.is_none() && end - self.followed >= SYNC_BYTES {
             let file = self.file.clone();
+            self.followed = end;
             self.running = Some((end, tokio::task::spawn_blocking(move || file.sync_data())));
         }
         Ok(())
@@ -244,6 +248,22 @@ mod tests {
     use futures::stream;
 
     use super::*;
+
+    #[tokio::test]
+    async fn after_a_sync_that_failed_only_what_is_on_the_disk_is_left() {
+        for (before, kept) in [(Some(Ok(())), 60), (None, 0)] {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(100).unwrap();
+            let (file, key) = (Arc::new(file), "a".parse().unwrap());
+            let mut syncing = Syncing { file: file.clone(), key, synced: 0, followed: 40, running: None };
+            for (end, outcome) in before.map(|outcome| (60, outcome)).into_iter().chain([(100, Err(()))]) {
+                let outcome = outcome.map_err(|()| io::Error::other("the disk is broken"));
+                syncing.running = Some((end, tokio::spawn(async { outcome })));
+                assert_eq!(syncing.settle().await.is_ok(), end == 60);
+            }
+            assert_eq!(file.metadata().unwrap().len(), kept);
+        }
+    }
 
     #[tokio::test]
     async fn crumbs_are_put_together_in_their_order() {

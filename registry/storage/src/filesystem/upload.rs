@@ -80,7 +80,7 @@ impl Tree {
         let file = self.open_upload(upload, size)?;
         let target = self.path(to);
         if !is_kept(&target, size) {
-            file.sync_all().map_err(failed("sync the upload"))?;
+            sync(&file, File::sync_all).map_err(failed("sync the upload"))?;
             let moved = self.place(&self.path(&upload.data()), &target, Placing::Replace);
             moved.map_err(failed("move the upload into place"))?;
         }
@@ -112,6 +112,14 @@ impl Tree {
     }
 }
 
+/// Brings the data of an upload to the disk. If that fails, none of it is left: the kernel tells of what it could not write
+/// once, and whoever tried again would be told that all is well.
+fn sync(file: &File, sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    sync(file).inspect_err(|_| {
+        let _ = file.set_len(0);
+    })
+}
+
 /// Whether a file of this length is there, and can be kept as if it were written now. One of another length is damaged: it
 /// is replaced.
 fn is_kept(path: &Path, size: u64) -> bool {
@@ -123,4 +131,20 @@ fn is_kept(path: &Path, size: u64) -> bool {
         file.set_modified(SystemTime::now()).map(|()| true)
     };
     touch().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_brought_to_the_disk_is_forgotten() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(100).unwrap();
+        sync(&file, File::sync_all).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 100);
+        let error = sync(&file, |_| Err(io::Error::other("the disk is broken"))).unwrap_err();
+        assert_eq!(error.to_string(), "the disk is broken");
+        assert_eq!(file.metadata().unwrap().len(), 0);
+    }
 }
