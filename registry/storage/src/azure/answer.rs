@@ -71,6 +71,11 @@ impl Subject<'_> {
     }
 }
 
+/// At which byte a part of an object begins; none if the answer is the whole of it.
+pub(super) fn begin(headers: &HeaderMap) -> Option<u64> {
+    text(headers, CONTENT_RANGE.as_str())?.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
+}
+
 /// Whether what has this head can be seen as an object. A copy that is still on its way, or that went wrong, has left
 /// something there that has not the content it should; a directory of a hierarchical account has none at all.
 pub(super) fn is_object(headers: &HeaderMap) -> bool {

@@ -37,6 +37,28 @@ fn progress(headers: &HeaderMap) -> Progress {
 }
 
 impl Azure {
+    /// Keeps an object of this size, if there is one, as if it were written now: while the service copies something to its
+    /// place nobody could read it, and if that failed it would be gone.
+    pub(super) async fn keep(&self, key: &Key, size: u64) -> Result<bool, StoreError> {
+        let subject = self.subject(key, "keep the object");
+        let headers = match self.properties(key, subject.action).await {
+            Ok(headers) if subject.stat(&headers)?.size == size => headers,
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => return Ok(false),
+        };
+        let name = self.name(key).await?;
+        let mut call = Call::new(subject, Method::PUT, Target::Blob(&name)).query("comp", "metadata");
+        // What is not sent again is taken away.
+        for (header, value) in headers.iter().filter(|(header, _)| header.as_str().starts_with("x-ms-meta-")) {
+            call = call.header(header.clone(), value.clone());
+        }
+        match self.client.send(call).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Copies an object. What is in the way and was made in another manner, which the service does not replace, is removed
     /// first: such blobs come from CNCF Distribution.
     pub(super) async fn copy_over(&self, from: &Key, to: &Key) -> Result<(), StoreError> {

@@ -174,6 +174,13 @@ impl Bucket for Azure {
         self.copy_over(from, to).await
     }
 
+    async fn copy_sized(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
+        if self.keep(to, size).await? {
+            return Ok(());
+        }
+        self.copy_over(from, to).await
+    }
+
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.erase(key).await
     }

@@ -186,6 +186,10 @@ impl Azure {
             Err(error) => return Err(error),
         }
         match aside {
+            Some(aside) if self.keep(to, size).await? => {
+                self.erase_aside(&aside).await;
+                Ok(())
+            }
             Some(aside) => self.move_over(&aside, to).await,
             None => Ok(()),
         }
@@ -194,10 +198,14 @@ impl Azure {
     /// Puts what was written aside in its place.
     pub(super) async fn move_over(&self, aside: &Key, to: &Key) -> Result<(), StoreError> {
         self.copy_over(aside, to).await?;
+        self.erase_aside(aside).await;
+        Ok(())
+    }
+
+    async fn erase_aside(&self, aside: &Key) {
         if let Err(error) = self.erase(aside).await {
             tracing::warn!(key = %aside, %error, "cannot remove what was written aside");
         }
-        Ok(())
     }
 }
 
