@@ -1,6 +1,10 @@
 //! What the store holds, as plain data.
 //!
 //! Everything that cannot be read is noted as a problem, and makes its repository one from which nothing is deleted.
+//!
+//! A store may list an object later than it is there, as Swift does. So what is named somewhere and is not in the listing, of
+//! manifests by a tag or another manifest, of tags by their history, is looked for by its own name. What is named nowhere else
+//! cannot be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,7 +18,7 @@ use futures::{StreamExt, stream};
 use super::{Listener, Phase};
 use crate::aliases::{is_alias, may_be_alias};
 use crate::error::Error;
-use crate::registry::read_link;
+use crate::registry::{absent_is_none, read_link};
 
 /// How many manifests and links are read at once.
 const READS_AT_ONCE: usize = 16;
@@ -168,10 +172,17 @@ async fn list_repositories(store: &dyn Store, snapshot: &mut Snapshot, listener:
         listed += page.entries.len();
         listener.tell(Phase::List, listed, listed);
         match page.next {
-            None => return Ok(unread),
+            None => break,
             next => after = next,
         }
     }
+    let listed: BTreeSet<(RepositoryName, Tag)> = unread.tags.iter().cloned().collect();
+    for (name, repository) in &snapshot.repositories {
+        let tags: BTreeSet<&Tag> = repository.history.values().flatten().collect();
+        let unlisted = tags.into_iter().map(|tag| (name.clone(), tag.clone())).filter(|tag| !listed.contains(tag));
+        unread.tags.extend(unlisted);
+    }
+    Ok(unread)
 }
 
 async fn list_blobs(store: &dyn Store, snapshot: &mut Snapshot, listener: &Listener) -> Result<(), Error> {
@@ -211,6 +222,54 @@ async fn read_tags(store: &dyn Store, snapshot: &mut Snapshot, tags: Vec<(Reposi
             }
         }
     }
+    drop(read);
+    let mut named = Vec::new();
+    for (name, repository) in &snapshot.repositories {
+        let unlisted = repository.tags.values().filter(|digest| !repository.revisions.contains_key(*digest));
+        named.extend(unlisted.map(|digest| (name.clone(), digest.clone())));
+    }
+    find_manifests(store, snapshot, named).await;
+}
+
+/// Looks for manifests that something names and the listing has not, and gives how many there are.
+async fn find_manifests(store: &dyn Store, snapshot: &mut Snapshot, named: Vec<(RepositoryName, Digest)>) -> usize {
+    let mut found = stream::iter(named.into_iter().map(|(name, digest)| async move {
+        let stat = absent_is_none(store.stat(&layout::revision_link(&name, &digest)).await);
+        (name, digest, stat)
+    }))
+    .buffered(READS_AT_ONCE);
+    let mut count = 0;
+    while let Some((name, digest, stat)) = found.next().await {
+        let Some(repository) = snapshot.repositories.get_mut(&name) else { continue };
+        match stat {
+            Ok(Some(stat)) => {
+                count += 1;
+                repository.revisions.insert(digest, Revision { modified: stat.modified, references: None });
+            }
+            Ok(None) => {}
+            Err(error) => {
+                repository.unreadable = true;
+                snapshot.problems.push(format!("manifest {name}@{digest}: {error}: nothing of {name} is deleted"));
+            }
+        }
+    }
+    count
+}
+
+/// The manifests that others refer to and the listing has not, though it has their bytes.
+fn unlisted(
+    snapshot: &Snapshot,
+    known: &HashMap<Digest, Result<Arc<References>, String>>,
+) -> Vec<(RepositoryName, Digest)> {
+    let mut named = BTreeSet::new();
+    for (name, repository) in &snapshot.repositories {
+        let references = repository.revisions.keys().filter_map(|digest| known.get(digest)?.as_ref().ok());
+        let digests = references.flat_map(|references| references.children.iter().chain(&references.subjects));
+        let unlisted = digests
+            .filter(|digest| !repository.revisions.contains_key(*digest) && snapshot.blobs.contains_key(*digest));
+        named.extend(unlisted.map(|digest| (name.clone(), digest.clone())));
+    }
+    named.into_iter().collect()
 }
 
 async fn read_layers(store: &dyn Store, snapshot: &mut Snapshot, layers: Vec<(RepositoryName, Digest)>) {
@@ -241,21 +300,27 @@ async fn read_layers(store: &dyn Store, snapshot: &mut Snapshot, layers: Vec<(Re
 
 /// Reads every manifest once, however many repositories have it.
 async fn read_manifests(store: &dyn Store, snapshot: &mut Snapshot, listener: &Listener) {
-    let revisions = snapshot.repositories.values().flat_map(|repository| repository.revisions.keys());
-    let digests: BTreeSet<Digest> = revisions.cloned().collect();
-    let total = digests.len();
-    listener.tell(Phase::Mark, 0, total);
-    let mut known: HashMap<Digest, Result<Arc<References>, String>> = HashMap::with_capacity(total);
-    let mut read = stream::iter(digests.into_iter().map(|digest| async move {
-        let references = read_references(store, &digest).await;
-        (digest, references)
-    }))
-    .buffered(READS_AT_ONCE);
-    while let Some((digest, references)) = read.next().await {
-        known.insert(digest, references.map(Arc::new));
+    let mut known: HashMap<Digest, Result<Arc<References>, String>> = HashMap::new();
+    loop {
+        let revisions = snapshot.repositories.values().flat_map(|repository| repository.revisions.keys());
+        let digests: BTreeSet<Digest> = revisions.filter(|digest| !known.contains_key(*digest)).cloned().collect();
+        let total = known.len() + digests.len();
         listener.tell(Phase::Mark, known.len(), total);
+        let mut read = stream::iter(digests.into_iter().map(|digest| async move {
+            let references = read_references(store, &digest).await;
+            (digest, references)
+        }))
+        .buffered(READS_AT_ONCE);
+        while let Some((digest, references)) = read.next().await {
+            known.insert(digest, references.map(Arc::new));
+            listener.tell(Phase::Mark, known.len(), total);
+        }
+        drop(read);
+        let named = unlisted(snapshot, &known);
+        if find_manifests(store, snapshot, named).await == 0 {
+            break;
+        }
     }
-    drop(read);
     for (name, repository) in &mut snapshot.repositories {
         for (digest, revision) in &mut repository.revisions {
             match known.get(digest) {
@@ -287,5 +352,65 @@ async fn read_references(store: &dyn Store, digest: &Digest) -> Result<Reference
     match mentions.unknown {
         None => Ok(mentions.into()),
         Some(error) => Err(format!("it refers to content that cannot be told: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use berth_oci::{Reference, media_type};
+    use berth_storage::layers::{Shelf, ShelfOptions};
+    use berth_storage::{Memory, ObjectStore};
+    use serde_json::json;
+
+    use super::super::{Guard, Options, collect};
+    use super::*;
+    use crate::registry::{Permissions, Registry};
+
+    /// An image by a tag, an index by another, and an image in the index by none; one of their links is not listed yet.
+    #[tokio::test]
+    async fn what_a_listing_does_not_have_yet_stays() {
+        let name: RepositoryName = "team/app".parse().unwrap();
+        let image = |layer: &str| {
+            let descriptor = |media_type: &str, content: &[u8]| json!({"mediaType": media_type, "digest": Digest::sha256(content), "size": content.len()});
+            let config = descriptor(media_type::OCI_CONFIG, b"{}");
+            let layers = [descriptor(media_type::OCI_LAYER, layer.as_bytes())];
+            json!({"schemaVersion": 2, "mediaType": media_type::OCI_IMAGE, "config": config, "layers": layers})
+                .to_string()
+        };
+        let (tagged, child) = (image("tagged"), image("child"));
+        let digest = |raw: &str| Digest::sha256(raw.as_bytes());
+        let descriptor = json!({"mediaType": media_type::OCI_IMAGE, "digest": digest(&child), "size": child.len()});
+        let index =
+            json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [descriptor]}).to_string();
+        for late in [
+            layout::revision_link(&name, &digest(&tagged)),
+            layout::revision_link(&name, &digest(&child)),
+            layout::revision_link(&name, &digest(&index)),
+            layout::tag_current_link(&name, &"v1".parse().unwrap()),
+        ] {
+            let late: &'static str = late.to_string().leak();
+            let shelf = Shelf::new(ShelfOptions { late: Some(late), ..ShelfOptions::default() });
+            let (store, permissions) =
+                (Arc::new(ObjectStore::new(Arc::new(shelf))), Permissions { delete: true, read_only: false });
+            let registry =
+                Arc::new(Registry::new(store, Arc::new(Memory::new()), Arc::new(Guard::offline()), permissions));
+            for content in ["{}", "tagged", "child"] {
+                let key = Digest::sha256(content.as_bytes());
+                registry.store.put(&layout::blob_data(&key), content.into()).await.unwrap();
+                registry.ensure_link(&layout::layer_link(&name, &key), &key).await.unwrap();
+            }
+            let by_digest = Reference::Digest(digest(&child));
+            let (v1, v2) = (Reference::Tag("v1".parse().unwrap()), Reference::Tag("v2".parse().unwrap()));
+            for (reference, raw) in [(by_digest, &child), (v1, &tagged), (v2, &index)] {
+                registry.manifest_put(&name, &reference, &[], None, raw.clone().into()).await.unwrap();
+            }
+            let run = registry.guard.begin_run().unwrap();
+            let options = Options { dry_run: false, delete_untagged: true, grace: Duration::ZERO, timeout: None };
+            let report = collect(&registry, &run, options, &Listener::none()).await.unwrap();
+            let figures = (report.manifests_kept, report.manifests_deleted, report.blobs_kept, report.blobs_deleted);
+            assert_eq!(figures, (3, 0, 6, 0), "{late}");
+        }
     }
 }
