@@ -23,6 +23,8 @@ pub struct Abilities {
     pub copies_parts: bool,
     /// A listing can begin behind any name. Where this is missing, what lies before is read and passed over.
     pub lists_from_anywhere: bool,
+    /// A listing has what was written before it. Where this is missing, what is known to be there may not be listed yet.
+    pub lists_at_once: bool,
 }
 
 /// Sizes that a store wants to be kept to.

@@ -261,8 +261,13 @@ fn layers(options: ShelfOptions, max_tries: u32, per_mille: u16, seed: u64) -> (
 #[tokio::test(start_paused = true)]
 async fn what_was_acknowledged_is_there_and_nothing_is_torn_while_requests_fail() {
     let rich = ShelfOptions::default();
-    let abilities =
-        Abilities { creates_atomically: true, removes_many: false, copies_parts: false, lists_from_anywhere: false };
+    let abilities = Abilities {
+        creates_atomically: true,
+        removes_many: false,
+        copies_parts: false,
+        lists_from_anywhere: false,
+        lists_at_once: true,
+    };
     let poor = ShelfOptions { abilities, max_page: 2, piece_bytes: 1000, ..rich };
     for (max_tries, most_failures) in [(1, 800), (2, 200), (5, 8)] {
         for (seed, options) in [(1, rich), (2, poor)] {

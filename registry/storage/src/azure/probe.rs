@@ -9,8 +9,13 @@ use crate::bucket::{Abilities, Listing, Start};
 use crate::{Key, StoreError};
 
 /// What nothing is known of, nothing is trusted to.
-pub(super) const LEAST: Abilities =
-    Abilities { creates_atomically: false, removes_many: false, copies_parts: false, lists_from_anywhere: false };
+pub(super) const LEAST: Abilities = Abilities {
+    creates_atomically: false,
+    removes_many: false,
+    copies_parts: false,
+    lists_from_anywhere: false,
+    lists_at_once: true,
+};
 
 /// Where probes are, below the root directory.
 const PLACE: &str = "berth/v1/probe";
@@ -50,7 +55,8 @@ impl Azure {
 
     /// Says it once, with what is done in place of what is missing.
     fn say(&self, abilities: Abilities) {
-        let Abilities { creates_atomically, removes_many, copies_parts, lists_from_anywhere } = abilities;
+        let Abilities { creates_atomically, removes_many, copies_parts, lists_from_anywhere, lists_at_once: _ } =
+            abilities;
         let place = self.place.as_ref();
         tracing::info!(
             place,
@@ -106,7 +112,13 @@ impl Azure {
             Err(error) if is_refusal(&error) => false,
             Err(error) => return Err(error),
         };
-        Ok(Abilities { creates_atomically, removes_many: false, copies_parts, lists_from_anywhere })
+        Ok(Abilities {
+            creates_atomically,
+            removes_many: false,
+            copies_parts,
+            lists_from_anywhere,
+            lists_at_once: true,
+        })
     }
 }
 

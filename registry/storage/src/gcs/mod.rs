@@ -261,6 +261,7 @@ impl Bucket for Gcs {
             removes_many: false,
             copies_parts: true,
             lists_from_anywhere: true,
+            lists_at_once: true,
         }
     }
 

@@ -43,6 +43,7 @@ impl Default for ShelfOptions {
                 removes_many: true,
                 copies_parts: true,
                 lists_from_anywhere: true,
+                lists_at_once: true,
             },
             limits: Limits {
                 chunk_bytes: 64 * 1024,

@@ -154,8 +154,13 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn with(copies_parts: bool) -> (Abilities, Limits) {
-        let abilities =
-            Abilities { creates_atomically: true, removes_many: true, copies_parts, lists_from_anywhere: true };
+        let abilities = Abilities {
+            creates_atomically: true,
+            removes_many: true,
+            copies_parts,
+            lists_from_anywhere: true,
+            lists_at_once: true,
+        };
         let limits = Limits {
             chunk_bytes: 10 << 20,
             min_part_bytes: 5 * MIB,

@@ -8,8 +8,8 @@ use futures::stream;
 use uuid::Uuid;
 
 use super::ObjectStore;
-use crate::bucket::Limits;
-use crate::layers::{Shelf, ShelfOptions};
+use crate::bucket::{Abilities, Bucket, Limits};
+use crate::layers::{Faulty, Shelf, ShelfOptions};
 use crate::layout::UploadKey;
 use crate::{Incoming, Key, Progress, Store, StoreError};
 
@@ -96,6 +96,32 @@ async fn an_upload_in_little_pieces_ends_in_few_steps_and_leaves_nothing() {
     store.finish(&upload, &progress, &"blob".parse().unwrap()).await.unwrap();
     store.discard(&upload, &progress).await.unwrap();
     assert_eq!(shelf.names(), ["blob"]);
+}
+
+/// A client was told by one process that its bytes arrived, and goes on with another, which does not see them at first.
+#[tokio::test(start_paused = true)]
+async fn what_arrived_is_looked_for_until_the_listing_has_it() {
+    for (at_once, comes_at, expected) in [(false, 3, 7), (false, 100, 0), (true, 3, 0)] {
+        let abilities = Abilities { lists_at_once: at_once, ..ShelfOptions::default().abilities };
+        let shelf = Arc::new(Shelf::new(ShelfOptions { abilities, ..ShelfOptions::default() }));
+        let upload = upload();
+        let one = ObjectStore::new(shelf.clone());
+        let progress = begun(&one, &upload).await;
+        with(&one, &upload, &progress, b"content").await;
+        let name = shelf.names().into_iter().find(|name| shelf.peek(name).unwrap() == "content").unwrap();
+        shelf.delete(&name.parse().unwrap()).await.unwrap();
+        let faulty = Arc::new(Faulty::listed(shelf.clone(), []));
+        for look in 1..=comes_at {
+            let (shelf, name) = (shelf.clone(), name.clone());
+            faulty.before("list", upload.directory(), None, async move {
+                if look == comes_at {
+                    shelf.plant(&name, "content");
+                }
+            });
+        }
+        let found = ObjectStore::new(faulty).resume(&upload, Some(7)).await.unwrap();
+        assert_eq!(found.offset, expected, "{at_once} {comes_at}");
+    }
 }
 
 /// Swift's containers tell of an object when they come to it.

@@ -42,6 +42,10 @@ const WORK_PATIENCE: Duration = Duration::from_secs(300);
 /// Segments up to so many bytes are read several at once: all of them together are little.
 const TINY_BYTES: u64 = 64 * 1024;
 const TINY_AT_ONCE: usize = 16;
+/// How often the listing of a store that is late with it is looked at for what has arrived, and how long after the first look
+/// comes the second; each wait is twice as long as the one before, so that all are six seconds.
+const MAX_LOOKS: u32 = 7;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// How many parts are copied at once, whatever the settings say.
 const MAX_COPIES_AT_ONCE: usize = 32;
 
@@ -91,11 +95,26 @@ async fn read_into(
 }
 
 impl ObjectStore {
+    /// Where a listing may be late, what somebody was told has arrived is looked for a few times.
     pub(super) async fn resume_upload(
         &self,
         upload: &UploadKey,
         expected: Option<u64>,
     ) -> Result<Progress, StoreError> {
+        let (mut wait, looks) = (FIRST_WAIT, if self.bucket.abilities().lists_at_once { 1 } else { MAX_LOOKS });
+        for _ in 1..looks {
+            let found = self.look_for_upload(upload, expected).await?;
+            if expected.is_none_or(|expected| found.offset >= expected) {
+                return Ok(found);
+            }
+            tracing::debug!(upload = %upload.directory(), found.offset, expected, "an upload is looked for once more");
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        self.look_for_upload(upload, expected).await
+    }
+
+    async fn look_for_upload(&self, upload: &UploadKey, expected: Option<u64>) -> Result<Progress, StoreError> {
         let (directory, data) = (upload.directory(), upload.data());
         let found = self.all_below(directory).await?;
         let started_at = upload.started_at();
@@ -417,9 +436,13 @@ impl Assembling {
     async fn complete(self, parts: Vec<PartTag>, size: u64) -> Result<(), StoreError> {
         let to = self.to.clone();
         let complete = async move {
-            self.bucket.complete_parts(&self.to, &self.assembly, parts, size).await?;
-            self.close();
-            Ok(())
+            let completed = self.bucket.complete_parts(&self.to, &self.assembly, parts, size).await;
+            // Where it is not known what has come of it, the store may be making an object of them still: parts of which
+            // nothing becomes are removed when they are old.
+            if completed.as_ref().err().is_none_or(StoreError::is_transient) {
+                self.close();
+            }
+            completed
         };
         tokio::spawn(complete.in_current_span())
             .await

@@ -287,6 +287,7 @@ impl Bucket for Oss {
             removes_many: true,
             copies_parts: true,
             lists_from_anywhere: true,
+            lists_at_once: true,
         }
     }
 

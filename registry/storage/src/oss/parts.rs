@@ -101,8 +101,13 @@ impl Oss {
         call.headers.push(("content-type", "application/xml".to_owned()));
         call.headers.push(private());
         call.body = Bytes::from(completion(parts));
+        let action = call.action;
         match self.shared.client.send_for(call, MAX_ANSWER_BYTES).await {
-            Ok(_) => Ok(()),
+            // An answer that breaks off says nothing.
+            Ok(answer) => match read(&answer) {
+                Ok(Copied { etag: _ }) => Ok(()),
+                Err(error) => Err(StoreError::unreachable(to, action, error)),
+            },
             Err(error) if is_no_upload(&error) => match self.head_object(to).await {
                 Ok(stat) if stat.size == size => Ok(()),
                 _ => Err(error),
@@ -128,9 +133,12 @@ impl Oss {
             .map(|(range, number)| async move { self.upload_part_copy(to, assembly, number, from, range).await });
         let parts: Vec<PartTag> = stream::iter(copies).buffered(COPIES_AT_ONCE).try_collect().await?;
         let numbered: Vec<(u64, &PartTag)> = (1..).zip(&parts).collect();
-        self.complete_upload(to, assembly, &numbered, size).await?;
-        upload.done();
-        Ok(())
+        let completed = self.complete_upload(to, assembly, &numbered, size).await;
+        // Where it is not known what has come of it, the store may be making an object of them still.
+        if completed.as_ref().err().is_none_or(StoreError::is_transient) {
+            upload.done();
+        }
+        completed
     }
 
     /// Makes an object of what docker-registry 2.8 has begun to write: it keeps the data of an upload as a multipart

@@ -87,7 +87,7 @@ pub(super) struct Initiated {
     pub(super) upload_id: String,
 }
 
-/// The answer to a copy of an object or into a part.
+/// The answer to a copy of an object or into a part, or to what makes an object of parts.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Copied {

@@ -3,6 +3,7 @@
 use aws_sdk_s3::types::MetadataDirective;
 use futures::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tracing::Instrument;
 
 use super::error::At;
 use super::objects::CONTENT_TYPE;
@@ -47,17 +48,25 @@ impl S3 {
     }
 
     async fn copy_in_parts(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
-        let mut unfinished = Unfinished { bucket: self, to, assembly: Some(self.create_upload(to).await?) };
-        let assembly = unfinished.assembly.clone().unwrap_or_else(|| Assembly(String::new()));
+        let assembly = self.create_upload(to).await?;
+        let unfinished = Unfinished { bucket: self.clone(), to: to.clone(), assembly: Some(assembly.clone()) };
         let copies = ranges(size, self.settings.copy_chunk_bytes).into_iter().zip(1..).map(|(range, number)| {
             let assembly = &assembly;
             async move { self.upload_part_copy(to, assembly, number, from, Some(range)).await }
         });
         let copies: Vec<_> = copies.collect();
         let parts = stream::iter(copies).buffered(self.settings.copies_at_once).try_collect().await?;
-        self.complete_upload(to, &assembly, parts, size).await?;
-        unfinished.assembly = None;
-        Ok(())
+        // To its end, whoever waits for it.
+        let complete = async move {
+            let completed = unfinished.bucket.complete_upload(&unfinished.to, &assembly, parts, size).await;
+            // Where it is not known what has come of it, the store may be making an object of them still.
+            if completed.as_ref().err().is_none_or(StoreError::is_transient) {
+                unfinished.finish();
+            }
+            completed
+        };
+        let completed = tokio::spawn(complete.in_current_span()).await;
+        completed.unwrap_or_else(|stopped| Err(StoreError::unreachable(to, "copy", stopped)))
     }
 
     /// An object as the source of a copy.
@@ -75,15 +84,22 @@ fn ranges(size: u64, part_bytes: u64) -> Vec<ByteRange> {
 }
 
 /// Parts that nothing will come of, unless it is said that something has: after a failure, or when the caller has gone, the
-/// store is told to forget them. Nobody waits for that, and if it fails they are left, unseen, until the bucket's own rules
+/// store is told to forget them, but not while it may be making an object of them: not every store keeps its word that this
+/// is done as a whole or not at all. Nobody waits for that, and if it fails they are left, unseen, until the bucket's own rules
 /// remove them.
-struct Unfinished<'a> {
-    bucket: &'a S3,
-    to: &'a Key,
+struct Unfinished {
+    bucket: S3,
+    to: Key,
     assembly: Option<Assembly>,
 }
 
-impl Drop for Unfinished<'_> {
+impl Unfinished {
+    fn finish(mut self) {
+        self.assembly = None;
+    }
+}
+
+impl Drop for Unfinished {
     fn drop(&mut self) {
         if let (Some(assembly), Ok(runtime)) = (self.assembly.take(), tokio::runtime::Handle::try_current()) {
             let (bucket, to) = (self.bucket.clone(), self.to.clone());

@@ -1,14 +1,6 @@
 //! [pure] Whether a document has come whole. The SDK reads what there is of one and takes its end for the document's: a
-//! listing that has broken off would be a short one. Where an answer says how long it is, or comes in pieces that are
-//! told, HTTP itself sees to that; an answer that just ends with its connection is looked at here.
-
-use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-
-/// Whether the head of an answer says where its body ends.
-pub(super) fn is_framed(head: &HeaderMap) -> bool {
-    head.contains_key(CONTENT_LENGTH) || head.contains_key(TRANSFER_ENCODING)
-}
+//! listing that has broken off would be a short one. An answer may just end with its connection, and a proxy may give an end
+//! of its own to one that did.
 
 /// Whether a text ends as it has begun: a document with the end of its first element, and anything else anyhow.
 pub(super) fn is_whole(text: &[u8]) -> bool {

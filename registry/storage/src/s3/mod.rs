@@ -166,7 +166,13 @@ impl Bucket for S3 {
 
     fn abilities(&self) -> Abilities {
         let Found { creates_atomically, copies_parts, removes_many, writes: _ } = self.found();
-        Abilities { creates_atomically, removes_many: removes_many.is_some(), copies_parts, lists_from_anywhere: true }
+        Abilities {
+            creates_atomically,
+            removes_many: removes_many.is_some(),
+            copies_parts,
+            lists_from_anywhere: true,
+            lists_at_once: true,
+        }
     }
 
     fn limits(&self) -> Limits {
@@ -383,8 +389,9 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_believed_before_it_was_found_out() {
         let bucket = S3::open(options()).await.unwrap();
-        let Abilities { creates_atomically, removes_many, copies_parts, lists_from_anywhere } = bucket.abilities();
-        assert_eq!((creates_atomically, removes_many, copies_parts, lists_from_anywhere), (false, false, false, true));
+        let Abilities { creates_atomically, removes_many, copies_parts, lists_from_anywhere, lists_at_once } =
+            bucket.abilities();
+        assert!(!creates_atomically && !removes_many && !copies_parts && lists_from_anywhere && lists_at_once);
         assert_eq!(bucket.place(), "s3://images/registry");
         assert_eq!(format!("{bucket:?}"), "S3(s3://images/registry)");
     }

@@ -19,7 +19,7 @@ use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::document::{is_framed, is_whole};
+use super::document::is_whole;
 use crate::BoxError;
 use crate::http::{Http, RequestBody, ResponseBody};
 
@@ -75,7 +75,7 @@ impl Transport {
         let (head, body) = answer.into_parts();
         let body = match limit {
             None => SdkBody::from_body_1_x(Shared(Mutex::new(body))),
-            Some(limit) if head.status.is_success() && !is_framed(&head.headers) => {
+            Some(limit) if head.status.is_success() => {
                 SdkBody::from(whole(body, limit).await.map_err(ConnectorError::io)?)
             }
             Some(limit) => SdkBody::from_body_1_x(Shared(Mutex::new(Limited::new(body, limit).boxed_unsync()))),
@@ -96,7 +96,7 @@ impl Transport {
     }
 }
 
-/// A document whose end is nothing but that of its connection.
+/// A document. That it ends says nothing: what is between may have given an end of its own to one that has broken off.
 async fn whole(body: ResponseBody, limit: usize) -> Result<Bytes, BoxError> {
     let body: ResponseBody = Limited::new(body, limit).boxed_unsync();
     match body.collect().await {

@@ -45,6 +45,10 @@ pub(super) struct State {
     pub(super) hidden: Vec<String>,
     /// What the names begin with that listings do not have yet.
     pub(super) unlisted: Option<String>,
+    /// Objects of which those who look hear nothing yet: they see these.
+    pub(super) stale: BTreeMap<String, Stored>,
+    /// Whether an answer to a manifest breaks off before it says anything, and nothing is written.
+    pub(super) breaks_off: bool,
     /// What waits before it is answered.
     pub(super) gate: Option<Arc<Gate>>,
     /// The headers of the container.
@@ -253,8 +257,14 @@ impl State {
         content: Bytes,
     ) -> Response<Full<Bytes>> {
         let header = |wanted: &str| headers.get(wanted).map(|value| value.to_str().unwrap());
-        let found = self.objects.get(name).cloned();
+        let looks = matches!(method.as_str(), "GET" | "HEAD");
+        let found = self.stale.get(name).filter(|_| looks).or_else(|| self.objects.get(name)).cloned();
         match (method.as_str(), found) {
+            ("PUT", _) if self.breaks_off && query.contains("multipart-manifest=put") => {
+                let mut answer = status(StatusCode::ACCEPTED);
+                *answer.body_mut() = Bytes::from_static(b"  \r\n").into();
+                answer
+            }
             ("PUT", Some(_)) if header("if-none-match") == Some("*") => status(StatusCode::PRECONDITION_FAILED),
             ("PUT", _) => {
                 let is_manifest = query.contains("multipart-manifest=put");
@@ -262,7 +272,7 @@ impl State {
                 let content = match source {
                     None => content,
                     Some(from) if !self.objects.contains_key(&from) => return status(StatusCode::NOT_FOUND),
-                    Some(from) => part(&self.whole(&from), header("range")),
+                    Some(from) => part(&self.whole(&self.objects[&from]), header("range")),
                 };
                 self.objects.insert(name.to_owned(), Stored { content, is_manifest, modified: SystemTime::now() });
                 let mut answer = status(StatusCode::CREATED);
@@ -278,7 +288,7 @@ impl State {
             ("GET" | "HEAD", Some(stored)) => {
                 let content = match query.contains("multipart-manifest=get") {
                     true => stored.content.clone(),
-                    false => self.whole(name),
+                    false => self.whole(&stored),
                 };
                 let since = stored.modified.duration_since(SystemTime::UNIX_EPOCH).unwrap();
                 let answer = Response::builder()
@@ -293,8 +303,7 @@ impl State {
     }
 
     /// The content of an object, put together of its segments if it has such.
-    fn whole(&self, name: &str) -> Bytes {
-        let stored = &self.objects[name];
+    fn whole(&self, stored: &Stored) -> Bytes {
         if !stored.is_manifest {
             return stored.content.clone();
         }

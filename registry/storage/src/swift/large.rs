@@ -3,8 +3,9 @@
 //! Swift has no way to make a change depend on what is there, so two writers of one object can meet in any order. What
 //! keeps them from each other's segments is that each has a name of its own for them, and that nothing is cleared away
 //! before the store, asked for the newest that any of its servers has, says that something else is in its place:
-//! - A writes, B looks and sees A's, B writes, B looks again, sees its own and clears A's away. If A's writing was tried
-//!   again meanwhile, B sees A's again and clears its own away instead.
+//! - A writes, B looks and sees A's, B writes, B looks again, sees its own and clears A's away. If B sees A's once more,
+//!   A's writing may have been tried again meanwhile, or a server that has not heard of B's was the only one that answered:
+//!   nothing is cleared away.
 //! - Both look and see nothing, both write: the store keeps the one that it dates later. Both look again and see that one,
 //!   and the other clears its own away.
 //! - B sees that A's segments are the same as its own, as far as their lengths and tags tell, and that all of them are
@@ -230,7 +231,8 @@ impl Inner {
     async fn complete(&self, to: &Key, assembly: &Assembly, parts: &[Part]) -> Result<(), StoreError> {
         let name = self.root.name(to);
         let ours = || parts.iter().map(|part| segments::segment(&name, assembly, part.number)).collect();
-        let before = match self.found(to, assembly).await? {
+        let replaced = self.found(to, assembly).await?;
+        let before = match &replaced {
             // The parts were made an object before, and the answer was lost.
             Found::These => return Ok(()),
             Found::Others(manifest) => {
@@ -242,7 +244,7 @@ impl Inner {
                 }
                 theirs
             }
-            Found::NotStatic(look) => self.segments(to, &look).await?,
+            Found::NotStatic(look) => self.segments(to, look).await?,
             Found::Unknown | Found::Nothing => Vec::new(),
         };
         let manifest = Bytes::from(segments::manifest(&self.container, &name, assembly, parts));
@@ -251,6 +253,8 @@ impl Inner {
         let size: u64 = parts.iter().map(|part| part.size).sum();
         match self.found(to, assembly).await {
             Ok(Found::These) => self.clear(before).await,
+            // A server that has not heard of it yet was the only one that answered.
+            Ok(now) if now == replaced && now != Found::Nothing => {}
             Ok(Found::NotStatic(look)) if look.stat.size == manifest_bytes && !self.has_static_objects() => {
                 // A store without static objects has taken the list itself for the content.
                 let _ = self.erase(&name, to).await;
@@ -258,7 +262,14 @@ impl Inner {
             }
             Ok(Found::Others(_)) => self.clear(ours()).await,
             Ok(Found::NotStatic(look)) if look.stat.size != size => self.clear(ours()).await,
-            Ok(Found::NotStatic(_) | Found::Unknown | Found::Nothing) | Err(_) => {}
+            Ok(Found::Nothing) => {
+                return Err(StoreError::unreachable(
+                    to,
+                    "write",
+                    "the store does not find what it said it has written",
+                ));
+            }
+            Ok(Found::NotStatic(_) | Found::Unknown) | Err(_) => {}
         }
         Ok(())
     }
@@ -291,8 +302,16 @@ impl Inner {
             .header("content-type", CONTENT_TYPE)
             .header("accept", "application/json")
             .content(manifest);
-        let (_, _, content) = self.fetch(&ask, MAX_MANIFEST_BYTES).await?;
-        let Ok(outcome) = serde_json::from_slice::<Outcome>(&content) else { return Ok(()) };
+        let (status, _, content) = self.fetch(&ask, MAX_MANIFEST_BYTES).await?;
+        let outcome = match serde_json::from_slice::<Outcome>(&content) {
+            Ok(outcome) => outcome,
+            // It has only said that it has begun.
+            Err(_) if status == StatusCode::ACCEPTED => {
+                return Err(StoreError::unreachable(to, "write", "the store has not said what has come of it"));
+            }
+            // A store that knows no such answers.
+            Err(_) => return Ok(()),
+        };
         if outcome.status.starts_with('2') {
             return Ok(());
         }
@@ -307,6 +326,7 @@ impl Inner {
 }
 
 /// What is under a name, seen from segments that were written for it.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
     /// An object that is no static one.
@@ -414,9 +434,12 @@ pub(super) async fn copy(inner: &Arc<Inner>, from: &Key, to: &Key) -> Result<(),
     // From here on to its end too: segments are not removed while they are made an object.
     let (owned, to) = (inner.clone(), to.clone());
     let complete = async move {
-        complete(&owned, &to, &assembly, &tags, size).await?;
-        unfinished.finish();
-        Ok(())
+        let completed = complete(&owned, &to, &assembly, &tags, size).await;
+        // Where it is not known what has come of it, the store may be making an object of them still.
+        if completed.as_ref().err().is_none_or(StoreError::is_transient) {
+            unfinished.finish();
+        }
+        completed
     };
     inner.to_the_end(complete).await
 }
@@ -453,7 +476,7 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    /// An object was made of them.
+    /// An object was made of them, or may be made of them still.
     fn finish(mut self) {
         self.assembly = None;
     }

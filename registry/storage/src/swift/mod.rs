@@ -259,6 +259,8 @@ impl Bucket for Swift {
             removes_many: self.inner.info.get().is_some_and(|info| info.bulk_deletes.is_some()),
             copies_parts: true,
             lists_from_anywhere: true,
+            // The servers of objects wait a second for that of the container, and tell it later.
+            lists_at_once: false,
         }
     }
 

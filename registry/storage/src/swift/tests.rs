@@ -308,3 +308,40 @@ async fn a_body_whose_sender_goes_away_while_its_parts_become_an_object_is_whole
     until(&fake, |names| names.len() == 4).await;
     assert_eq!(read(&swift, &to).await, content);
 }
+
+/// It says that it has begun, and what has come of it only at the end.
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_no_success_and_the_parts_stay() {
+    let fake = Fake::start().await;
+    let swift = Arc::new(fake.open().await);
+    let (store, to) = (ObjectStore::new(swift.clone()), key("to"));
+    let piece = Bytes::from(vec![7; usize::try_from(MIN_CHUNK_BYTES).unwrap()]);
+    let digest = Digest::sha256(&piece.repeat(3));
+    let body = || Incoming::new(stream::iter(vec![piece.clone(); 3]).map(Ok));
+    fake.state().breaks_off = true;
+    let error = store.write(&to, &digest, body()).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(error.to_string().contains("has not said what has come of it"), "{error}");
+    // The store may be making an object of them still.
+    for _ in 0..100 {
+        swift.head(&to).await.unwrap_err();
+    }
+    assert_eq!(fake.names().len(), 3);
+    fake.state().breaks_off = false;
+    store.write(&to, &digest, body()).await.unwrap();
+    assert_eq!(read(&swift, &to).await, piece.repeat(3));
+}
+
+#[tokio::test]
+async fn a_server_that_has_not_heard_of_an_object_does_not_cost_its_segments() {
+    let fake = Fake::start().await;
+    let swift = fake.open().await;
+    let at = key("blobs/data");
+    put_parts(&swift, &at, &["one", " and two"]).await;
+    let name = swift.inner.root.name(&at);
+    let before = fake.state().objects[&name].clone();
+    fake.state().stale.insert(name, before);
+    put_parts(&swift, &at, &["one and", " two"]).await;
+    fake.state().stale.clear();
+    assert_eq!(read(&swift, &at).await, "one and two");
+}

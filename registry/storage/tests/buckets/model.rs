@@ -100,7 +100,13 @@ impl Bucket for Model {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { creates_atomically: true, removes_many: true, copies_parts: true, lists_from_anywhere: true }
+        Abilities {
+            creates_atomically: true,
+            removes_many: true,
+            copies_parts: true,
+            lists_from_anywhere: true,
+            lists_at_once: true,
+        }
     }
 
     fn limits(&self) -> Limits {

@@ -14,6 +14,9 @@ use crate::{ByteRange, Key, Object, Outgoing, Stat, StoreError};
 /// How long a body is that is read before it is given out, at the most, in bytes.
 const SMALL_BYTES: u64 = 64 * 1024;
 
+/// A body that got so far since it broke off last, in bytes, has all its tries again: the more of them a long one needs.
+const PROGRESS_BYTES: u64 = 1024 * 1024;
+
 const ACTION: &str = "read the object";
 
 /// Opens an object, or a part of it. A small body is read to its end, so that there is nothing left that can break off.
@@ -58,7 +61,7 @@ fn wrong_length(key: &Key, found: u64, bytes: u64) -> StoreError {
 /// An object whose body goes on when it breaks off, with what is left of the tries of its request.
 pub(super) fn going_on(retrying: Retrying, key: Key, object: Object, course: Course) -> Object {
     let Object { stat, range, body } = object;
-    let reading = Reading { retrying, key, stat, range, at: range.start, body, course };
+    let reading = Reading { retrying, key, stat, range, at: range.start, broke_at: range.start, body, course };
     let body = stream::unfold(Some(reading), |reading| async {
         let mut reading = reading?;
         match reading.next().await? {
@@ -77,6 +80,8 @@ struct Reading {
     range: ByteRange,
     /// The next byte.
     at: u64,
+    /// The byte where it broke off last.
+    broke_at: u64,
     body: Outgoing,
     course: Course,
 }
@@ -106,7 +111,11 @@ impl Reading {
 
     /// Opens the rest of the object, now that its body has broken off.
     async fn go_on(&mut self, error: StoreError) -> Result<(), StoreError> {
-        let Reading { retrying, key, stat, range, at, body, course } = self;
+        let Reading { retrying, key, stat, range, at, broke_at, body, course } = self;
+        if *at - *broke_at >= PROGRESS_BYTES {
+            *course = Course::new();
+        }
+        *broke_at = *at;
         // How long it was read before is up to the reader.
         course.failed_at = None;
         if !retrying.wait(course, "get", &*key, &error).await {

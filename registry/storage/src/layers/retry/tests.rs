@@ -243,6 +243,22 @@ async fn a_body_that_keeps_breaking_ends_with_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_body_that_gets_on_may_break_more_often() {
+    let text = "0123456789abcdef".repeat(1 << 20);
+    // Each of them is a tenth of what is left.
+    let bench = Bench::new([Some(Fault::Broken(100)); 20]);
+    bench.shelf.plant("a", text.clone());
+    let (content, error) = read(bench.retrying.get(&key("a"), None).await.unwrap().body).await;
+    // As long as a tenth is more than a mebibyte; then it has its tries.
+    assert!(text.starts_with(&content) && content.len() > text.len() / 2, "{}", content.len());
+    assert!(error.unwrap().is_transient());
+    assert!(bench.recorder.take().len() > 8);
+    bench.faulty.then([Some(Fault::Broken(100)); 8]);
+    let (content, error) = read(bench.retrying.get(&key("a"), None).await.unwrap().body).await;
+    assert!(content == text && error.is_none(), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_takes_its_time_without_losing_its_tries() {
     let text = long_text();
     let bench = Bench::new([BUSY, Some(Fault::Broken(900))]);

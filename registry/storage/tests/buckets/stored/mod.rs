@@ -90,6 +90,7 @@ impl Stored {
             removes_many: is_able,
             copies_parts: is_able,
             lists_from_anywhere: is_able,
+            lists_at_once: true,
             ..options.abilities
         };
         let max_page = if is_able { options.max_page } else { 3 };
