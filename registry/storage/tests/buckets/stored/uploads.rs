@@ -115,8 +115,8 @@ pub(super) async fn what_is_stored_is_what_was_hashed_whoever_else_wrote(on: On)
 /// What is there already may be in use everywhere: nobody changes it by saying that it is the same.
 pub(super) async fn an_upload_leaves_what_has_its_length_and_replaces_what_is_damaged(on: On) -> Verdict {
     let (store, blob) = (on.store(), on.key("blob"));
-    // A store that copies writes the same over the same, which nobody sees.
-    let kept = if store.is_remote() { "data" } else { "DATA" };
+    // A store that copies writes the same over the same, which nobody sees; but at Azure nobody could read it meanwhile.
+    let kept = if store.is_remote() && store.driver() != "azure" { "data" } else { "DATA" };
     for (there, after) in [("DATA", kept), ("DAT", "data"), ("", "data")] {
         on.put("blob", there).await;
         let before = store.stat(&blob).await.unwrap().modified;
