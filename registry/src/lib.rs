@@ -82,4 +82,4 @@ pub use referrers::Rebuilt;
 pub use serve::start_on_bucket;
 pub use serve::{Running, start};
 pub use server::{Endpoint, Peer};
-pub use uploads::{Upload, no_body};
+pub use uploads::{Place, Upload, no_body};

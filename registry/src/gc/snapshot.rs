@@ -225,8 +225,10 @@ async fn read_tags(store: &dyn Store, snapshot: &mut Snapshot, tags: Vec<(Reposi
     drop(read);
     let mut named = Vec::new();
     for (name, repository) in &snapshot.repositories {
-        let unlisted = repository.tags.values().filter(|digest| !repository.revisions.contains_key(*digest));
-        named.extend(unlisted.map(|digest| (name.clone(), digest.clone())));
+        let digests = repository.tags.values().chain(repository.history.keys()).chain(repository.referrers.keys());
+        let unlisted: BTreeSet<&Digest> =
+            digests.filter(|digest| !repository.revisions.contains_key(*digest)).collect();
+        named.extend(unlisted.into_iter().map(|digest| (name.clone(), digest.clone())));
     }
     find_manifests(store, snapshot, named).await;
 }
@@ -264,7 +266,12 @@ fn unlisted(
     let mut named = BTreeSet::new();
     for (name, repository) in &snapshot.repositories {
         let references = repository.revisions.keys().filter_map(|digest| known.get(digest)?.as_ref().ok());
-        let digests = references.flat_map(|references| references.children.iter().chain(&references.subjects));
+        let digests = references.flat_map(|references| {
+            let References { blobs, children, subjects } = references.as_ref();
+            // What an image calls its layer may be a manifest.
+            let manifests = blobs.iter().filter(|digest| !repository.layers.contains(*digest));
+            children.iter().chain(subjects).chain(manifests)
+        });
         let unlisted = digests
             .filter(|digest| !repository.revisions.contains_key(*digest) && snapshot.blobs.contains_key(*digest));
         named.extend(unlisted.map(|digest| (name.clone(), digest.clone())));
@@ -368,7 +375,8 @@ mod tests {
     use super::*;
     use crate::registry::{Permissions, Registry};
 
-    /// An image by a tag, an index by another, and an image in the index by none; one of their links is not listed yet.
+    /// An image by a tag, an index by another, an image in the index by none, what says something about it, and an image that a
+    /// tag has named before; one of their links is not listed yet.
     #[tokio::test]
     async fn what_a_listing_does_not_have_yet_stays() {
         let name: RepositoryName = "team/app".parse().unwrap();
@@ -379,13 +387,20 @@ mod tests {
             json!({"schemaVersion": 2, "mediaType": media_type::OCI_IMAGE, "config": config, "layers": layers})
                 .to_string()
         };
-        let (tagged, child) = (image("tagged"), image("child"));
+        let (tagged, child, earlier) = (image("tagged"), image("child"), image("earlier"));
         let digest = |raw: &str| Digest::sha256(raw.as_bytes());
         let descriptor = json!({"mediaType": media_type::OCI_IMAGE, "digest": digest(&child), "size": child.len()});
         let index =
             json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [descriptor]}).to_string();
+        let subject = json!({"mediaType": media_type::OCI_IMAGE, "digest": digest(&tagged), "size": tagged.len()});
+        let about = json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [], "subject": subject,
+        });
+        let about = about.to_string();
         for late in [
             layout::revision_link(&name, &digest(&tagged)),
+            layout::revision_link(&name, &digest(&about)),
+            layout::revision_link(&name, &digest(&earlier)),
             layout::revision_link(&name, &digest(&child)),
             layout::revision_link(&name, &digest(&index)),
             layout::tag_current_link(&name, &"v1".parse().unwrap()),
@@ -396,21 +411,31 @@ mod tests {
                 (Arc::new(ObjectStore::new(Arc::new(shelf))), Permissions { delete: true, read_only: false });
             let registry =
                 Arc::new(Registry::new(store, Arc::new(Memory::new()), Arc::new(Guard::offline()), permissions));
-            for content in ["{}", "tagged", "child"] {
+            for content in ["{}", "tagged", "child", "earlier"] {
                 let key = Digest::sha256(content.as_bytes());
                 registry.store.put(&layout::blob_data(&key), content.into()).await.unwrap();
                 registry.ensure_link(&layout::layer_link(&name, &key), &key).await.unwrap();
             }
-            let by_digest = Reference::Digest(digest(&child));
+            let by_digest = |raw: &str| Reference::Digest(digest(raw));
             let (v1, v2) = (Reference::Tag("v1".parse().unwrap()), Reference::Tag("v2".parse().unwrap()));
-            for (reference, raw) in [(by_digest, &child), (v1, &tagged), (v2, &index)] {
+            for (reference, raw) in [
+                (by_digest(&child), &child),
+                (v1.clone(), &earlier),
+                (v1, &tagged),
+                (v2, &index),
+                (by_digest(&about), &about),
+            ] {
                 registry.manifest_put(&name, &reference, &[], None, raw.clone().into()).await.unwrap();
             }
             let run = registry.guard.begin_run().unwrap();
-            let options = Options { dry_run: false, delete_untagged: true, grace: Duration::ZERO, timeout: None };
+            let options = Options { dry_run: false, delete_untagged: false, grace: Duration::ZERO, timeout: None };
             let report = collect(&registry, &run, options, &Listener::none()).await.unwrap();
             let figures = (report.manifests_kept, report.manifests_deleted, report.blobs_kept, report.blobs_deleted);
-            assert_eq!(figures, (3, 0, 6, 0), "{late}");
+            assert_eq!(figures, (5, 0, 9, 0), "{late}");
+            let options = Options { delete_untagged: true, ..options };
+            let report = collect(&registry, &run, options, &Listener::none()).await.unwrap();
+            let figures = (report.manifests_kept, report.manifests_deleted, report.blobs_kept, report.blobs_deleted);
+            assert_eq!(figures, (4, 1, 7, 2), "{late}: the earlier one alone");
         }
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::route::UploadAction;
-use crate::uploads::Upload;
+use crate::uploads::{Place, Upload};
 
 use super::Context;
 use super::answer::{self, Body};
@@ -79,9 +79,9 @@ pub(crate) async fn handle(
         }
         UploadAction::Append => {
             let chunk = chunk(context)?;
-            let expected = chunk.as_ref().map_or(state.offset, |chunk| chunk.start);
+            let place = place(chunk.as_ref(), &state);
             let algorithm = state.algorithm.unwrap_or(Algorithm::Sha256);
-            let appended = registry.upload_append(name, id, expected, algorithm, answer::incoming(body)).await;
+            let appended = registry.upload_append(name, id, place, algorithm, answer::incoming(body)).await;
             let offset = appended.map_err(|error| with_progress(context, &state, error))?;
             if let Some(ByteRange { start, end }) = chunk.filter(|chunk| chunk.end != offset) {
                 // A body whose length is not said beforehand. What has arrived stays, as of one that broke off.
@@ -96,8 +96,8 @@ pub(crate) async fn handle(
             let digest = digest.ok_or_else(|| bad_request(ErrorCode::DigestInvalid, "digest missing"))?;
             let digest = parse_digest(digest)?;
             // Whether all of the chunk has arrived shows in the digest.
-            let expected = chunk(context)?.map_or(state.offset, |chunk| chunk.start);
-            let finished = registry.upload_finish(name, id, expected, &digest, answer::incoming(body)).await;
+            let place = place(chunk(context)?.as_ref(), &state);
+            let finished = registry.upload_finish(name, id, place, &digest, answer::incoming(body)).await;
             finished.map_err(|error| with_progress(context, &state, error))?;
             Ok(created(context, name, &digest))
         }
@@ -134,6 +134,10 @@ fn chunk(context: &Context<'_>) -> Result<Option<ByteRange>, Failure> {
         return Err(bad_request(ErrorCode::SizeInvalid, format!("Content-Range {text} and Content-Length disagree")));
     }
     Ok(Some(chunk))
+}
+
+fn place(chunk: Option<&ByteRange>, state: &State) -> Place {
+    Place { at: chunk.map_or(state.offset, |chunk| chunk.start), told: state.offset }
 }
 
 /// A chunk that does not begin where the upload ends is told where that is.

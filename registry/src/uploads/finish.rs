@@ -15,13 +15,13 @@ use futures::StreamExt;
 use uuid::Uuid;
 
 use super::sessions::Session;
-use super::{of_session, unknown_session};
+use super::{Place, of_session, unknown_session};
 use crate::error::Error;
 use crate::gc::{Held, Item};
 use crate::registry::{Registry, absent_is_none};
 
 impl Registry {
-    /// Appends a last body to a session that must end at byte `expected`, and makes the whole a blob of the repository.
+    /// Appends a last body to a session that must end where the client goes on, and makes the whole a blob of the repository.
     ///
     /// # Errors
     /// [`Error::DigestMismatch`] if the content has another digest, in which case the session stays as it is.
@@ -29,16 +29,17 @@ impl Registry {
         self: &Arc<Self>,
         name: &RepositoryName,
         id: Uuid,
-        expected: u64,
+        place: impl Into<Place>,
         digest: &Digest,
         body: Incoming,
     ) -> Result<(), Error> {
+        let place = place.into();
         let writing = self.writable()?;
         let (registry, name, digest) = (self.clone(), name.clone(), digest.clone());
         tokio::spawn(async move {
             let _writing = writing;
             let mut session = registry.sessions.lock(id).await?;
-            match registry.complete(&mut session, &name, id, expected, &digest, body).await {
+            match registry.complete(&mut session, &name, id, place, &digest, body).await {
                 Err(unknown @ Error::UploadUnknown { .. }) => registry.was_finished(&name, id, &digest, unknown).await,
                 finished => finished,
             }
@@ -75,18 +76,18 @@ impl Registry {
         session: &mut Session,
         name: &RepositoryName,
         id: Uuid,
-        expected: u64,
+        place: Place,
         digest: &Digest,
         body: Incoming,
     ) -> Result<(), Error> {
-        let found = self.found(session, name, id, expected).await?;
-        if found.offset != expected {
+        let found = self.found(session, name, id, place).await?;
+        if found.offset != place.at {
             if !(self.store.is_remote() && is_whole(&found, digest)) {
                 return Err(Error::UploadOffset { id, offset: found.offset });
             }
             // The chunk has arrived before, and the answer was lost.
             **session = Some(found);
-        } else if expected == 0 && self.store.writes_directly() {
+        } else if place.at == 0 && self.store.writes_directly() {
             self.write(name, digest, body).await?;
             self.discard(name, id, &found).await;
             return Ok(());

@@ -48,6 +48,22 @@ pub struct Upload {
     pub offset: u64,
 }
 
+/// Where a client goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The byte at which its chunk begins, as it says.
+    pub at: u64,
+    /// How far the upload had come at least, as a replica has told the client, in bytes.
+    pub told: u64,
+}
+
+/// Where it was told to go on.
+impl From<u64> for Place {
+    fn from(at: u64) -> Self {
+        Place { at, told: at }
+    }
+}
+
 impl Registry {
     /// Begins a session.
     ///
@@ -91,7 +107,7 @@ impl Registry {
         Ok(Upload { id, started_at: started_at.unwrap_or(jiff::Timestamp::UNIX_EPOCH), offset })
     }
 
-    /// Appends a body to a session that must end at byte `expected`, and gives the new length. The data is hashed by
+    /// Appends a body to a session that must end where the client goes on, and gives the new length. The data is hashed by
     /// `algorithm` on the way; if the digest turns out to be of another one, it is read once more.
     ///
     /// # Errors
@@ -101,17 +117,18 @@ impl Registry {
         self: &Arc<Self>,
         name: &RepositoryName,
         id: Uuid,
-        expected: u64,
+        place: impl Into<Place>,
         algorithm: Algorithm,
         body: Incoming,
     ) -> Result<u64, Error> {
+        let place = place.into();
         let writing = self.writable()?;
         let (registry, name) = (self.clone(), name.clone());
         tokio::spawn(async move {
             let _writing = writing;
             let mut session = registry.sessions.lock(id).await?;
-            let found = registry.found(&mut session, &name, id, expected).await?;
-            if found.offset != expected {
+            let found = registry.found(&mut session, &name, id, place).await?;
+            if found.offset != place.at {
                 return Err(Error::UploadOffset { id, offset: found.offset });
             }
             let appended = registry.append(&mut session, &name, id, found, algorithm, body).await;
@@ -143,7 +160,7 @@ impl Registry {
             // Held from before it begins: it is never idle, so the deletion of its repository lets it end.
             let mut session = registry.sessions.lock(id).await?;
             let finished = match registry.begin(&mut session, &name, id).await {
-                Ok(_) => registry.complete(&mut session, &name, id, 0, &digest, body).await,
+                Ok(_) => registry.complete(&mut session, &name, id, Place::from(0), &digest, body).await,
                 Err(error) => Err(error),
             };
             drop(session);
@@ -267,19 +284,28 @@ impl Registry {
         }
     }
 
-    /// How far a session has come, for a client that goes on at byte `expected`. What is remembered of it is taken.
+    /// How far a session has come, for a client that goes on somewhere. What is remembered of it is taken.
     async fn found(
         &self,
         session: &mut Session,
         name: &RepositoryName,
         id: Uuid,
-        expected: u64,
+        Place { at: expected, told }: Place,
     ) -> Result<Progress, Error> {
         let known = match session.take() {
             Some(known) if self.store.is_remote() && known.offset == expected => return Ok(known),
             known => known,
         };
-        match self.store.resume(&UploadKey::new(name, id), Some(expected)).await {
+        let upload = UploadKey::new(name, id);
+        let unknown = |error| unknown_session(error, name, id);
+        // Nobody was told that so much has arrived: the store is not to look for it as if somebody were.
+        if self.store.is_remote() && expected > told {
+            let found = self.store.resume(&upload, None).await.map_err(unknown)?;
+            if found.offset < expected {
+                return Ok(found);
+            }
+        }
+        match self.store.resume(&upload, Some(expected)).await {
             // There is one file of data, and this process has hashed it.
             Ok(found) if found.hasher.is_none() => {
                 Ok(known.filter(|known| known.offset == found.offset).unwrap_or(found))
@@ -287,7 +313,7 @@ impl Registry {
             Ok(found) => Ok(found),
             Err(error) => {
                 self.sessions.forget(id);
-                Err(unknown_session(error, name, id))
+                Err(unknown(error))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use berth_storage::bucket::{Bucket, Limits};
+use berth_storage::bucket::{Abilities, Bucket, Limits};
 use berth_storage::layers::{Fault, Faulty, Shelf, ShelfOptions};
 use berth_storage::{LockMode, Memory, ObjectStore, Unlocked, layout};
 use bytes::Bytes;
@@ -229,5 +229,24 @@ async fn what_is_remembered_is_looked_for_once_more_when_it_is_gone() {
         one.end(id, end, &whole, "").await.unwrap();
         assert_eq!(one.blob_stat(&name(), &Digest::sha256(whole.as_bytes())).await.unwrap().size, end);
         assert!(left_of_uploads(&shelf).is_empty());
+    }
+}
+
+/// Where a listing may be late, what nobody was told has arrived is not waited for.
+#[tokio::test(start_paused = true)]
+async fn only_what_somebody_was_told_is_waited_for() {
+    let abilities = Abilities { lists_at_once: false, ..ShelfOptions::default().abilities };
+    let shelf = Arc::new(Shelf::new(ShelfOptions { abilities, ..ShelfOptions::default() }));
+    for (told, waits) in [(0, false), (7, false), (100, true)] {
+        let registry = replica(shelf.clone());
+        let Upload { id, .. } = registry.upload_begin(&name()).await.unwrap();
+        registry.chunk(id, 0, "content").await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let place = Place { at: 100, told };
+        let error = registry.upload_append(&name(), id, place, Algorithm::Sha256, body("more")).await.unwrap_err();
+        assert!(matches!(error, Error::UploadOffset { offset: 7, .. }), "{error}");
+        assert_eq!(begin.elapsed() >= Duration::from_secs(6), waits, "{told}: {:?}", begin.elapsed());
+        // The client does as it is told.
+        assert_eq!(registry.chunk(id, 7, " more").await.unwrap(), 12);
     }
 }

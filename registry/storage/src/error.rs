@@ -219,6 +219,16 @@ impl StoreError {
         }
     }
 
+    /// Whether the store may have done, or may still be doing, what was asked: it has not answered, or something on the way has.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            StoreError::Unreachable { .. } => true,
+            StoreError::Service { refusal, .. } => matches!(refusal.status, 408 | 500 | 502 | 504),
+            _ => false,
+        }
+    }
+
     /// Whether the store says that these credentials must not do this.
     #[must_use]
     pub fn is_forbidden(&self) -> bool {

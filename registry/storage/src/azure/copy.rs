@@ -55,6 +55,10 @@ impl Azure {
         match self.client.send(call).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
+            // Somebody has just begun to copy something to it: what becomes of that shows in a moment.
+            Err(StoreError::Service { refusal, .. }) if refusal.code == "PendingCopyOperation" => {
+                Err(subject.unreachable(refusal.message))
+            }
             Err(error) => Err(error),
         }
     }

@@ -439,7 +439,7 @@ impl Assembling {
             let completed = self.bucket.complete_parts(&self.to, &self.assembly, parts, size).await;
             // Where it is not known what has come of it, the store may be making an object of them still: parts of which
             // nothing becomes are removed when they are old.
-            if completed.as_ref().err().is_none_or(StoreError::is_transient) {
+            if completed.as_ref().err().is_none_or(StoreError::is_unknown) {
                 self.close();
             }
             completed

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::{Method, header};
+use tracing::Instrument;
 
 use super::client::Call;
 use super::object::{MAX_ANSWER_BYTES, private};
@@ -132,13 +133,18 @@ impl Oss {
             .zip(1..)
             .map(|(range, number)| async move { self.upload_part_copy(to, assembly, number, from, range).await });
         let parts: Vec<PartTag> = stream::iter(copies).buffered(COPIES_AT_ONCE).try_collect().await?;
-        let numbered: Vec<(u64, &PartTag)> = (1..).zip(&parts).collect();
-        let completed = self.complete_upload(to, assembly, &numbered, size).await;
-        // Where it is not known what has come of it, the store may be making an object of them still.
-        if completed.as_ref().err().is_none_or(StoreError::is_transient) {
-            upload.done();
-        }
-        completed
+        // To its end, whoever waits for it.
+        let complete = async move {
+            let numbered: Vec<(u64, &PartTag)> = (1..).zip(&parts).collect();
+            let completed = upload.oss.complete_upload(&upload.to, &upload.assembly(), &numbered, size).await;
+            // Where it is not known what has come of it, the store may be making an object of them still.
+            if completed.as_ref().err().is_none_or(StoreError::is_unknown) {
+                upload.done();
+            }
+            completed
+        };
+        let completed = tokio::spawn(complete.in_current_span()).await;
+        completed.unwrap_or_else(|stopped| Err(StoreError::unreachable(to, "copy", stopped)))
     }
 
     /// Makes an object of what docker-registry 2.8 has begun to write: it keeps the data of an upload as a multipart

@@ -44,7 +44,12 @@ impl S3 {
             .set_storage_class(self.settings.storage_class.clone())
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(encryption_key);
-        request.send().await.map(drop).map_err(|error| self.failed(At::Object(from), "copy", error))
+        let copied = request.send().await.map_err(|error| self.failed(At::Object(from), "copy", error))?;
+        // The store says 200 before it copies, and only then what has come of it.
+        match copied.copy_object_result {
+            Some(_) => Ok(()),
+            None => Err(StoreError::unreachable(to, "copy", "the store has not said what has come of it")),
+        }
     }
 
     async fn copy_in_parts(&self, from: &Key, to: &Key, size: u64) -> Result<(), StoreError> {
@@ -60,7 +65,7 @@ impl S3 {
         let complete = async move {
             let completed = unfinished.bucket.complete_upload(&unfinished.to, &assembly, parts, size).await;
             // Where it is not known what has come of it, the store may be making an object of them still.
-            if completed.as_ref().err().is_none_or(StoreError::is_transient) {
+            if completed.as_ref().err().is_none_or(StoreError::is_unknown) {
                 unfinished.finish();
             }
             completed

@@ -436,7 +436,7 @@ pub(super) async fn copy(inner: &Arc<Inner>, from: &Key, to: &Key) -> Result<(),
     let complete = async move {
         let completed = complete(&owned, &to, &assembly, &tags, size).await;
         // Where it is not known what has come of it, the store may be making an object of them still.
-        if completed.as_ref().err().is_none_or(StoreError::is_transient) {
+        if completed.as_ref().err().is_none_or(StoreError::is_unknown) {
             unfinished.finish();
         }
         completed

@@ -89,3 +89,17 @@ async fn an_answer_at_the_first_try_costs_no_look() {
     bucket.put(&key("a"), content()).await.unwrap();
     assert_eq!(methods(&server), ["POST", "PUT"]);
 }
+
+/// The store says 200 before it has copied anything.
+#[tokio::test]
+async fn a_copy_of_which_nothing_is_said_is_not_known() {
+    for cut in ["", " \n", "<CopyObjectResult><ETag>\"tag\"</ETag>"] {
+        let server = Server::start(move |what, _| match what {
+            what if what.contains("x-id=CopyObject") => answer(200, &[], cut),
+            what => willing(what),
+        })
+        .await;
+        let error = server.bucket(|_| ()).await.copy_sized(&key("b"), &key("a"), 7).await.unwrap_err();
+        assert!(error.is_unknown(), "{cut:?}: {error}");
+    }
+}

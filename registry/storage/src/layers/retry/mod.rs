@@ -33,8 +33,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::{StreamExt, TryFutureExt};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -332,8 +332,19 @@ impl Bucket for Retrying {
         parts: Vec<PartTag>,
         size: u64,
     ) -> Result<(), StoreError> {
-        let complete = || self.inner.complete_parts(to, assembly, parts.clone(), size);
+        let is_unknown = AtomicBool::new(false);
+        let complete = || -> BoxFuture<'_, _> {
+            let completing = self.inner.complete_parts(to, assembly, parts.clone(), size);
+            let is_unknown = &is_unknown;
+            Box::pin(completing.inspect_err(|error| {
+                is_unknown.fetch_or(error.is_unknown(), Ordering::Relaxed);
+            }))
+        };
         match self.tries("complete_parts", to, complete).await {
+            // What was refused last may have been done by a try before.
+            (Err(error), true) if error.is_transient() && is_unknown.load(Ordering::Relaxed) => {
+                Err(StoreError::unreachable(to, "put it together", error))
+            }
             (Err(error), true) if has_lost_parts(&error) => match self.head(to).await {
                 Ok(stat) if stat.size == size => Ok(()),
                 Ok(_) => Err(error),

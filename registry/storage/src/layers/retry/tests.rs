@@ -259,6 +259,18 @@ async fn a_long_body_that_gets_on_may_break_more_often() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_refused_last_may_have_been_done_before() {
+    for (first, is_unknown) in [(BUSY, false), (Some(Fault::Reset), true), (Some(Fault::Stalled), true)] {
+        let bench = Bench::new([]);
+        let assembly = bench.retrying.begin_parts(&key("a")).await.unwrap();
+        bench.faulty.then([first].into_iter().chain([BUSY; 20]));
+        let error = bench.retrying.complete_parts(&key("a"), &assembly, Vec::new(), 0).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert_eq!(error.is_unknown(), is_unknown, "{first:?}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_takes_its_time_without_losing_its_tries() {
     let text = long_text();
     let bench = Bench::new([BUSY, Some(Fault::Broken(900))]);
