@@ -57,7 +57,7 @@ pub const REPOSITORY_PATTERN: &str = concat!("^([a-z0-9._*/-]|", placeholder!(),
 pub const FIXED_REPOSITORY_PATTERN: &str = "^[a-z0-9._*/-]+$";
 /// What no pattern of names of repositories holds: an empty component, one with a separator at an end, as `..` has, and two
 /// stars beside something else.
-pub const NO_REPOSITORY_PATTERN: &str = "(^|/)([._/-]|$)|[._-](/|$)|[.][.]|[^/][*][*]|[*][*][^/]";
+pub const NO_REPOSITORY_PATTERN: &str = "(^|/)[._/-]|[._/-](/|$)|[^/][*][*]|[*][*][^/]";
 /// The name of a domain.
 pub const DOMAIN: &str = "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$";
 /// The name of a bucket.
