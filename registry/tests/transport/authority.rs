@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 
 use crate::pki::Authority;
-use crate::programs::{Program, free_address, named, within};
+use crate::programs::{Program, free_address, named, until, within};
 use crate::support::Server;
 use crate::wire::{Offer, Wire, full, handshake, shown};
 
@@ -54,7 +54,10 @@ impl Pebble {
         let mut command = Command::new(named("BERTH_PEBBLE"));
         command.arg("-config").arg(file).arg("-strict").env("PEBBLE_VA_NOSLEEP", "1");
         let program = Program::start(&mut command, &directory.join("pebble.log"), listen).await;
-        let mut wire = Wire::tls(management, Offer::to(&own).config()).await.unwrap();
+        // It listens there a moment later.
+        let offer = Offer::to(&own).config();
+        until(async || Wire::tls(management, offer.clone()).await.is_ok()).await;
+        let mut wire = Wire::tls(management, offer).await.unwrap();
         let root = wire.send(Method::GET, "/roots/0", full("")).await.unwrap().expect(200).body;
         let root = CertificateDer::from_pem_slice(&root).unwrap();
         Pebble { _program: program, directory_url: format!("https://localhost:{}/dir", listen.port()), ca, root }
