@@ -153,9 +153,14 @@ fn store_of(document: &Value) -> Option<(&'static str, &Value)> {
 /// reached.
 async fn tells_of_its_store(space: &Space, name: &str, store: &Value) -> Result<()> {
     if let Some(role) = store["credentials"]["workloadIdentity"]["roleArn"].as_str() {
-        let account = space.api::<ServiceAccount>().get(name).await?;
-        let annotation = account.metadata.annotations.and_then(|all| all.get("eks.amazonaws.com/role-arn").cloned());
-        ensure!(annotation.as_deref() == Some(role), "{annotation:?}");
+        kit::until("the service account has its role", TOLD_DEADLINE, async || {
+            let account = space.api::<ServiceAccount>().get(name).await?;
+            let annotation =
+                account.metadata.annotations.and_then(|all| all.get("eks.amazonaws.com/role-arn").cloned());
+            ensure!(annotation.as_deref() == Some(role), "{annotation:?}");
+            Ok(())
+        })
+        .await?;
     }
     let with_secret = store["credentials"]["secretRef"].is_object();
     kit::until(&format!("Registry {name} says that its store is not reached"), TOLD_DEADLINE, async || {
